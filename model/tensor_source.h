@@ -1,0 +1,43 @@
+// Read-only access to a model's tensors, whatever file format holds them.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "kernels/dtype.h"
+
+namespace lockstep::model {
+
+// One tensor as it lies in a mapped file. The bytes stay valid as long as the source lives.
+struct Tensor {
+  std::string name;                 // Hugging Face name, e.g. "model.layers.0.mlp.up_proj.weight"
+  kernels::DType dtype;
+  std::vector<std::int64_t> shape;  // row-major, outermost first: [out_features, in_features]
+  std::span<const std::byte> data;  // exactly rows() * row_bytes() bytes
+  // True where a Q or K projection stores each head's rows in GGUF's interleaved-RoPE order:
+  // stored row 2*i (of a head) is Hugging Face's row i, stored row 2*i+1 its row i + head_dim/2.
+  bool rope_interleaved = false;
+
+  std::int64_t rows() const;       // product of all dimensions but the last
+  std::int64_t columns() const;    // the last dimension
+  std::size_t row_bytes() const;   // bytes from one row to the next
+};
+
+// A model's tensors under Hugging Face names. Thread-safe to read.
+class TensorSource {
+ public:
+  virtual ~TensorSource() = default;
+  // The tensor of that name, or nullptr.
+  virtual const Tensor* find(std::string_view name) const = 0;
+  // The tensor of that name; throws Error naming the file and the tensor when it is not there or
+  // its shape is not `shape`.
+  const Tensor& require(std::string_view name, std::span<const std::int64_t> shape) const;
+  // What to call this source in an error: its path.
+  virtual const std::string& path() const = 0;
+};
+
+}  // namespace lockstep::model

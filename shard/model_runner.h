@@ -1,0 +1,34 @@
+// One rank's part of the forward pass.
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <vector>
+
+namespace lockstep::shard {
+
+// One sequence's share of a batch.
+struct ForwardSequence {
+  std::span<const std::int32_t> token_ids;    // [num_tokens] at first_position, first_position + 1, ...
+  std::int32_t first_position = 0;
+  std::span<const std::int32_t> block_table;  // KV blocks of positions [0, first_position + num_tokens)
+  bool wants_logits = false;                  // of the last token
+};
+
+// Rows [begin, end) of the vocabulary.
+struct VocabRange {
+  std::int32_t begin = 0;
+  std::int32_t end = 0;
+};
+
+class ModelRunner {
+ public:
+  virtual ~ModelRunner() = default;
+  // Runs the batch, writes its keys and values into the cache, and returns the logits
+  // [sequences that want them, vocab_range().end - vocab_range().begin] of this rank's rows, row
+  // major. They stay valid until the next call.
+  virtual std::span<float> forward(std::span<const ForwardSequence> batch) = 0;
+  virtual VocabRange vocab_range() const = 0;
+};
+
+}  // namespace lockstep::shard
