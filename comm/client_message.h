@@ -27,8 +27,8 @@ struct GenerateRequest {
   bool include_stop_str_in_output = false;
   bool ignore_eos = false;
   bool skip_special_tokens = true;
-  std::optional<std::uint64_t> seed;       // default: drawn by the server, told in Accepted
-  SamplingParams sampling;  // its seed is ignored here; stop_token_ids: the client's own
+  std::optional<std::uint64_t> seed;  // default: drawn by the server, told in Accepted
+  SamplingParams sampling;            // its seed is ignored here; stop_token_ids: the client's own
 };
 
 // Client to server: forget a request. The answer is Done with finish_reason "abort", unless the
@@ -65,9 +65,9 @@ struct DeltaToken {
 
 struct Delta {
   std::string id;
-  std::string text;                     // valid UTF-8; may be empty
+  std::string text;  // valid UTF-8; may be empty
   std::vector<std::int32_t> token_ids;
-  std::vector<DeltaToken> logprobs;     // as many as token_ids when asked for, else empty
+  std::vector<DeltaToken> logprobs;  // as many as token_ids when asked for, else empty
 };
 
 struct Usage {
@@ -85,7 +85,8 @@ struct Timings {
 struct Done {
   std::string id;
   std::string finish_reason;  // "stop", "length", "abort"
-  std::string stop_reason;    // the stop string that matched, or the stop token's id in digits; else empty
+  std::string
+      stop_reason;  // the stop string that matched, or the stop token's id in digits; else empty
   Usage usage;
   Timings timings;
   std::string system_fingerprint;  // kernel family and weight format: what the bits depend on
@@ -98,8 +99,8 @@ struct ErrorReply {
 
 struct StatusReply {
   std::string id;
-  bool healthy = false;        // the step counter moves, or nothing is queued
-  std::string model;           // the served name
+  bool healthy = false;  // the step counter moves, or nothing is queued
+  std::string model;     // the served name
   std::string version;
   std::string system_fingerprint;
   std::int32_t world_size = 0;
@@ -110,7 +111,7 @@ struct StatusReply {
   std::int32_t blocks_total = 0;
   std::int32_t blocks_used = 0;
   std::int32_t max_model_len = 0;
-  std::string metrics;         // Prometheus text, when asked for
+  std::string metrics;  // Prometheus text, when asked for
 };
 
 using ServerMessage = std::variant<Accepted, Delta, Done, ErrorReply, StatusReply>;

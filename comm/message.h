@@ -13,24 +13,24 @@ namespace lockstep::comm {
 struct SamplingParams {
   float temperature = 0.0f;  // 0: the most likely token
   float top_p = 1.0f;
-  std::int32_t top_k = 0;    // 0: all
+  std::int32_t top_k = 0;  // 0: all
   float min_p = 0.0f;
   float repetition_penalty = 1.0f;  // over prompt and answer
   float presence_penalty = 0.0f;    // over the answer
   float frequency_penalty = 0.0f;   // over the answer
   std::uint64_t seed = 0;
-  std::int32_t logprobs = -1;  // -1: none; n: the token's own and the n best
-  std::int32_t min_tokens = 0; // the tokens in `stop_token_ids` are impossible before this many
-  std::vector<std::int32_t> stop_token_ids;                  // end-of-sequence tokens included
-  std::vector<std::pair<std::int32_t, float>> logit_bias;    // ascending token ids
+  std::int32_t logprobs = -1;   // -1: none; n: the token's own and the n best
+  std::int32_t min_tokens = 0;  // the tokens in `stop_token_ids` are impossible before this many
+  std::vector<std::int32_t> stop_token_ids;                // end-of-sequence tokens included
+  std::vector<std::pair<std::int32_t, float>> logit_bias;  // ascending token ids
 };
 
 // A sequence that the shards do not know yet (or know no longer, after a preemption).
 struct SequenceStart {
   std::uint64_t sequence_id = 0;
   SamplingParams sampling;
-  std::int32_t num_prompt_tokens = 0;      // the first so many of token_ids are the prompt
-  std::vector<std::int32_t> token_ids;     // the prompt, and after a preemption the answer so far
+  std::int32_t num_prompt_tokens = 0;   // the first so many of token_ids are the prompt
+  std::vector<std::int32_t> token_ids;  // the prompt, and after a preemption the answer so far
 };
 
 // One sequence's share of a step: positions [first_position, first_position + num_tokens). Their
@@ -39,8 +39,8 @@ struct PlanEntry {
   std::uint64_t sequence_id = 0;
   std::int32_t first_position = 0;
   std::int32_t num_tokens = 0;
-  bool samples = false;                    // draw the next token after the last position
-  std::vector<std::int32_t> new_blocks;    // appended to the sequence's block table
+  bool samples = false;                  // draw the next token after the last position
+  std::vector<std::int32_t> new_blocks;  // appended to the sequence's block table
 };
 
 // What every shard does next. Plans are executed in the order of sequence_number, without gaps.
@@ -50,7 +50,7 @@ struct StepPlan {
   bool shutdown = false;              // the last plan
   std::vector<std::uint64_t> ends;    // sequences to forget, before anything else
   std::vector<SequenceStart> starts;
-  std::vector<PlanEntry> entries;     // empty: a heartbeat
+  std::vector<PlanEntry> entries;  // empty: a heartbeat
 };
 
 struct TokenLogprob {
@@ -70,9 +70,9 @@ struct StepReport {
   std::uint64_t epoch = 0;
   std::uint64_t sequence_number = 0;
   std::int32_t rank = 0;
-  std::uint64_t digest = 0;       // over the plan's bytes, the previous digest and all sampled tokens
-  std::uint32_t compute_us = 0;   // the whole step
-  std::uint32_t wait_us = 0;      // of it, inside collectives
+  std::uint64_t digest = 0;  // over the plan's bytes, the previous digest and all sampled tokens
+  std::uint32_t compute_us = 0;  // the whole step
+  std::uint32_t wait_us = 0;     // of it, inside collectives
   std::vector<SampledToken> sampled;
 };
 

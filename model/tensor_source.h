@@ -14,7 +14,7 @@ namespace lockstep::model {
 
 // One tensor as it lies in a mapped file. The bytes stay valid as long as the source lives.
 struct Tensor {
-  std::string name;                 // Hugging Face name, e.g. "model.layers.0.mlp.up_proj.weight"
+  std::string name;  // Hugging Face name, e.g. "model.layers.0.mlp.up_proj.weight"
   kernels::DType dtype;
   std::vector<std::int64_t> shape;  // row-major, outermost first: [out_features, in_features]
   std::span<const std::byte> data;  // exactly rows() * row_bytes() bytes
@@ -22,9 +22,9 @@ struct Tensor {
   // stored row 2*i (of a head) is Hugging Face's row i, stored row 2*i+1 its row i + head_dim/2.
   bool rope_interleaved = false;
 
-  std::int64_t rows() const;       // product of all dimensions but the last
-  std::int64_t columns() const;    // the last dimension
-  std::size_t row_bytes() const;   // bytes from one row to the next
+  std::int64_t rows() const;      // product of all dimensions but the last
+  std::int64_t columns() const;   // the last dimension
+  std::size_t row_bytes() const;  // bytes from one row to the next
 };
 
 // A model's tensors under Hugging Face names. Thread-safe to read.

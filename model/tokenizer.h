@@ -12,18 +12,18 @@ namespace lockstep::model {
 
 // What a model file says of its tokenizer, before anything is built from it.
 struct TokenizerSpec {
-  std::string pre_tokenizer;          // key of the table in pre_tokenizer.cc: "smollm", "gpt2", "llama3"
-  std::vector<std::string> tokens;    // id -> token in GPT-2's byte-to-unicode alphabet; added
-                                      // tokens are plain UTF-8
-  std::vector<std::string> merges;    // "left right", best first
+  std::string pre_tokenizer;  // key of the table in pre_tokenizer.cc: "smollm", "gpt2", "llama3"
+  std::vector<std::string> tokens;  // id -> token in GPT-2's byte-to-unicode alphabet; added
+                                    // tokens are plain UTF-8
+  std::vector<std::string> merges;  // "left right", best first
   std::vector<std::int32_t> special_tokens;  // ids of control tokens: <|im_start|>, ...
   std::vector<std::int32_t> added_tokens;    // ids of non-special added tokens (always parsed)
   std::optional<std::int32_t> bos_token_id;
   std::optional<std::int32_t> eos_token_id;
   std::optional<std::int32_t> unk_token_id;
   bool add_bos_token = false;
-  bool ignore_merges = false;         // Llama 3: a pre-token that is itself a token is not merged
-  std::string chat_template;          // Jinja source, empty when the model has none
+  bool ignore_merges = false;  // Llama 3: a pre-token that is itself a token is not merged
+  std::string chat_template;   // Jinja source, empty when the model has none
 };
 
 class Tokenizer {
@@ -31,8 +31,9 @@ class Tokenizer {
   virtual ~Tokenizer() = default;
 
   struct EncodeOptions {
-    bool add_special_tokens = true;  // put the beginning-of-sequence token where the model wants one
-    bool parse_special = false;      // text such as "<|im_end|>" becomes the control token
+    bool add_special_tokens =
+        true;                    // put the beginning-of-sequence token where the model wants one
+    bool parse_special = false;  // text such as "<|im_end|>" becomes the control token
   };
   virtual std::vector<std::int32_t> encode(std::string_view text, EncodeOptions options) const = 0;
 
@@ -45,7 +46,8 @@ class Tokenizer {
   virtual const TokenizerSpec& spec() const = 0;
 };
 
-// Builds the tokenizer; throws Error that names what is wrong in `spec` and the `path` it came from.
+// Builds the tokenizer; throws Error that names what is wrong in `spec` and the `path` it came
+// from.
 std::unique_ptr<Tokenizer> make_tokenizer(TokenizerSpec spec, const std::string& path);
 
 // Turns a stream of tokens into text without ever emitting half a UTF-8 character. Bytes that can

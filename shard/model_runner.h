@@ -9,10 +9,12 @@ namespace lockstep::shard {
 
 // One sequence's share of a batch.
 struct ForwardSequence {
-  std::span<const std::int32_t> token_ids;    // [num_tokens] at first_position, first_position + 1, ...
+  std::span<const std::int32_t>
+      token_ids;  // [num_tokens] at first_position, first_position + 1, ...
   std::int32_t first_position = 0;
-  std::span<const std::int32_t> block_table;  // KV blocks of positions [0, first_position + num_tokens)
-  bool wants_logits = false;                  // of the last token
+  std::span<const std::int32_t>
+      block_table;            // KV blocks of positions [0, first_position + num_tokens)
+  bool wants_logits = false;  // of the last token
 };
 
 // Rows [begin, end) of the vocabulary.

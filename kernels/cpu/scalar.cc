@@ -1,0 +1,71 @@
+// The family that every machine has, and the reference for the others.
+#include <cstring>
+
+#include "kernels/cpu/simd_scalar.h"
+#include "kernels/cpu/table_body.h"
+#include "kernels/half.h"
+
+namespace lockstep::kernels::cpu {
+namespace {
+
+using S = ScalarSimd;
+
+S::V halves(const std::byte* p) { return S::load_f16(reinterpret_cast<const std::uint16_t*>(p)); }
+
+// Sums weight(column, row) * bytes[column] over the group's 32 columns.
+template <class Weight>
+S::V dot_columns(const std::int8_t* bytes, const Weight& weight) {
+  return S::map([&](int row) {
+    std::int32_t total = 0;
+    for (int column = 0; column < kGroup; ++column) total += weight(column, row) * bytes[column];
+    return static_cast<float>(total);
+  });
+}
+
+struct Q4 {
+  static constexpr bool kHasMinimum = true;
+  static constexpr std::size_t kGroupBytes = 320;
+  class Weights {
+   public:
+    explicit Weights(const std::byte* group) : group_(group) {}
+    S::V dot(const std::int8_t* bytes, std::int32_t) const {
+      return dot_columns(bytes, [this](int column, int row) {
+        const auto both =
+            std::to_integer<int>(group_[64 * (column % 16 / 4) + 4 * row + column % 4]);
+        return column < 16 ? both & 15 : both >> 4;
+      });
+    }
+    S::V scale() const { return halves(group_ + 256); }
+    S::V minimum() const { return halves(group_ + 288); }
+
+   private:
+    const std::byte* group_;
+  };
+};
+
+struct Q8 {
+  static constexpr bool kHasMinimum = false;
+  static constexpr std::size_t kGroupBytes = 544;
+  class Weights {
+   public:
+    explicit Weights(const std::byte* group) : group_(group) {}
+    S::V dot(const std::int8_t* bytes, std::int32_t) const {
+      return dot_columns(bytes, [this](int column, int row) {
+        return int{std::to_integer<std::int8_t>(group_[64 * (column / 4) + 4 * row + column % 4])};
+      });
+    }
+    S::V scale() const { return halves(group_ + 512); }
+
+   private:
+    const std::byte* group_;
+  };
+};
+
+}  // namespace
+
+const KernelTable& scalar_table() {
+  static constexpr KernelTable table = make_table<S, Q4, Q8>("scalar");
+  return table;
+}
+
+}  // namespace lockstep::kernels::cpu

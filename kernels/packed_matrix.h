@@ -1,0 +1,66 @@
+// Weight matrices in the layout that the CPU kernels read.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <span>
+
+#include "kernels/aligned_buffer.h"
+#include "kernels/dtype.h"
+
+namespace lockstep::kernels {
+
+// Rows that lie interleaved: one 512-bit register of 32-bit sums.
+inline constexpr std::int64_t kRowBlock = 16;
+
+// What one row block of one group of 32 columns holds, 16 rows side by side:
+//   q4:  256 bytes of nibbles, 16 f16 scales, 16 f16 minima. Byte 64*c + 4*r + j holds, in its low
+//        half, column 4*c + j of row r, in its high half column 16 + 4*c + j (c, j = 0..3).
+//   q8:  512 signed bytes, 16 f16 scales. Byte 64*c + 4*r + j is column 4*c + j of row r (c =
+//   0..7). bf16, f16, f32: element 16*c + r is column c of row r.
+// Row blocks follow each other, and inside one the groups in order of K: a product reads memory
+// front to back.
+enum class PackedFormat { q4, q8, bf16, f16, f32 };
+
+// The format that a tensor of `type` is packed into: q4_0 and q4_1 -> q4, the others keep theirs.
+PackedFormat packed_format(DType type);
+
+// Bytes of one group of one row block.
+std::size_t packed_group_bytes(PackedFormat format);
+
+class PackedMatrix {
+ public:
+  PackedMatrix() = default;
+  // An empty matrix of `rows` x `columns`. REQUIRES: columns % 32 == 0. Rows are padded with zeros
+  // to a multiple of 16.
+  PackedMatrix(DType source_type, std::int64_t rows, std::int64_t columns);
+
+  // Packs `columns()` values of storage type `source_type`, starting at `source`, as row `row`.
+  void set_row(std::int64_t row, const std::byte* source);
+
+  // The values of one row, dequantized. REQUIRES: out.size() == columns().
+  void get_row(std::int64_t row, std::span<float> out) const;
+
+  PackedFormat format() const { return format_; }
+  std::int64_t rows() const { return rows_; }
+  std::int64_t columns() const { return columns_; }
+  std::int64_t row_blocks() const { return (rows_ + kRowBlock - 1) / kRowBlock; }
+  std::int64_t groups() const { return columns_ / 32; }
+  std::size_t bytes() const { return buffer_.size(); }
+  const std::byte* block(std::int64_t row_block) const {
+    return buffer_.as<std::byte>() + static_cast<std::size_t>(row_block) * block_bytes_;
+  }
+
+ private:
+  std::byte* group(std::int64_t row, std::int64_t group);
+  const std::byte* group(std::int64_t row, std::int64_t group) const;
+
+  DType source_type_ = DType::f32;
+  PackedFormat format_ = PackedFormat::f32;
+  std::int64_t rows_ = 0;
+  std::int64_t columns_ = 0;
+  std::size_t block_bytes_ = 0;
+  AlignedBuffer buffer_;
+};
+
+}  // namespace lockstep::kernels

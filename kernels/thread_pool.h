@@ -1,0 +1,60 @@
+// The compute threads of one rank.
+#pragma once
+
+#include <atomic>
+#include <cstddef>
+#include <functional>
+#include <thread>
+#include <vector>
+
+namespace lockstep::kernels {
+
+// A fixed team: the calling thread and size() - 1 helpers. Work is split by index, never stolen, so
+// that which thread computes what has no part in the result. Helpers spin for a short while after a
+// task, for the next one of the same step is microseconds away, then sleep.
+class ThreadPool {
+ public:
+  // REQUIRES: size >= 1.
+  explicit ThreadPool(int size);
+  ~ThreadPool();
+  ThreadPool(const ThreadPool&) = delete;
+  ThreadPool& operator=(const ThreadPool&) = delete;
+
+  int size() const { return static_cast<int>(helpers_.size()) + 1; }
+
+  // Runs task(index) for index = 0 .. size() - 1, one on each thread; returns when all are done.
+  // The task must not throw.
+  template <class Task>
+  void run(const Task& task) {
+    run_erased([](const void* t, int index) { (*static_cast<const Task*>(t))(index); }, &task);
+  }
+
+  // Splits [0, count) into contiguous runs, one per thread: body(begin, end). Counts below
+  // `serial_below` stay on the calling thread, for waking the others would cost more.
+  template <class Body>
+  void for_ranges(std::ptrdiff_t count, const Body& body, std::ptrdiff_t serial_below = 2) {
+    if (size() == 1 || count < serial_below) {
+      if (count > 0) body(std::ptrdiff_t{0}, count);
+      return;
+    }
+    run([&](int index) {
+      const std::ptrdiff_t begin = count * index / size();
+      const std::ptrdiff_t end = count * (index + 1) / size();
+      if (begin < end) body(begin, end);
+    });
+  }
+
+ private:
+  using ErasedTask = void (*)(const void*, int);
+  void run_erased(ErasedTask task, const void* context);
+  void help(int index);
+
+  ErasedTask task_ = nullptr;
+  const void* context_ = nullptr;
+  alignas(64) std::atomic<unsigned> generation_{0};  // one more for every task
+  alignas(64) std::atomic<unsigned> done_{0};        // helpers that finished the current task
+  std::atomic<bool> stop_{false};
+  std::vector<std::jthread> helpers_;
+};
+
+}  // namespace lockstep::kernels

@@ -1,0 +1,418 @@
+// Every CPU family against plain double-precision formulas, and against each other bit for bit.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <cstring>
+#include <random>
+
+#include "kernels/cpu_family.h"
+#include "kernels/half.h"
+
+namespace lockstep::kernels {
+namespace {
+
+using testing::ElementsAreArray;
+
+std::vector<float> random_floats(std::size_t n, unsigned seed, float spread = 1.0f) {
+  std::mt19937 random(seed);
+  std::normal_distribution<float> normal(0.0f, spread);
+  std::vector<float> values(n);
+  for (float& value : values) value = normal(random);
+  return values;
+}
+
+std::vector<std::uint32_t> bits(const std::vector<float>& values) {
+  std::vector<std::uint32_t> words(values.size());
+  std::memcpy(words.data(), values.data(), values.size() * sizeof(float));
+  return words;
+}
+
+void append_u16(std::vector<std::byte>& to, std::uint16_t value) {
+  to.push_back(std::byte(value & 255));
+  to.push_back(std::byte(value >> 8));
+}
+
+// Random storage of `columns` values of `type` and, beside it, what they mean.
+struct StoredRow {
+  std::vector<std::byte> bytes;
+  std::vector<double> values;
+};
+
+StoredRow random_row(DType type, std::size_t columns, std::mt19937& random) {
+  StoredRow row;
+  std::uniform_real_distribution<float> uniform(-1.0f, 1.0f);
+  for (std::size_t k = 0; k < columns; k += block_values(type)) {
+    const float value = uniform(random);
+    switch (type) {
+      case DType::f32: {
+        std::byte raw[4];
+        std::memcpy(raw, &value, 4);
+        row.bytes.insert(row.bytes.end(), raw, raw + 4);
+        row.values.push_back(value);
+        break;
+      }
+      case DType::bf16:
+        append_u16(row.bytes, float_to_bf16(value));
+        row.values.push_back(bf16_to_float(float_to_bf16(value)));
+        break;
+      case DType::f16:
+        append_u16(row.bytes, float_to_f16(value));
+        row.values.push_back(f16_to_float(float_to_f16(value)));
+        break;
+      case DType::q8_0: {
+        append_u16(row.bytes, float_to_f16(value));
+        for (int i = 0; i < 32; ++i) {
+          const auto byte = static_cast<std::int8_t>(random());
+          row.bytes.push_back(std::byte(byte));
+          row.values.push_back(double{f16_to_float(float_to_f16(value))} * byte);
+        }
+        break;
+      }
+      case DType::q4_0:
+      case DType::q4_1: {
+        const double scale = f16_to_float(float_to_f16(value));
+        const float low = uniform(random);
+        append_u16(row.bytes, float_to_f16(value));
+        if (type == DType::q4_1) append_u16(row.bytes, float_to_f16(low));
+        const double minimum = type == DType::q4_1 ? f16_to_float(float_to_f16(low)) : -8.0 * scale;
+        std::uint8_t nibbles[16];
+        for (auto& nibble : nibbles) {
+          nibble = static_cast<std::uint8_t>(random());
+          row.bytes.push_back(std::byte(nibble));
+        }
+        for (int i = 0; i < 32; ++i) {
+          const int nibble = i < 16 ? nibbles[i] & 15 : nibbles[i - 16] >> 4;
+          row.values.push_back(scale * nibble + minimum);
+        }
+        break;
+      }
+    }
+  }
+  return row;
+}
+
+// Quantized activations and their storage.
+struct Activations {
+  Activations(const cpu::KernelTable& table, const std::vector<float>& x, std::int64_t m,
+              std::int64_t k)
+      : values(x.size()), scales(x.size() / 32), sums(x.size() / 32) {
+    table.quantize_rows(x.data(), m, k, view());
+  }
+  cpu::QuantizedRows view() { return {values.data(), scales.data(), sums.data()}; }
+  std::vector<std::int8_t> values;
+  std::vector<float> scales;
+  std::vector<std::int32_t> sums;
+};
+
+struct LinearCase {
+  DType type;
+  std::int64_t m, n, k;
+};
+
+class Linear : public testing::TestWithParam<LinearCase> {
+ protected:
+  void SetUp() override {
+    const auto [type, m, n, k] = GetParam();
+    std::mt19937 random(7);
+    weights_ = PackedMatrix(type, n, k);
+    for (std::int64_t row = 0; row < n; ++row) {
+      rows_.push_back(random_row(type, static_cast<std::size_t>(k), random));
+      weights_.set_row(row, rows_.back().bytes.data());
+    }
+    x_ = random_floats(static_cast<std::size_t>(m * k), 11);
+  }
+
+  // [segments, m, padded n]
+  std::vector<float> product(CpuFamily family, const LaneProgram& lanes) {
+    const auto [type, m, n, k] = GetParam();
+    const auto& table = kernel_table(family);
+    Activations quantized(table, x_, m, k);
+    const std::int64_t padded = weights_.row_blocks() * kRowBlock;
+    std::vector<float> out(static_cast<std::size_t>(lanes.segments * m * padded));
+    table.linear({.weights = &weights_,
+                  .x = x_.data(),
+                  .quantized = quantized.view(),
+                  .m = m,
+                  .steps = lanes.steps.data(),
+                  .num_steps = static_cast<std::int32_t>(lanes.steps.size()),
+                  .block_begin = 0,
+                  .block_end = weights_.row_blocks(),
+                  .out = out.data(),
+                  .row_stride = padded,
+                  .segment_stride = m * padded});
+    return out;
+  }
+
+  PackedMatrix weights_;
+  std::vector<StoredRow> rows_;
+  std::vector<float> x_;
+};
+
+TEST_P(Linear, EqualsTheDoublePrecisionProduct) {
+  const auto [type, m, n, k] = GetParam();
+  const auto out = product(CpuFamily::scalar, whole_sum(k));
+  const bool quantized = block_values(type) > 1;
+  const std::int64_t padded = weights_.row_blocks() * kRowBlock;
+  for (std::int64_t i = 0; i < m; ++i) {
+    for (std::int64_t j = 0; j < n; ++j) {
+      double expected = 0, magnitude = 0;
+      for (std::int64_t c = 0; c < k; ++c) {
+        const double term = rows_[j].values[c] * x_[i * k + c];
+        expected += term;
+        magnitude += std::fabs(term);
+      }
+      // Eight-bit activations: half a step of 1/127 of a group's largest value (here below 4).
+      const double bound = quantized ? magnitude * 0.02 + 1e-3 : magnitude * 1e-5 + 1e-6;
+      EXPECT_NEAR(out[i * padded + j], expected, bound) << i << "," << j;
+    }
+  }
+}
+
+TEST_P(Linear, GivesTheSameBitsInEveryFamily) {
+  const auto lanes = whole_sum(GetParam().k);
+  const auto expected = bits(product(CpuFamily::scalar, lanes));
+  for (const CpuFamily family : supported_families()) {
+    EXPECT_EQ(bits(product(family, lanes)), expected) << name(family);
+  }
+}
+
+TEST_P(Linear, GivesARowTheSameBitsInAnyBatch) {
+  const auto [type, m, n, k] = GetParam();
+  const auto all = product(supported_families().back(), whole_sum(k));
+  const std::int64_t padded = weights_.row_blocks() * kRowBlock;
+  const auto x = x_;
+  const auto& table = kernel_table(supported_families().back());
+  const auto lanes = whole_sum(k);
+  for (std::int64_t i = 0; i < m; ++i) {
+    const std::vector<float> one(x.begin() + i * k, x.begin() + (i + 1) * k);
+    Activations quantized(table, one, 1, k);
+    std::vector<float> out(static_cast<std::size_t>(padded));
+    table.linear({&weights_, one.data(), quantized.view(), 1, lanes.steps.data(), 1, 0,
+                  weights_.row_blocks(), out.data(), padded, padded});
+    EXPECT_EQ(bits(out), bits({all.begin() + i * padded, all.begin() + (i + 1) * padded})) << i;
+  }
+}
+
+TEST_P(Linear, SumsLanesInTheOrderOfTheirProgram) {
+  const auto [type, m, n, k] = GetParam();
+  const auto groups = static_cast<std::int32_t>(k / 32);
+  // Lanes of 1, 1, groups - 3 and 1 groups: ((a + b), c) leaves (a+b)+c merged, d apart.
+  const LaneProgram program{{{1, 0}, {1, 1}, {groups - 3, 1}, {1, 0}}, 2};
+  const LaneProgram apart{{{1, 0}, {1, 0}, {groups - 3, 0}, {1, 0}}, 4};
+  for (const CpuFamily family : supported_families()) {
+    const auto lanes = product(family, apart);
+    const auto merged = product(family, program);
+    const std::size_t size = merged.size() / 2;
+    std::vector<float> expected(merged.size());
+    for (std::size_t i = 0; i < size; ++i) {
+      expected[i] = (lanes[i] + lanes[size + i]) + lanes[2 * size + i];
+      expected[size + i] = lanes[3 * size + i];
+    }
+    EXPECT_EQ(bits(merged), bits(expected)) << name(family);
+  }
+}
+
+std::vector<LinearCase> linear_cases() {
+  std::vector<LinearCase> cases;
+  for (const DType type :
+       {DType::f32, DType::f16, DType::bf16, DType::q4_0, DType::q4_1, DType::q8_0}) {
+    cases.push_back({type, 1, 1, 128});
+    cases.push_back({type, 3, 17, 160});
+    cases.push_back({type, 13, 48, 576});
+  }
+  return cases;
+}
+
+INSTANTIATE_TEST_SUITE_P(Shapes, Linear, testing::ValuesIn(linear_cases()), [](const auto& info) {
+  return std::string(name(info.param.type)) + "_m" + std::to_string(info.param.m) + "_n" +
+         std::to_string(info.param.n) + "_k" + std::to_string(info.param.k);
+});
+
+class Family : public testing::TestWithParam<CpuFamily> {
+ protected:
+  const cpu::KernelTable& table_ = kernel_table(GetParam());
+  const cpu::KernelTable& scalar_ = kernel_table(CpuFamily::scalar);
+};
+
+TEST_P(Family, RmsNormFollowsItsFormula) {
+  for (const std::int64_t n : {16, 576, 4096}) {
+    const auto x = random_floats(n, 1, 3.0f);
+    const auto weight = random_floats(n, 2);
+    std::vector<float> out(n), reference(n);
+    table_.rms_norm(x.data(), weight.data(), 1e-5f, n, out.data());
+    scalar_.rms_norm(x.data(), weight.data(), 1e-5f, n, reference.data());
+    EXPECT_EQ(bits(out), bits(reference));
+    double squares = 0;
+    for (const float value : x) squares += double{value} * value;
+    for (std::int64_t i = 0; i < n; ++i) {
+      EXPECT_NEAR(out[i], x[i] / std::sqrt(squares / n + 1e-5) * weight[i], 1e-5);
+    }
+  }
+}
+
+TEST_P(Family, SiluMulFollowsItsFormula) {
+  auto gate = random_floats(64, 3, 10.0f);
+  gate[0] = 0.0f, gate[1] = -100.0f, gate[2] = 100.0f, gate[3] = -87.5f, gate[4] = 1e30f;
+  const auto up = random_floats(64, 4);
+  std::vector<float> out(64), reference(64);
+  table_.silu_mul(gate.data(), up.data(), 64, out.data());
+  scalar_.silu_mul(gate.data(), up.data(), 64, reference.data());
+  EXPECT_EQ(bits(out), bits(reference));
+  for (int i = 0; i < 64; ++i) {
+    const double expected = gate[i] / (1.0 + std::exp(-double{gate[i]})) * up[i];
+    EXPECT_NEAR(out[i], expected, std::fabs(expected) * 1e-6 + 1e-30) << gate[i];
+  }
+}
+
+TEST_P(Family, SiluMulKeepsANan) {
+  std::vector<float> gate(16, 1.0f), out(16);
+  gate[5] = std::nanf("");
+  table_.silu_mul(gate.data(), gate.data(), 16, out.data());
+  EXPECT_TRUE(std::isnan(out[5]));
+}
+
+TEST_P(Family, RopeRotatesPairsHalfAHeadApart) {
+  const auto head = random_floats(64, 5);
+  std::vector<float> cos(32), sin(32);
+  for (int i = 0; i < 32; ++i) cos[i] = std::cos(0.1f * i), sin[i] = std::sin(0.1f * i);
+  auto out = head, reference = head;
+  table_.rope(out.data(), cos.data(), sin.data(), 64);
+  scalar_.rope(reference.data(), cos.data(), sin.data(), 64);
+  EXPECT_EQ(bits(out), bits(reference));
+  for (int i = 0; i < 32; ++i) {
+    EXPECT_NEAR(out[i], head[i] * cos[i] - head[i + 32] * sin[i], 1e-6);
+    EXPECT_NEAR(out[i + 32], head[i + 32] * cos[i] + head[i] * sin[i], 1e-6);
+  }
+}
+
+TEST_P(Family, QuantizesToTheNearestByteWithItsSums) {
+  auto x = random_floats(4 * 96, 6);
+  std::fill_n(x.begin() + 32, 32, 0.0f);
+  Activations rows(table_, x, 4, 96), reference(scalar_, x, 4, 96);
+  EXPECT_EQ(rows.values, reference.values);
+  EXPECT_EQ(bits(rows.scales), bits(reference.scales));
+  EXPECT_EQ(rows.sums, reference.sums);
+  for (std::size_t g = 0; g < rows.scales.size(); ++g) {
+    std::int32_t total = 0;
+    for (std::size_t i = 32 * g; i < 32 * g + 32; ++i) {
+      EXPECT_NEAR(rows.values[i] * rows.scales[g], x[i], rows.scales[g] * 0.5001);
+      total += rows.values[i];
+    }
+    EXPECT_EQ(rows.sums[g], total);
+  }
+  EXPECT_EQ(rows.scales[1], 0.0f);
+}
+
+// A cache of one key-value head in shuffled blocks, and the whole computation in double.
+class PagedAttention : public testing::TestWithParam<CpuFamily> {
+ protected:
+  static constexpr int kHeadDim = 64, kHeads = 3, kBlockSize = 32, kPositions = 77;
+
+  void SetUp() override {
+    keys_ = random_floats(kPositions * kHeadDim, 8);
+    values_ = random_floats(kPositions * kHeadDim, 9);
+    queries_ = random_floats(kPositions * kHeads * kHeadDim, 10, 2.0f);
+    const int half_block = kBlockSize * kHeadDim;
+    cache_.assign(4 * 2 * half_block, float_to_bf16(1e9f));  // what others left must not matter
+    for (int p = 0; p < kPositions; ++p) {
+      std::uint16_t* block = cache_.data() + table_[p / kBlockSize] * 2 * half_block;
+      std::uint16_t* k_tile = block + p % kBlockSize / 16 * 16 * kHeadDim;
+      kernel_table(GetParam())
+          .store_kv(&keys_[p * kHeadDim], &values_[p * kHeadDim], kHeadDim, k_tile,
+                    k_tile + half_block, p % 16);
+    }
+  }
+
+  std::vector<float> attend(CpuFamily family, int first, int rows) {
+    std::vector<float> out(static_cast<std::size_t>(rows) * kHeads * kHeadDim);
+    std::vector<float> scratch(cpu::attention_scratch_floats(kHeads, kHeadDim));
+    kernel_table(family).attention({.q = &queries_[first * kHeads * kHeadDim],
+                                    .out = out.data(),
+                                    .query_stride = kHeads * kHeadDim,
+                                    .rows = rows,
+                                    .first_position = first,
+                                    .heads = kHeads,
+                                    .head_dim = kHeadDim,
+                                    .scale = 0.125f,
+                                    .cache = cache_.data(),
+                                    .block_stride = 2 * kBlockSize * kHeadDim,
+                                    .value_offset = kBlockSize * kHeadDim,
+                                    .tiles_per_block = kBlockSize / 16,
+                                    .block_table = table_,
+                                    .scratch = scratch.data()});
+    return out;
+  }
+
+  std::vector<float> keys_, values_, queries_;
+  std::vector<std::uint16_t> cache_;
+  const std::int32_t table_[3] = {2, 0, 3};
+};
+
+TEST_P(PagedAttention, EqualsSoftmaxInDoublePrecision) {
+  const auto out = attend(GetParam(), 0, kPositions);
+  const auto rounded = [](float x) { return double{bf16_to_float(float_to_bf16(x))}; };
+  for (int p = 0; p < kPositions; ++p) {
+    for (int h = 0; h < kHeads; ++h) {
+      const float* q = &queries_[(p * kHeads + h) * kHeadDim];
+      std::vector<double> weight(p + 1), expected(kHeadDim);
+      double total = 0;
+      for (int s = 0; s <= p; ++s) {
+        double score = 0;
+        for (int d = 0; d < kHeadDim; ++d) score += q[d] * rounded(keys_[s * kHeadDim + d]);
+        total += weight[s] = std::exp(score * 0.125);
+      }
+      for (int s = 0; s <= p; ++s) {
+        for (int d = 0; d < kHeadDim; ++d) {
+          expected[d] += weight[s] / total * rounded(values_[s * kHeadDim + d]);
+        }
+      }
+      for (int d = 0; d < kHeadDim; ++d) {
+        EXPECT_NEAR(out[(p * kHeads + h) * kHeadDim + d], expected[d], 2e-5);
+      }
+    }
+  }
+}
+
+TEST_P(PagedAttention, GivesTheSameBitsInChunksAndInEveryFamily) {
+  const auto whole = bits(attend(CpuFamily::scalar, 0, kPositions));
+  EXPECT_EQ(bits(attend(GetParam(), 0, kPositions)), whole);
+  std::vector<std::uint32_t> chunks;
+  for (int first = 0; first < kPositions; first += 13) {
+    const auto part = bits(attend(GetParam(), first, std::min(13, kPositions - first)));
+    chunks.insert(chunks.end(), part.begin(), part.end());
+  }
+  EXPECT_EQ(chunks, whole);
+}
+
+const auto family_name = [](const auto& info) { return std::string(name(info.param)); };
+INSTANTIATE_TEST_SUITE_P(Cpu, Family, testing::ValuesIn(supported_families()), family_name);
+INSTANTIATE_TEST_SUITE_P(Cpu, PagedAttention, testing::ValuesIn(supported_families()), family_name);
+
+TEST(Half, ConvertsEveryF16ThereAndBack) {
+  for (std::uint32_t half = 0; half < 0x10000; ++half) {
+    if ((half & 0x7c00) == 0x7c00) continue;  // infinities and NaNs
+    EXPECT_EQ(float_to_f16(f16_to_float(static_cast<std::uint16_t>(half))), half);
+  }
+}
+
+TEST(PackedMatrix, GivesBackTheRowsItWasGiven) {
+  std::mt19937 random(12);
+  for (const DType type :
+       {DType::f32, DType::f16, DType::bf16, DType::q4_0, DType::q4_1, DType::q8_0}) {
+    PackedMatrix matrix(type, 19, 96);
+    std::vector<StoredRow> rows;
+    for (int row = 0; row < 19; ++row) {
+      rows.push_back(random_row(type, 96, random));
+      matrix.set_row(row, rows.back().bytes.data());
+    }
+    for (int row = 0; row < 19; ++row) {
+      std::vector<float> out(96);
+      matrix.get_row(row, out);
+      for (int k = 0; k < 96; ++k) EXPECT_NEAR(out[k], rows[row].values[k], 1e-5) << name(type);
+    }
+  }
+}
+
+}  // namespace
+}  // namespace lockstep::kernels
