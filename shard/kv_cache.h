@@ -1,0 +1,47 @@
+// One rank's keys and values, in blocks of positions.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <vector>
+
+#include "kernels/aligned_buffer.h"
+#include "model/config.h"
+#include "shard/partition.h"
+
+namespace lockstep::shard {
+
+// bf16. A block of one layer and head holds its keys, in tiles [head_dim, 16 positions], then its
+// values, in tiles [16 positions, head_dim]. Which block belongs to whom is the coordinator's
+// affair.
+class KvCache {
+ public:
+  // REQUIRES: block_size % 16 == 0.
+  KvCache(const model::ModelConfig& config, const Partition& part, std::int32_t block_size,
+          std::int32_t num_blocks);
+
+  // Bytes that one block takes on a rank with this part, all layers together.
+  static std::size_t block_bytes(const model::ModelConfig& config, const Partition& part,
+                                 std::int32_t block_size);
+
+  std::int32_t block_size() const { return block_size_; }
+  std::int32_t num_blocks() const { return num_blocks_; }
+
+  // Elements from one block to the next, and from a block's keys to its values.
+  std::int64_t block_stride() const { return 2 * heads_ * half_block_; }
+  std::int64_t value_offset() const { return half_block_; }
+
+  // Keys of block 0 of this rank's key-value head `head` in `layer`.
+  std::uint16_t* keys(std::int64_t layer, std::int64_t head) {
+    return layers_[static_cast<std::size_t>(layer)].as<std::uint16_t>() + 2 * head * half_block_;
+  }
+
+ private:
+  std::int32_t block_size_;
+  std::int32_t num_blocks_;
+  std::int64_t heads_;
+  std::int64_t half_block_;  // elements of one head's keys in a block
+  std::vector<kernels::AlignedBuffer> layers_;
+};
+
+}  // namespace lockstep::shard

@@ -1,0 +1,329 @@
+#include "shard/llama.h"
+
+#include <algorithm>
+#include <atomic>
+#include <cmath>
+#include <cstring>
+
+namespace lockstep::shard {
+namespace {
+
+// Query rows of one attention item: enough to share the work of one long prompt over the threads.
+constexpr std::int32_t kItemRows = 32;
+
+std::vector<Range> lane_runs(const std::vector<Partition>& parts, Range Partition::*lanes) {
+  std::vector<Range> runs;
+  for (const Partition& part : parts) runs.push_back(part.*lanes);
+  return runs;
+}
+
+kernels::LaneProgram attention_program(const model::ModelConfig& config, const Partition& part) {
+  const std::vector<std::int32_t> groups(
+      static_cast<std::size_t>(config.num_attention_heads),
+      static_cast<std::int32_t>(config.head_dim / kernels::kGroup));
+  return lane_tree(config).program(part.query_heads, groups);
+}
+
+kernels::LaneProgram mlp_program(const model::ModelConfig& config, const Partition& part) {
+  std::vector<std::int32_t> groups;
+  for (std::int32_t lane = 0; lane < config.num_attention_heads; ++lane) {
+    groups.push_back(mlp_lane_groups(config, lane).size());
+  }
+  return lane_tree(config).program(part.mlp_lanes, groups);
+}
+
+std::int64_t inner_columns(const model::ModelConfig& config, const Partition& part) {
+  return std::int64_t{kernels::kGroup} * (mlp_lane_groups(config, part.mlp_lanes.end - 1).end -
+                                          mlp_lane_groups(config, part.mlp_lanes.begin).begin);
+}
+
+bool takes_bytes(const kernels::PackedMatrix& weights) {
+  return weights.format() == kernels::PackedFormat::q4 ||
+         weights.format() == kernels::PackedFormat::q8;
+}
+
+std::int32_t max_queries_per_head(const model::ModelConfig& config) {
+  return static_cast<std::int32_t>(config.num_attention_heads / config.num_key_value_heads);
+}
+
+std::size_t scratch_floats(const model::ModelConfig& config) {
+  const auto floats = kernels::cpu::attention_scratch_floats(
+      max_queries_per_head(config), static_cast<std::int32_t>(config.head_dim));
+  return static_cast<std::size_t>((floats + 15) / 16 * 16);
+}
+
+std::vector<std::string> layer_names(std::int64_t layers, const char* block) {
+  std::vector<std::string> names;
+  for (std::int64_t i = 0; i < layers; ++i) {
+    names.push_back("layer " + std::to_string(i) + " " + block);
+  }
+  return names;
+}
+
+}  // namespace
+
+LlamaRunner::LlamaRunner(const model::Model& model, const RunnerOptions& options,
+                         comm::Communicator& communicator, kernels::ThreadPool& pool,
+                         const kernels::cpu::KernelTable& kernels)
+    : config_(model.config),
+      options_(options),
+      communicator_(&communicator),
+      pool_(&pool),
+      kernels_(&kernels),
+      parts_(partition_model(config_, communicator.size())),
+      weights_(load_weights(model, part(), pool)),
+      cache_(config_, part(), options.block_size, options.num_blocks),
+      rope_(config_, options.max_positions),
+      attention_lanes_(attention_program(config_, part())),
+      mlp_lanes_(mlp_program(config_, part())),
+      hidden_sum_(kernels::whole_sum(config_.hidden_size)),
+      attention_reducer_(lane_tree(config_), lane_runs(parts_, &Partition::query_heads),
+                         communicator, kernels, options.max_batch_tokens * config_.hidden_size),
+      mlp_reducer_(lane_tree(config_), lane_runs(parts_, &Partition::mlp_lanes), communicator,
+                   kernels, options.max_batch_tokens * config_.hidden_size),
+      attention_names_(layer_names(config_.num_hidden_layers, "attention")),
+      mlp_names_(layer_names(config_.num_hidden_layers, "mlp")),
+      hidden_(options.max_batch_tokens, config_.hidden_size),
+      normed_(options.max_batch_tokens, config_.hidden_size),
+      queries_(options.max_batch_tokens, part().query_heads.size() * config_.head_dim),
+      keys_(options.max_batch_tokens, part().key_value_heads.size() * config_.head_dim),
+      values_(options.max_batch_tokens, part().key_value_heads.size() * config_.head_dim),
+      attended_(options.max_batch_tokens, part().query_heads.size() * config_.head_dim),
+      gate_(options.max_batch_tokens, inner_columns(config_, part())),
+      up_(options.max_batch_tokens, inner_columns(config_, part())),
+      last_(options.max_sequences, config_.hidden_size),
+      gathered_(communicator.size() > 1
+                    ? static_cast<std::size_t>(options.max_batch_tokens * config_.hidden_size) *
+                          sizeof(float)
+                    : 0),
+      logits_(static_cast<std::size_t>(options.max_sequences * weights_.output().row_blocks() *
+                                       kernels::kRowBlock) *
+              sizeof(float)),
+      scratch_(static_cast<std::size_t>(pool.size()) * scratch_floats(config_) * sizeof(float)) {}
+
+std::span<float> LlamaRunner::forward(std::span<const ForwardSequence> batch) {
+  lay_out(batch);
+  if (rows_.empty()) return {};
+  embed();
+  const float* update = nullptr;
+  for (std::size_t layer = 0; layer < weights_.layers.size(); ++layer) {
+    const LayerWeights& weights = weights_.layers[layer];
+    add_and_norm(update, weights.input_norm,
+                 takes_bytes(weights.q) || takes_bytes(weights.k) || takes_bytes(weights.v));
+    update = attention_block(batch, layer);
+    add_and_norm(update, weights.post_attention_norm,
+                 takes_bytes(weights.gate) || takes_bytes(weights.up));
+    update = mlp_block(layer);
+  }
+  return logits(update);
+}
+
+// Lists the batch's rows, and its attention work in units that threads can take.
+void LlamaRunner::lay_out(std::span<const ForwardSequence> batch) {
+  rows_.clear();
+  items_.clear();
+  last_rows_.clear();
+  for (std::size_t s = 0; s < batch.size(); ++s) {
+    const auto sequence = static_cast<std::int32_t>(s);
+    const auto first_row = static_cast<std::int32_t>(rows_.size());
+    const auto count = static_cast<std::int32_t>(batch[s].token_ids.size());
+    for (std::int32_t i = 0; i < count; ++i) {
+      rows_.push_back(
+          {batch[s].token_ids[static_cast<std::size_t>(i)], batch[s].first_position + i, sequence});
+    }
+    for (std::int32_t head = 0; head < part().key_value_heads.size(); ++head) {
+      for (std::int32_t row = 0; row < count; row += kItemRows) {
+        items_.push_back({sequence, head, first_row + row, std::min(kItemRows, count - row)});
+      }
+    }
+    if (batch[s].wants_logits) last_rows_.push_back(first_row + count - 1);
+  }
+}
+
+// Every rank looks up the tokens of its own vocabulary rows; all gather all.
+void LlamaRunner::embed() {
+  const std::int64_t hidden_size = config_.hidden_size;
+  const auto owner = [this](const Row& row, const Partition& part) {
+    return part.vocabulary.begin <= row.token && row.token < part.vocabulary.end;
+  };
+  const bool alone = communicator_->size() == 1;
+  std::vector<std::int64_t> mine;
+  for (std::int64_t row = 0; row < tokens(); ++row) {
+    if (owner(rows_[static_cast<std::size_t>(row)], part())) mine.push_back(row);
+  }
+  // normed_ is free at this point: it holds the rows that this rank sends.
+  Activations& own = alone ? hidden_ : normed_;
+  pool_->for_ranges(std::ssize(mine), [&](std::ptrdiff_t begin, std::ptrdiff_t end) {
+    for (std::ptrdiff_t i = begin; i < end; ++i) {
+      const Row& row = rows_[static_cast<std::size_t>(mine[static_cast<std::size_t>(i)])];
+      weights_.embedding.get_row(row.token - part().vocabulary.begin,
+                                 {own.row(i), static_cast<std::size_t>(hidden_size)});
+    }
+  });
+  if (alone) return;
+  const std::size_t row_bytes = static_cast<std::size_t>(hidden_size) * sizeof(float);
+  std::vector<std::size_t> counts(parts_.size());
+  std::vector<std::size_t> owners;
+  for (const Row& row : rows_) {
+    const auto at =
+        std::ranges::find_if(parts_, [&](const auto& part) { return owner(row, part); });
+    owners.push_back(static_cast<std::size_t>(at - parts_.begin()));
+    counts[owners.back()] += row_bytes;
+  }
+  auto* all = gathered_.as<std::byte>();
+  communicator_->all_gather(
+      std::as_bytes(std::span(own.row(0), mine.size() * static_cast<std::size_t>(hidden_size))),
+      {all, rows_.size() * row_bytes}, counts, "embedding");
+  std::vector<std::size_t> next(parts_.size());
+  for (std::size_t r = 1; r < parts_.size(); ++r) next[r] = next[r - 1] + counts[r - 1];
+  for (std::int64_t row = 0; row < tokens(); ++row) {
+    std::size_t& from = next[owners[static_cast<std::size_t>(row)]];
+    std::memcpy(hidden_.row(row), all + from, row_bytes);
+    from += row_bytes;
+  }
+}
+
+void LlamaRunner::add_and_norm(const float* update, const std::vector<float>& weight,
+                               bool quantize) {
+  const std::int64_t columns = config_.hidden_size;
+  pool_->for_ranges(tokens(), [&](std::ptrdiff_t begin, std::ptrdiff_t end) {
+    for (std::ptrdiff_t row = begin; row < end; ++row) {
+      float* hidden = hidden_.row(row);
+      if (update != nullptr) kernels_->add(hidden, update + row * columns, columns, hidden);
+      kernels_->rms_norm(hidden, weight.data(), config_.rms_norm_eps, columns, normed_.row(row));
+    }
+    if (quantize) normed_.quantize(*kernels_, begin, end);
+  });
+}
+
+const float* LlamaRunner::attention_block(std::span<const ForwardSequence> batch,
+                                          std::size_t layer) {
+  const LayerWeights& weights = weights_.layers[layer];
+  const Product projections[] = {{&weights.q, queries_.row(0), queries_.columns()},
+                                 {&weights.k, keys_.row(0), keys_.columns()},
+                                 {&weights.v, values_.row(0), values_.columns()}};
+  multiply(*pool_, *kernels_, normed_, tokens(), hidden_sum_, projections);
+  rotate_and_store(batch, layer);
+  attend(batch, layer);
+  const std::int64_t values = tokens() * config_.hidden_size;
+  const Product output[] = {
+      {&weights.o, attention_reducer_.segments(), config_.hidden_size, values}};
+  multiply(*pool_, *kernels_, attended_, tokens(), attention_lanes_, output);
+  return attention_reducer_.reduce(values, attention_names_[layer]);
+}
+
+void LlamaRunner::rotate_and_store(std::span<const ForwardSequence> batch, std::size_t layer) {
+  const std::int64_t head_dim = config_.head_dim;
+  const std::int32_t block_size = cache_.block_size();
+  pool_->for_ranges(tokens(), [&](std::ptrdiff_t begin, std::ptrdiff_t end) {
+    for (std::ptrdiff_t r = begin; r < end; ++r) {
+      const Row& row = rows_[static_cast<std::size_t>(r)];
+      const float* cos = rope_.cos(row.position);
+      const float* sin = rope_.sin(row.position);
+      for (std::int32_t head = 0; head < part().query_heads.size(); ++head) {
+        kernels_->rope(queries_.row(r) + head * head_dim, cos, sin, head_dim);
+      }
+      const auto& table = batch[static_cast<std::size_t>(row.sequence)].block_table;
+      const std::int64_t block = table[static_cast<std::size_t>(row.position / block_size)];
+      const std::int64_t tile = row.position % block_size / 16 * 16 * head_dim;
+      for (std::int32_t head = 0; head < part().key_value_heads.size(); ++head) {
+        float* key = keys_.row(r) + head * head_dim;
+        kernels_->rope(key, cos, sin, head_dim);
+        std::uint16_t* key_tile = cache_.keys(static_cast<std::int64_t>(layer), head) +
+                                  block * cache_.block_stride() + tile;
+        kernels_->store_kv(key, values_.row(r) + head * head_dim, head_dim, key_tile,
+                           key_tile + cache_.value_offset(), row.position % 16);
+      }
+    }
+  });
+}
+
+// Threads take items as they become free: who computes which has no part in its result.
+void LlamaRunner::attend(std::span<const ForwardSequence> batch, std::size_t layer) {
+  std::atomic<std::size_t> next{0};
+  const auto work = [&](int thread) {
+    float* scratch =
+        scratch_.as<float>() + static_cast<std::size_t>(thread) * scratch_floats(config_);
+    for (std::size_t i = next++; i < items_.size(); i = next++) {
+      attend_item(items_[i], batch, layer, scratch);
+    }
+  };
+  if (items_.size() == 1) {
+    work(0);
+  } else {
+    pool_->run(work);
+  }
+}
+
+void LlamaRunner::attend_item(const AttentionItem& item, std::span<const ForwardSequence> batch,
+                              std::size_t layer, float* scratch) {
+  const Range heads = part().queries_of(part().key_value_heads.begin + item.head, config_);
+  const std::int64_t offset = (heads.begin - part().query_heads.begin) * config_.head_dim;
+  kernels_->attention({
+      .q = queries_.row(item.first_row) + offset,
+      .out = attended_.row(item.first_row) + offset,
+      .query_stride = queries_.columns(),
+      .rows = item.rows,
+      .first_position = rows_[static_cast<std::size_t>(item.first_row)].position,
+      .heads = heads.size(),
+      .head_dim = static_cast<std::int32_t>(config_.head_dim),
+      .scale = 1.0f / std::sqrt(static_cast<float>(config_.head_dim)),
+      .cache = cache_.keys(static_cast<std::int64_t>(layer), item.head),
+      .block_stride = cache_.block_stride(),
+      .value_offset = cache_.value_offset(),
+      .tiles_per_block = cache_.block_size() / 16,
+      .block_table = batch[static_cast<std::size_t>(item.sequence)].block_table.data(),
+      .scratch = scratch,
+  });
+  if (!takes_bytes(weights_.layers[layer].o)) return;
+  const std::int64_t width = heads.size() * config_.head_dim;
+  for (std::int64_t row = item.first_row; row < item.first_row + item.rows; ++row) {
+    kernels::cpu::QuantizedRows out = attended_.quantized_row(row);
+    out.values += offset;
+    out.scales += offset / kernels::kGroup;
+    out.sums += offset / kernels::kGroup;
+    kernels_->quantize_rows(attended_.row(row) + offset, 1, width, out);
+  }
+}
+
+const float* LlamaRunner::mlp_block(std::size_t layer) {
+  const LayerWeights& weights = weights_.layers[layer];
+  const Product inner[] = {{&weights.gate, gate_.row(0), gate_.columns()},
+                           {&weights.up, up_.row(0), up_.columns()}};
+  multiply(*pool_, *kernels_, normed_, tokens(), hidden_sum_, inner);
+  const bool quantize = takes_bytes(weights.down);
+  pool_->for_ranges(tokens(), [&](std::ptrdiff_t begin, std::ptrdiff_t end) {
+    kernels_->silu_mul(gate_.row(begin), up_.row(begin), (end - begin) * gate_.columns(),
+                       gate_.row(begin));
+    if (quantize) gate_.quantize(*kernels_, begin, end);
+  });
+  const std::int64_t values = tokens() * config_.hidden_size;
+  const Product output[] = {{&weights.down, mlp_reducer_.segments(), config_.hidden_size, values}};
+  multiply(*pool_, *kernels_, gate_, tokens(), mlp_lanes_, output);
+  return mlp_reducer_.reduce(values, mlp_names_[layer]);
+}
+
+std::span<float> LlamaRunner::logits(const float* update) {
+  const std::int64_t columns = config_.hidden_size;
+  const auto wanted = std::ssize(last_rows_);
+  if (wanted == 0) return {};
+  for (std::ptrdiff_t i = 0; i < wanted; ++i) {
+    const std::int64_t row = last_rows_[static_cast<std::size_t>(i)];
+    kernels_->add(hidden_.row(row), update + row * columns, columns, hidden_.row(row));
+    kernels_->rms_norm(hidden_.row(row), weights_.final_norm.data(), config_.rms_norm_eps, columns,
+                       last_.row(i));
+  }
+  if (takes_bytes(weights_.output())) last_.quantize(*kernels_, 0, wanted);
+  auto* out = logits_.as<float>();
+  const std::int64_t padded = weights_.output().row_blocks() * kernels::kRowBlock;
+  const Product head[] = {{&weights_.output(), out, padded}};
+  multiply(*pool_, *kernels_, last_, wanted, hidden_sum_, head);
+  const std::int64_t range = part().vocabulary.size();
+  for (std::ptrdiff_t i = 1; i < wanted && padded != range; ++i) {
+    std::memmove(out + i * range, out + i * padded,
+                 static_cast<std::size_t>(range) * sizeof(float));
+  }
+  return {out, static_cast<std::size_t>(wanted * range)};
+}
+
+}  // namespace lockstep::shard

@@ -1,0 +1,106 @@
+// The Llama family's forward pass on one rank.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "comm/communicator.h"
+#include "kernels/cpu_family.h"
+#include "kernels/thread_pool.h"
+#include "model/model.h"
+#include "shard/activations.h"
+#include "shard/kv_cache.h"
+#include "shard/lane_reduce.h"
+#include "shard/model_runner.h"
+#include "shard/partition.h"
+#include "shard/rope_table.h"
+#include "shard/weights.h"
+
+namespace lockstep::shard {
+
+struct RunnerOptions {
+  std::int32_t block_size = 16;
+  std::int32_t num_blocks = 0;
+  std::int32_t max_batch_tokens = 512;  // tokens of all sequences of a step
+  std::int32_t max_sequences = 64;
+  std::int32_t max_positions = 0;  // longest sequence
+};
+
+// RMSNorm, rotary embedding, grouped-query attention, SwiGLU. References: Touvron et al.,
+// arXiv:2302.13971; Hugging Face's modeling_llama.py.
+class LlamaRunner final : public ModelRunner {
+ public:
+  LlamaRunner(const model::Model& model, const RunnerOptions& options,
+              comm::Communicator& communicator, kernels::ThreadPool& pool,
+              const kernels::cpu::KernelTable& kernels);
+
+  std::span<float> forward(std::span<const ForwardSequence> batch) override;
+  VocabRange vocab_range() const override {
+    return {part().vocabulary.begin, part().vocabulary.end};
+  }
+
+  std::size_t weight_bytes() const { return weights_.bytes(); }
+
+ private:
+  // Where one row of the batch belongs.
+  struct Row {
+    std::int32_t token;
+    std::int32_t position;
+    std::int32_t sequence;
+  };
+  // Query rows of one sequence and one key-value head: a unit of attention work.
+  struct AttentionItem {
+    std::int32_t sequence;
+    std::int32_t head;       // of this rank
+    std::int32_t first_row;  // of the batch
+    std::int32_t rows;
+  };
+
+  const Partition& part() const { return parts_[static_cast<std::size_t>(communicator_->rank())]; }
+  void lay_out(std::span<const ForwardSequence> batch);
+  void embed();
+  // Each returns what is to be added to the residual stream, [tokens, hidden_size].
+  const float* attention_block(std::span<const ForwardSequence> batch, std::size_t layer);
+  const float* mlp_block(std::size_t layer);
+  // hidden += update (where there is one); normed = rms_norm(hidden) * weight.
+  void add_and_norm(const float* update, const std::vector<float>& weight, bool quantize);
+  void rotate_and_store(std::span<const ForwardSequence> batch, std::size_t layer);
+  void attend(std::span<const ForwardSequence> batch, std::size_t layer);
+  void attend_item(const AttentionItem& item, std::span<const ForwardSequence> batch,
+                   std::size_t layer, float* scratch);
+  std::span<float> logits(const float* update);
+
+  std::int64_t tokens() const { return static_cast<std::int64_t>(rows_.size()); }
+
+  const model::ModelConfig config_;
+  const RunnerOptions options_;
+  comm::Communicator* communicator_;
+  kernels::ThreadPool* pool_;
+  const kernels::cpu::KernelTable* kernels_;
+  std::vector<Partition> parts_;
+  Weights weights_;
+  KvCache cache_;
+  RopeTable rope_;
+  kernels::LaneProgram attention_lanes_, mlp_lanes_, hidden_sum_;
+  LaneReducer attention_reducer_, mlp_reducer_;
+  std::vector<std::string> attention_names_, mlp_names_;  // of the layers' collectives
+
+  std::vector<Row> rows_;
+  std::vector<AttentionItem> items_;
+  std::vector<std::int64_t> last_rows_;  // of the sequences that want logits
+  Activations hidden_;                   // [tokens, hidden_size]: the residual stream
+  Activations normed_;                   // [tokens, hidden_size]
+  Activations queries_;                  // [tokens, query heads * head_dim]
+  Activations keys_, values_;
+  Activations attended_;             // as queries_
+  Activations gate_, up_;            // [tokens, inner columns of this rank]
+  Activations last_;                 // [sequences, hidden_size]: rows whose logits are wanted
+  kernels::AlignedBuffer gathered_;  // embeddings from all ranks
+  kernels::AlignedBuffer logits_;
+  kernels::AlignedBuffer scratch_;  // of attention, one part per thread
+};
+
+}  // namespace lockstep::shard

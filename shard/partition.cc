@@ -1,0 +1,103 @@
+#include "shard/partition.h"
+
+#include <algorithm>
+#include <cmath>
+#include <string>
+
+#include "base/error.h"
+#include "kernels/lanes.h"
+#include "kernels/packed_matrix.h"
+
+namespace lockstep::shard {
+namespace {
+
+std::int32_t narrow(std::int64_t value) { return static_cast<std::int32_t>(value); }
+
+// The part r of n when [0, total) is cut in n nearly equal runs.
+Range cut(std::int64_t total, std::int64_t r, std::int64_t n) {
+  return {narrow(total * r / n), narrow(total * (r + 1) / n)};
+}
+
+void check_multiple(const char* field, std::int64_t value) {
+  if (value % kernels::kGroup != 0) {
+    throw Error(std::string(field) + " is " + std::to_string(value) +
+                ": it must be a multiple of " + std::to_string(kernels::kGroup));
+  }
+}
+
+// Gives every rank the MLP lanes that even out the weights it reads in a step.
+void share_mlp_lanes(const model::ModelConfig& config, std::vector<Partition>& parts) {
+  const std::int64_t lanes = config.num_attention_heads;
+  const auto ranks = static_cast<std::int64_t>(parts.size());
+  const auto attention = [&](const Partition& part) {
+    return 2.0 * static_cast<double>(config.head_dim) *
+           (part.query_heads.size() + part.key_value_heads.size());
+  };
+  const double lane =
+      3.0 * static_cast<double>(config.intermediate_size) / static_cast<double>(lanes);
+  double total = lane * static_cast<double>(lanes);
+  for (const Partition& part : parts) total += attention(part);
+  double ideal_end = 0;
+  std::int32_t begin = 0;
+  for (std::int64_t r = 0; r < ranks; ++r) {
+    Partition& part = parts[static_cast<std::size_t>(r)];
+    ideal_end += (total / static_cast<double>(ranks) - attention(part)) / lane;
+    // Every rank has a lane, and leaves one for each that follows.
+    const auto end =
+        std::clamp<std::int64_t>(std::llround(ideal_end), begin + 1, lanes - (ranks - 1 - r));
+    part.mlp_lanes = {begin, r + 1 == ranks ? narrow(lanes) : narrow(end)};
+    begin = part.mlp_lanes.end;
+  }
+}
+
+}  // namespace
+
+Range Partition::queries_of(std::int32_t kv, const model::ModelConfig& config) const {
+  const std::int32_t shared = narrow(config.num_attention_heads / config.num_key_value_heads);
+  return {std::max(query_heads.begin, kv * shared), std::min(query_heads.end, (kv + 1) * shared)};
+}
+
+Range mlp_lane_groups(const model::ModelConfig& config, std::int32_t lane) {
+  return cut(config.intermediate_size / kernels::kGroup, lane, config.num_attention_heads);
+}
+
+std::vector<Partition> partition_model(const model::ModelConfig& config, int world_size) {
+  const std::int64_t heads = config.num_attention_heads;
+  const std::int64_t kv_heads = config.num_key_value_heads;
+  check_multiple("hidden_size", config.hidden_size);
+  check_multiple("intermediate_size", config.intermediate_size);
+  check_multiple("head_dim", config.head_dim);
+  if (world_size < 1 || world_size > heads) {
+    throw Error("world size " + std::to_string(world_size) +
+                ": this model can be split over 1 to " + std::to_string(heads) +
+                " ranks (num_attention_heads)");
+  }
+  const std::int64_t shared = heads / kv_heads;
+  const std::int64_t vocabulary_blocks =
+      (config.vocab_size + kernels::kRowBlock - 1) / kernels::kRowBlock;
+  std::vector<Partition> parts(static_cast<std::size_t>(world_size));
+  for (int rank = 0; rank < world_size; ++rank) {
+    Partition& part = parts[static_cast<std::size_t>(rank)];
+    if (world_size <= kv_heads) {
+      part.key_value_heads = cut(kv_heads, rank, world_size);
+      part.query_heads = {part.key_value_heads.begin * narrow(shared),
+                          part.key_value_heads.end * narrow(shared)};
+    } else {
+      part.query_heads = cut(heads, rank, world_size);
+      part.key_value_heads = {narrow(part.query_heads.begin / shared),
+                              narrow((part.query_heads.end - 1) / shared + 1)};
+    }
+    const Range blocks = cut(vocabulary_blocks, rank, world_size);
+    part.vocabulary = {narrow(blocks.begin * kernels::kRowBlock),
+                       narrow(std::min(blocks.end * kernels::kRowBlock, config.vocab_size))};
+  }
+  share_mlp_lanes(config, parts);
+  return parts;
+}
+
+LaneTree lane_tree(const model::ModelConfig& config) {
+  return {narrow(config.num_key_value_heads),
+          narrow(config.num_attention_heads / config.num_key_value_heads)};
+}
+
+}  // namespace lockstep::shard

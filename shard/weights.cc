@@ -1,0 +1,163 @@
+#include "shard/weights.h"
+
+#include <sys/mman.h>
+
+#include <array>
+#include <cstring>
+#include <string>
+
+#include "base/error.h"
+#include "kernels/half.h"
+
+namespace lockstep::shard {
+namespace {
+
+using model::Tensor;
+
+constexpr std::size_t kPage = 4096;
+
+// The rank has its copy: the file's pages need not stay in this process.
+void release_pages(const Tensor& tensor) {
+  const auto begin = reinterpret_cast<std::uintptr_t>(tensor.data.data());
+  const auto end = begin + tensor.data.size();
+  const auto first = (begin + kPage - 1) / kPage * kPage;
+  const auto last = end / kPage * kPage;
+  if (first < last) madvise(reinterpret_cast<void*>(first), last - first, MADV_DONTNEED);
+}
+
+class Loader {
+ public:
+  Loader(const model::Model& model, kernels::ThreadPool& pool) : model_(model), pool_(pool) {}
+
+  // The values of a one-dimensional tensor.
+  std::vector<float> vector(const std::string& name, std::int64_t size) {
+    const std::array shape{size};
+    const Tensor& tensor = model_.tensors->require(name, shape);
+    std::vector<float> values(static_cast<std::size_t>(size));
+    for (std::size_t i = 0; i < values.size(); ++i) values[i] = element(tensor, i);
+    return values;
+  }
+
+  // Rows [rows) and columns [columns) of a matrix of out_features x in_features.
+  kernels::PackedMatrix matrix(const std::string& name, std::int64_t out_features,
+                               std::int64_t in_features, Range rows, Range columns) {
+    const std::array shape{out_features, in_features};
+    const Tensor& tensor = model_.tensors->require(name, shape);
+    const auto unit = static_cast<std::int64_t>(kernels::block_values(tensor.dtype));
+    if (columns.begin % unit != 0 || columns.size() % unit != 0) {
+      throw Error(model_.path + ": tensor '" + name + "': columns " +
+                  std::to_string(columns.begin) + " to " + std::to_string(columns.end) +
+                  " cut a block of " + std::to_string(unit) + " " +
+                  std::string(kernels::name(tensor.dtype)) + " values");
+    }
+    const std::size_t offset =
+        static_cast<std::size_t>(columns.begin / unit) * kernels::block_bytes(tensor.dtype);
+    kernels::PackedMatrix packed(tensor.dtype, rows.size(), columns.size());
+    pool_.for_ranges(packed.row_blocks(), [&](std::ptrdiff_t begin, std::ptrdiff_t end) {
+      const auto last = std::min<std::int64_t>(end * kernels::kRowBlock, rows.size());
+      for (std::int64_t row = begin * kernels::kRowBlock; row < last; ++row) {
+        const auto source = static_cast<std::size_t>(stored_row(tensor, rows.begin + row));
+        packed.set_row(row, tensor.data.data() + source * tensor.row_bytes() + offset);
+      }
+    });
+    release_pages(tensor);
+    return packed;
+  }
+
+ private:
+  // Where row `row` of Hugging Face's order lies in the file.
+  std::int64_t stored_row(const Tensor& tensor, std::int64_t row) const {
+    if (!tensor.rope_interleaved) return row;
+    const std::int64_t head_dim = model_.config.head_dim;
+    const std::int64_t in_head = row % head_dim;
+    const std::int64_t half = head_dim / 2;
+    return row - in_head + (in_head < half ? 2 * in_head : 2 * (in_head - half) + 1);
+  }
+
+  float element(const Tensor& tensor, std::size_t i) const {
+    const std::byte* at = tensor.data.data() + i * kernels::block_bytes(tensor.dtype);
+    std::uint16_t half;
+    float value;
+    switch (tensor.dtype) {
+      case kernels::DType::f32: std::memcpy(&value, at, sizeof value); return value;
+      case kernels::DType::f16:
+        std::memcpy(&half, at, sizeof half);
+        return kernels::f16_to_float(half);
+      case kernels::DType::bf16:
+        std::memcpy(&half, at, sizeof half);
+        return kernels::bf16_to_float(half);
+      default: break;
+    }
+    throw Error(model_.path + ": tensor '" + tensor.name + "' is " +
+                std::string(kernels::name(tensor.dtype)) + ": a norm must be f32, f16 or bf16");
+  }
+
+  const model::Model& model_;
+  kernels::ThreadPool& pool_;
+};
+
+Range scaled(Range range, std::int64_t by) {
+  return {static_cast<std::int32_t>(range.begin * by), static_cast<std::int32_t>(range.end * by)};
+}
+
+LayerWeights load_layer(Loader& loader, const model::ModelConfig& config, const Partition& part,
+                        const std::string& scope) {
+  const std::int64_t hidden = config.hidden_size;
+  const Range all{0, static_cast<std::int32_t>(hidden)};
+  const std::int64_t q_rows = config.num_attention_heads * config.head_dim;
+  const std::int64_t kv_rows = config.num_key_value_heads * config.head_dim;
+  const Range q = scaled(part.query_heads, config.head_dim);
+  const Range kv = scaled(part.key_value_heads, config.head_dim);
+  const Range inner = scaled({mlp_lane_groups(config, part.mlp_lanes.begin).begin,
+                              mlp_lane_groups(config, part.mlp_lanes.end - 1).end},
+                             kernels::kGroup);
+  const auto attention = scope + "self_attn.";
+  const auto mlp = scope + "mlp.";
+  const std::int64_t ffn = config.intermediate_size;
+  return {
+      .input_norm = loader.vector(scope + "input_layernorm.weight", hidden),
+      .post_attention_norm = loader.vector(scope + "post_attention_layernorm.weight", hidden),
+      .q = loader.matrix(attention + "q_proj.weight", q_rows, hidden, q, all),
+      .k = loader.matrix(attention + "k_proj.weight", kv_rows, hidden, kv, all),
+      .v = loader.matrix(attention + "v_proj.weight", kv_rows, hidden, kv, all),
+      .o = loader.matrix(attention + "o_proj.weight", hidden, q_rows, all, q),
+      .gate = loader.matrix(mlp + "gate_proj.weight", ffn, hidden, inner, all),
+      .up = loader.matrix(mlp + "up_proj.weight", ffn, hidden, inner, all),
+      .down = loader.matrix(mlp + "down_proj.weight", hidden, ffn, all, inner),
+  };
+}
+
+}  // namespace
+
+std::size_t Weights::bytes() const {
+  std::size_t total = embedding.bytes() + head.bytes() + final_norm.size() * sizeof(float);
+  for (const LayerWeights& layer : layers) {
+    total += (layer.input_norm.size() + layer.post_attention_norm.size()) * sizeof(float);
+    for (const auto* matrix :
+         {&layer.q, &layer.k, &layer.v, &layer.o, &layer.gate, &layer.up, &layer.down}) {
+      total += matrix->bytes();
+    }
+  }
+  return total;
+}
+
+Weights load_weights(const model::Model& model, const Partition& part, kernels::ThreadPool& pool) {
+  const model::ModelConfig& config = model.config;
+  Loader loader(model, pool);
+  const Range all{0, static_cast<std::int32_t>(config.hidden_size)};
+  Weights weights;
+  weights.embedding = loader.matrix("model.embed_tokens.weight", config.vocab_size,
+                                    config.hidden_size, part.vocabulary, all);
+  if (!config.tie_word_embeddings) {
+    weights.head = loader.matrix("lm_head.weight", config.vocab_size, config.hidden_size,
+                                 part.vocabulary, all);
+  }
+  weights.final_norm = loader.vector("model.norm.weight", config.hidden_size);
+  for (std::int64_t i = 0; i < config.num_hidden_layers; ++i) {
+    weights.layers.push_back(
+        load_layer(loader, config, part, "model.layers." + std::to_string(i) + "."));
+  }
+  return weights;
+}
+
+}  // namespace lockstep::shard

@@ -1,0 +1,36 @@
+// One rank's weights, packed for the kernels.
+#pragma once
+
+#include <cstddef>
+#include <vector>
+
+#include "kernels/packed_matrix.h"
+#include "kernels/thread_pool.h"
+#include "model/model.h"
+#include "shard/partition.h"
+
+namespace lockstep::shard {
+
+// Projections are [out_features, in_features]; only this rank's rows (q, k, v, gate, up) or columns
+// (o, down) are there. Q and K rows are in Hugging Face's order.
+struct LayerWeights {
+  std::vector<float> input_norm;           // [hidden_size]
+  std::vector<float> post_attention_norm;  // [hidden_size]
+  kernels::PackedMatrix q, k, v, o, gate, up, down;
+};
+
+struct Weights {
+  kernels::PackedMatrix embedding;  // [this rank's vocabulary rows, hidden_size]
+  kernels::PackedMatrix head;       // the same shape; empty when tied to the embedding
+  std::vector<float> final_norm;    // [hidden_size]
+  std::vector<LayerWeights> layers;
+
+  const kernels::PackedMatrix& output() const { return head.rows() > 0 ? head : embedding; }
+  std::size_t bytes() const;  // resident, this rank
+};
+
+// Reads this rank's part of a Llama-family model and lets go of the mapped file's pages. Throws
+// Error naming the tensor that is missing or has another shape or a type that does not suit.
+Weights load_weights(const model::Model& model, const Partition& part, kernels::ThreadPool& pool);
+
+}  // namespace lockstep::shard
