@@ -36,6 +36,9 @@ class TensorSource {
   // The tensor of that name; throws Error naming the file and the tensor when it is not there or
   // its shape is not `shape`.
   const Tensor& require(std::string_view name, std::span<const std::int64_t> shape) const;
+  // The caller has copied what it needs of `tensor`: its pages may leave this process's memory. They
+  // come back when read again.
+  virtual void release(const Tensor& tensor) const = 0;
   // What to call this source in an error: its path.
   virtual const std::string& path() const = 0;
 };

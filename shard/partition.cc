@@ -75,6 +75,10 @@ std::vector<Partition> partition_model(const model::ModelConfig& config, int wor
   const std::int64_t shared = heads / kv_heads;
   const std::int64_t vocabulary_blocks =
       (config.vocab_size + kernels::kRowBlock - 1) / kernels::kRowBlock;
+  if (vocabulary_blocks < world_size) {
+    throw Error("vocab_size is " + std::to_string(config.vocab_size) + ": " +
+                std::to_string(world_size) + " ranks need at least 16 tokens each");
+  }
   std::vector<Partition> parts(static_cast<std::size_t>(world_size));
   for (int rank = 0; rank < world_size; ++rank) {
     Partition& part = parts[static_cast<std::size_t>(rank)];

@@ -1,7 +1,5 @@
 #include "shard/weights.h"
 
-#include <sys/mman.h>
-
 #include <array>
 #include <cstring>
 #include <string>
@@ -13,17 +11,6 @@ namespace lockstep::shard {
 namespace {
 
 using model::Tensor;
-
-constexpr std::size_t kPage = 4096;
-
-// The rank has its copy: the file's pages need not stay in this process.
-void release_pages(const Tensor& tensor) {
-  const auto begin = reinterpret_cast<std::uintptr_t>(tensor.data.data());
-  const auto end = begin + tensor.data.size();
-  const auto first = (begin + kPage - 1) / kPage * kPage;
-  const auto last = end / kPage * kPage;
-  if (first < last) madvise(reinterpret_cast<void*>(first), last - first, MADV_DONTNEED);
-}
 
 class Loader {
  public:
@@ -60,7 +47,7 @@ class Loader {
         packed.set_row(row, tensor.data.data() + source * tensor.row_bytes() + offset);
       }
     });
-    release_pages(tensor);
+    model_.tensors->release(tensor);
     return packed;
   }
 

@@ -45,6 +45,7 @@ class RandomTensors final : public model::TensorSource {
     return at == tensors_.end() ? nullptr : &at->second;
   }
   const std::string& path() const override { return path_; }
+  void release(const model::Tensor&) const override {}
 
   double value(const std::string& name, std::int64_t i) const {
     return kernels::bf16_to_float(storage_.at(name)[static_cast<std::size_t>(i)]);
@@ -76,7 +77,7 @@ model::ModelConfig small_config() {
   config.num_attention_heads = 6;
   config.num_key_value_heads = 3;
   config.head_dim = 32;
-  config.vocab_size = 75;
+  config.vocab_size = 107;
   config.max_position_embeddings = 256;
   config.rope_theta = 10000.0;
   return config;
@@ -93,7 +94,7 @@ model::Model make_model(const model::ModelConfig& config) {
 std::vector<std::int32_t> some_tokens(int count, unsigned seed) {
   std::mt19937 random(seed);
   std::vector<std::int32_t> tokens;
-  for (int i = 0; i < count; ++i) tokens.push_back(static_cast<std::int32_t>(random() % 75));
+  for (int i = 0; i < count; ++i) tokens.push_back(static_cast<std::int32_t>(random() % 107));
   return tokens;
 }
 
