@@ -1,0 +1,69 @@
+"""The cluster is invisible in the answer: the same requests give the same tokens, bit for bit, at
+any number of ranks, alone or in company, with any prefill chunk."""
+
+import concurrent.futures
+import itertools
+import random
+
+import pytest
+
+import cluster
+
+WORDS = ("the a rank token sees river of light 42 seven in Paris and def return C++ naïve "
+         "语言 мир because under blue over").split()
+
+
+def make_requests(count=64, seed=2024):
+    """Mixed lengths, greedy and sampled in every way, each with its own seed."""
+    print("seed", seed)
+    pick = random.Random(seed)
+    requests = []
+    for i in range(count):
+        length = pick.choice([1, 3, 17, 40, 90, 200])
+        body = {"prompt": " ".join(pick.choices(WORDS, k=length)), "max_tokens": pick.randint(1, 16),
+                "temperature": 0, "ignore_eos": True, "return_token_ids": True}
+        if i % 2:
+            body.update(temperature=pick.choice([0.5, 1.0, 1.7]), seed=pick.randrange(2**32))
+        if i % 4 == 3:
+            body.update(top_k=pick.choice([-1, 5, 50]), top_p=pick.choice([1.0, 0.9]),
+                        min_p=pick.choice([0, 0.05]))
+        if i % 8 == 5:
+            body.update(presence_penalty=0.5, frequency_penalty=0.3, repetition_penalty=1.2)
+        requests.append(body)
+    return requests
+
+
+def answers(server, requests, concurrency):
+    model = server.get_model()
+    with concurrent.futures.ThreadPoolExecutor(concurrency) as pool:
+        replies = pool.map(lambda body: server.post("/v1/completions", {"model": model, **body}),
+                           requests)
+        return [reply["choices"][0]["token_ids"] for reply in replies]
+
+
+@pytest.fixture(scope="module")
+def expected():
+    """One rank, one at a time, whole prompts."""
+    with cluster.Cluster(1, "--max-num-batched-tokens", 512) as server:
+        return answers(server, make_requests(), 1)
+
+
+def test_the_requests_ask_for_different_things(expected):
+    assert len({tuple(ids) for ids in expected}) > 48
+    assert all(len(ids) == body["max_tokens"] for ids, body in zip(expected, make_requests()))
+
+
+@pytest.mark.parametrize("ranks,chunk", itertools.product([1, 2, 3], [16, 512]))
+def test_same_tokens(expected, ranks, chunk):
+    # A plan holds a token of every running sequence: a chunk of 16 runs 16 at a time.
+    with cluster.Cluster(ranks, "--max-num-batched-tokens", chunk,
+                         "--max-num-seqs", min(chunk, 32)) as server:
+        assert answers(server, make_requests(), 32) == expected
+        assert answers(server, make_requests(), 1) == expected
+
+
+def test_same_tokens_after_preemption(expected):
+    """A cache too small for all: sequences are thrown out and computed again."""
+    with cluster.Cluster(2, "--kv-cache-memory", "12MiB", "--max-model-len", 512) as server:
+        assert answers(server, make_requests(), 32) == expected
+        assert server.metric("lockstep_num_preemptions_total") > 0

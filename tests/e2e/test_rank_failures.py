@@ -1,0 +1,81 @@
+"""A rank that stops or dies ends the job: with its name, within the deadline, leaving nothing."""
+
+import concurrent.futures
+import json
+import os
+import signal
+import time
+
+import pytest
+
+import cluster
+
+
+def keep_busy(server, seconds=60):
+    """A background stream that keeps the ranks stepping; its failure is expected."""
+    def ask():
+        try:
+            server.post("/v1/completions", {"model": server.get_model(), "prompt": "Count: 1 2 3",
+                                            "max_tokens": 4000, "ignore_eos": True}, seconds)
+        except Exception as error:  # the server dies under it
+            return error
+    pool = concurrent.futures.ThreadPoolExecutor(1)
+    return pool.submit(ask)
+
+
+def all_gone(pids, timeout=10):
+    deadline = time.monotonic() + timeout
+    while time.monotonic() < deadline:
+        if not any(map(cluster.is_alive, pids)):
+            return True
+        time.sleep(0.1)
+    return False
+
+
+@pytest.mark.parametrize("busy", [True, False], ids=["under_load", "idle"])
+def test_a_stopped_rank_is_named(busy):
+    with cluster.Cluster(2, "--deadline-ms", 2000) as server:
+        if busy:
+            keep_busy(server)
+            time.sleep(1)
+        os.kill(server.rank_pids()[1], signal.SIGSTOP)
+        stopped = time.monotonic()
+        assert server.wait(20) != 0
+        print(f"ended {time.monotonic() - stopped:.1f} s after SIGSTOP")
+        assert all_gone(server.pids)
+        log = server.log_text()
+        assert "rank 1" in log
+        assert "layer" in log or "embedding" in log or "step" in log
+
+
+@pytest.mark.parametrize("rank", [0, 1])
+def test_a_killed_rank_ends_the_job(rank):
+    with cluster.Cluster(2) as server:
+        keep_busy(server)
+        time.sleep(1)
+        os.kill(server.rank_pids()[rank], signal.SIGKILL)
+        assert server.wait(20) != 0
+        assert all_gone(server.pids)
+
+
+def test_sigterm_ends_with_zero():
+    with cluster.Cluster(2) as server:
+        assert server.ready_line.startswith("ready")
+        os.kill(server.rank_pids()[0], signal.SIGTERM)
+        assert server.wait(15) == 0
+        assert all_gone(server.pids)
+
+
+def test_health_says_what_is_true():
+    with cluster.Cluster(2, "--deadline-ms", 8000) as server:
+        assert json.loads(server.get("/health"))["status"] == "ok"
+        keep_busy(server)
+        time.sleep(0.5)
+        os.kill(server.rank_pids()[1], signal.SIGSTOP)
+        time.sleep(4)
+        try:
+            server.get("/health", 5)
+            status = 200
+        except Exception as error:
+            status = getattr(error, "code", None)
+        assert status == 503
