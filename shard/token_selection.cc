@@ -68,8 +68,7 @@ class NoisySearch {
  private:
   void search(std::size_t block) {
     const float top = maxima_.values()[block] / input_.params->temperature;
-    static const float kMostNoise = gumbel_noise(1.0f - 0x1p-24f);
-    if (top + kMostNoise < best_.score || !(top > kImpossible)) return;
+    if (top + most_noise_ < best_.score || !(top > kImpossible)) return;
 
     const std::span<const float> values = scan_block(logits_, block);
     const std::int32_t first =
@@ -92,8 +91,8 @@ class NoisySearch {
   // then verified: rounding cannot make it wrong, only useless.
   float hopeless_uniform(float top) const {
     const double gap = static_cast<double>(best_.score) - static_cast<double>(top);
-    const double margin =
-        1e-6 * (20.0 + std::fabs(static_cast<double>(best_.score)) + std::fabs(static_cast<double>(top)));
+    const double margin = 1e-6 * (20.0 + std::fabs(static_cast<double>(best_.score)) +
+                                  std::fabs(static_cast<double>(top)));
     if (!(gap - margin > -2.5)) return -1.0f;
     const double guess = deterministic_exp(-deterministic_exp(margin - gap));
     const float uniform = static_cast<float>(static_cast<std::int32_t>(guess * 0x1p24)) * 0x1p-24f;
@@ -104,6 +103,7 @@ class NoisySearch {
   VocabRange range_;
   const SamplingInput& input_;
   BlockMaxima maxima_;
+  float most_noise_ = gumbel_noise(1.0f - 0x1p-24f);
   ScoredToken best_;
 };
 
@@ -179,7 +179,9 @@ comm::SampledToken select_token(std::span<const float> raw_logits, const Samplin
   }
   check_winner(winner, input);
 
-  comm::SampledToken result{.sequence_id = input.sequence_id, .token_id = winner.token_id};
+  comm::SampledToken result;
+  result.sequence_id = input.sequence_id;
+  result.token_id = winner.token_id;
   if (params.logprobs >= 0) {
     check_winner(likeliest_token(raw_logits, whole), input);
     const Logprobs logprobs(raw_logits);

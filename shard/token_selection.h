@@ -29,7 +29,7 @@ struct SamplingInput {
   const comm::SamplingParams* params = nullptr;  // never null
   const TokenCounts* counts = nullptr;           // REQUIRES: not null if has_penalty(*params)
   std::int32_t num_answer_tokens = 0;            // so far, without the token to choose
-  std::int32_t position = 0;                     // of the token to choose: its index in the sequence
+  std::int32_t position = 0;  // of the token to choose: its index in the sequence
 };
 
 // A token and what it is ranked by. Travels between ranks as its bytes.
