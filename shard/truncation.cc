@@ -28,7 +28,7 @@ std::vector<std::int32_t> kept_tokens(std::span<const float> logits,
       params.top_k > 0 ? static_cast<std::size_t>(params.top_k) : logits.size();
   // Without min_p and top_k nothing is dropped before top_p, so its total is known beforehand and
   // the ranking may stop as soon as it is reached.
-  const bool top_p_alone = params.min_p <= 0.0f && limit >= logits.size();
+  const bool top_p_alone = params.top_p < 1.0f && params.min_p <= 0.0f && limit >= logits.size();
   const double total = top_p_alone ? sum_of_exponentials(logits, params.temperature, top) : 0.0;
 
   std::vector<std::int32_t> tokens;
