@@ -1,0 +1,65 @@
+#include "shard/row_scan.h"
+
+#include <algorithm>
+#include <array>
+
+#include "shard/deterministic_math.h"
+
+namespace lockstep::shard {
+namespace {
+
+constexpr float kNothing = -std::numeric_limits<float>::infinity();
+constexpr std::size_t kLanes = 16;
+
+// The maximum with independent lanes: the compiler may not reorder a single running maximum, but
+// it turns the inner loop into vector code. The comparison drops NaN.
+float maximum(std::span<const float> values) {
+  std::array<float, kLanes> lanes;
+  lanes.fill(kNothing);
+  std::size_t i = 0;
+  for (; i + kLanes <= values.size(); i += kLanes) {
+    for (std::size_t lane = 0; lane < kLanes; ++lane) {
+      lanes[lane] = values[i + lane] > lanes[lane] ? values[i + lane] : lanes[lane];
+    }
+  }
+  for (; i < values.size(); ++i) lanes[0] = values[i] > lanes[0] ? values[i] : lanes[0];
+  for (std::size_t half = kLanes / 2; half > 0; half /= 2) {
+    for (std::size_t lane = 0; lane < half; ++lane) {
+      lanes[lane] = lanes[lane + half] > lanes[lane] ? lanes[lane + half] : lanes[lane];
+    }
+  }
+  return lanes[0];
+}
+
+}  // namespace
+
+BlockMaxima::BlockMaxima(std::span<const float> row)
+    : maxima_((row.size() + kScanBlock - 1) / kScanBlock) {
+  for (std::size_t block = 0; block < maxima_.size(); ++block) {
+    maxima_[block] = maximum(scan_block(row, block));
+    if (maxima_[block] > top_) {
+      top_ = maxima_[block];
+      top_block_ = block;
+    }
+  }
+}
+
+double sum_of_exponentials(std::span<const float> row, float divisor, double shift) {
+  constexpr std::size_t kSums = 8;
+  std::array<double, kSums> sums{};
+  std::size_t i = 0;
+  for (; i + kSums <= row.size(); i += kSums) {
+    for (std::size_t lane = 0; lane < kSums; ++lane) {
+      sums[lane] += deterministic_exp(static_cast<double>(row[i + lane] / divisor) - shift);
+    }
+  }
+  for (std::size_t lane = 0; i < row.size(); ++i, ++lane) {
+    sums[lane] += deterministic_exp(static_cast<double>(row[i] / divisor) - shift);
+  }
+  for (std::size_t half = kSums / 2; half > 0; half /= 2) {
+    for (std::size_t lane = 0; lane < half; ++lane) sums[lane] += sums[lane + half];
+  }
+  return sums[0];
+}
+
+}  // namespace lockstep::shard

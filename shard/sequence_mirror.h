@@ -1,0 +1,72 @@
+// What every shard remembers of the sequences of its replica. All ranks apply the same plans, so
+// their mirrors are equal without a word between them.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <unordered_map>
+#include <vector>
+
+#include "comm/message.h"
+#include "shard/token_counts.h"
+
+namespace lockstep::shard {
+
+// What the values of a plan are checked against.
+struct MirrorLimits {
+  std::int32_t block_size = 0;  // positions in a KV block
+  std::int32_t num_blocks = 0;  // KV blocks of the cache; their ids are [0, num_blocks)
+  std::int32_t vocab_size = 0;
+};
+
+// One sequence. Invariants:
+//   - 1 <= num_prompt_tokens <= token_ids.size();
+//   - num_computed <= token_ids.size(), and num_computed <= block_table.size() * block_size.
+struct MirroredSequence {
+  comm::SamplingParams sampling;
+  std::int32_t num_prompt_tokens = 0;
+  std::vector<std::int32_t> token_ids;    // the prompt, then the answer so far
+  std::vector<std::int32_t> block_table;  // KV blocks of positions 0, block_size, 2 block_size, ...
+  // Positions whose keys and values the cache holds once the plan in hand is executed; -1 before
+  // the sequence's first entry, which may begin after a cached prefix.
+  std::int32_t num_computed = -1;
+  TokenCounts counts;  // empty unless has_penalty(sampling)
+};
+
+class SequenceMirror {
+ public:
+  // Throws Error if a limit is not positive.
+  explicit SequenceMirror(MirrorLimits limits);
+
+  // Forgets the plan's ends, adds its starts, and appends the new blocks of its entries. Throws
+  // Error naming the field and the sequence, with the mirror in an unspecified state, unless
+  //   - ends name known sequences, starts unknown ones (after the ends), entries known ones (after
+  //     the starts), none of them twice in its list;
+  //   - a start's tokens are in the vocabulary, 1 <= num_prompt_tokens <= token_ids.size(), and its
+  //     sampling parameters are in their ranges (vLLM's; logprobs at most 20);
+  //   - an entry has num_tokens >= 1 and begins where the sequence's last one ended (the first:
+  //     anywhere), its tokens are known, it reaches the last one if it samples, and the blocks
+  //     cover its positions.
+  void apply(const comm::StepPlan& plan);
+
+  // Throws Error if the sequence is not known. The reference holds until the sequence ends.
+  const MirroredSequence& sequence(std::uint64_t sequence_id) const;
+
+  // Appends a token to the answer of a known sequence. Throws Error if it is not known or the
+  // token is outside the vocabulary.
+  void append(std::uint64_t sequence_id, std::int32_t token_id);
+
+  // Number of known sequences.
+  std::size_t size() const { return sequences_.size(); }
+
+ private:
+  MirroredSequence& known(std::uint64_t sequence_id);
+  void end(std::uint64_t sequence_id);
+  void start(const comm::SequenceStart& start);
+  void extend(const comm::PlanEntry& entry);
+
+  MirrorLimits limits_;
+  std::unordered_map<std::uint64_t, MirroredSequence> sequences_;
+};
+
+}  // namespace lockstep::shard

@@ -1,0 +1,89 @@
+// The choice of a sequence's next token from its logits: pure functions with the same result on
+// every rank and machine. The steps and their order are vLLM's: logit_bias, min_tokens, penalties,
+// temperature, min_p, top_k, top_p, draw.
+//
+// The draw is the Gumbel-max trick (Gumbel 1954; Maddison et al., "A* Sampling", 2014): the token
+// with the largest logit / temperature + noise, noise = -log(-log(u)), is a draw from the softmax.
+// The noise of a token depends on (seed, position, token id) alone, so ranks that hold different
+// rows of the vocabulary each find their best token and only compare scores.
+//
+// A logit of NaN counts as -infinity: such a token is never chosen.
+#pragma once
+
+#include <cstdint>
+#include <limits>
+#include <span>
+
+#include "comm/message.h"
+#include "shard/model_runner.h"
+#include "shard/token_counts.h"
+
+namespace lockstep::shard {
+
+// Temperatures below this count as 0, as in vLLM: the most likely token.
+inline constexpr float kGreedyBelow = 1e-5f;
+
+// All that the choice depends on besides the logits.
+struct SamplingInput {
+  std::uint64_t sequence_id = 0;
+  const comm::SamplingParams* params = nullptr;  // never null
+  const TokenCounts* counts = nullptr;           // REQUIRES: not null if has_penalty(*params)
+  std::int32_t num_answer_tokens = 0;            // so far, without the token to choose
+  std::int32_t position = 0;  // of the token to choose: its index in the sequence
+};
+
+// A token and what it is ranked by. Travels between ranks as its bytes.
+struct ScoredToken {
+  float score = -std::numeric_limits<float>::infinity();
+  std::int32_t token_id = -1;  // -1: no token is possible
+};
+static_assert(sizeof(ScoredToken) == 8);
+
+// Whether `a` is chosen rather than `b`: the higher score, then the lower id.
+constexpr bool wins(ScoredToken a, ScoredToken b) {
+  if (a.token_id < 0 || b.token_id < 0) return a.token_id >= 0;
+  return a.score > b.score || (a.score == b.score && a.token_id < b.token_id);
+}
+
+constexpr bool is_greedy(const comm::SamplingParams& params) {
+  return params.temperature < kGreedyBelow;
+}
+
+// Whether the sequence's TokenCounts are needed.
+constexpr bool has_penalty(const comm::SamplingParams& params) {
+  return params.repetition_penalty != 1.0f || params.presence_penalty != 0.0f ||
+         params.frequency_penalty != 0.0f;
+}
+
+// Whether some tokens are cut off before the draw, so that the draw needs the whole row.
+constexpr bool has_truncation(const comm::SamplingParams& params) {
+  return !is_greedy(params) && (params.top_k > 0 || params.top_p < 1.0f || params.min_p > 0.0f);
+}
+
+// Applies logit_bias, min_tokens and the penalties to `logits` [range.end - range.begin], the
+// logits of the token ids in `range`. A token outside the range is left to its owner.
+void modify_logits(std::span<float> logits, VocabRange range, const SamplingInput& input);
+
+// The Gumbel noise of a uniform number: -log(-log(uniform + 2^-25)) rounded to float. Grows with
+// `uniform`, from -2.9 at 0 to 17.4 at 1 - 2^-24.
+// REQUIRES: `uniform` is a multiple of 2^-24 in [0, 1).
+float gumbel_noise(float uniform);
+
+// What a token is ranked by when the temperature is not 0.
+// REQUIRES: !is_greedy(*input.params)
+float noisy_score(float logit, std::int32_t token_id, const SamplingInput& input);
+
+// The winner among the modified `logits` [range.end - range.begin] without truncation: the largest
+// logit if greedy, else the largest noisy score. The winner of a vocabulary is the winner among
+// the winners of its ranges.
+ScoredToken best_token(std::span<const float> logits, VocabRange range, const SamplingInput& input);
+
+// The choice from a whole vocabulary's raw logits [vocab_size], with logprobs where asked for: the
+// token that best_token over the vocabulary's ranges gives where that suffices.
+// Throws Error as check_winner does, and if logprobs are asked for and a raw logit is infinite.
+comm::SampledToken select_token(std::span<const float> raw_logits, const SamplingInput& input);
+
+// Throws Error naming the sequence if `winner` is no token or its score is not finite.
+void check_winner(ScoredToken winner, const SamplingInput& input);
+
+}  // namespace lockstep::shard

@@ -1,0 +1,49 @@
+// One rank's execution of step plans.
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include "comm/communicator.h"
+#include "comm/message.h"
+#include "shard/model_runner.h"
+#include "shard/sampler.h"
+#include "shard/sequence_mirror.h"
+
+namespace lockstep::shard {
+
+// Applies plans to the mirror, runs the model, samples, and reports. All ranks execute the same
+// plans in the same order; execution is a collective call.
+class Worker {
+ public:
+  // All of them must outlive the worker. `communicator` is asked for its rank and for the time
+  // spent in it, by the model runner and the sampler.
+  // Throws Error if `limits` are not positive.
+  Worker(ModelRunner& model, Sampler& sampler, comm::Communicator& communicator,
+         MirrorLimits limits);
+
+  // Executes one plan: forgets its ends, learns its starts, computes its entries, and appends the
+  // tokens drawn for those that sample. A plan without entries touches neither model nor sampler.
+  // Throws Error, after which the worker is of no use, if the plan is not the next one (another
+  // epoch than the first plan's, a sequence_number other than 1, 2, 3, ...) or is malformed
+  // (SequenceMirror::apply), and whatever the model and the sampler throw.
+  comm::StepReport execute(const comm::StepPlan& plan);
+
+ private:
+  void check_order(const comm::StepPlan& plan);
+  std::vector<comm::SampledToken> compute(const std::vector<comm::PlanEntry>& entries);
+  ForwardSequence forward_sequence(const comm::PlanEntry& entry) const;
+  SamplingInput sampling_input(std::uint64_t sequence_id) const;
+
+  ModelRunner& model_;
+  Sampler& sampler_;
+  comm::Communicator& communicator_;
+  MirrorLimits limits_;
+  SequenceMirror mirror_;
+  std::uint64_t epoch_ = 0;
+  std::uint64_t last_sequence_number_ = 0;
+  std::uint64_t digest_ = 0;
+};
+
+}  // namespace lockstep::shard
