@@ -48,8 +48,8 @@ TEST(PreTokenizer, PiecesOfNothingAreNone) { EXPECT_THAT(split("gpt2", ""), Elem
 class PreTokenizerRuns : public testing::TestWithParam<std::string> {};
 
 // A branch that backtracked more than once a character would reach the match limit here.
-TEST_P(PreTokenizerRuns, MegabytesOfOneCharacterAreSplitWithoutReachingTheMatchLimit) {
-  constexpr std::size_t kSize = 4 << 20;
+TEST_P(PreTokenizerRuns, AMegabyteOfOneCharacterIsSplitWithoutReachingTheMatchLimit) {
+  constexpr std::size_t kSize = 1 << 20;
   const PreTokenizer pre_tokenizer(GetParam(), "test.gguf");
   for (const char c : {' ', '\n', 'a', '1', '\''}) {
     for (const std::string& end : {std::string(), std::string("\n"), std::string("b")}) {
