@@ -35,6 +35,8 @@ TEST(PreTokenizer, SmollmCutsAroundEveryDigitBeforeTheRest) {
 TEST(PreTokenizer, Llama3GroupsDigitsByThreeAndIgnoresCaseInContractions) {
   EXPECT_THAT(split("llama3", "WE'LL pay 12345"),
               ElementsAre("WE", "'LL", " pay", " ", "123", "45"));
+  EXPECT_THAT(split("llama3", "it'Sok it'\xC5\xBFok"),  // U+017F is a small s
+              ElementsAre("it", "'S", "ok", " it", "'\xC5\xBF", "ok"));
   EXPECT_THAT(split("llama3", "end.\n\n  next"), ElementsAre("end", ".\n\n", " ", " next"));
   EXPECT_THAT(split("llama3", "a \n \n  b"), ElementsAre("a", " \n \n", " ", " b"));
 }
