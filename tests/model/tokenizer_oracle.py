@@ -1,21 +1,20 @@
 """Writes what Hugging Face's `tokenizers` gives for many texts, for tokenizer_oracle_test.cc.
 
-    tokenizer_oracle.py MODEL.gguf OUT_FOLDER SEED COUNT
+    tokenizer_oracle.py MODEL.gguf VARIANT SECTION SEED COUNT >FIXTURE.json
 
-The vocabulary is that of the GGUF file. Three variants of the tokenizer are built from it, one for
-each pre-tokenizer that Lockstep knows, and for each OUT_FOLDER gets a file VARIANT.json:
+The vocabulary is that of the GGUF file. VARIANT is a pre-tokenizer that Lockstep knows: "smollm"
+has the vocabulary as it is, "gpt2" and "llama3" an extended one. The fixture is an object of "spec",
+the fields of model::TokenizerSpec, and "cases", drawn from COUNT texts; SECTION says what a case is:
 
-    spec     the fields of model::TokenizerSpec
-    encode   [{text, parse_special, ids}]
-    decode   [{ids, skip_special_tokens, text}]
-    classes  [[first, last, sizes]]: ranges of class_code_points(), and for each c in them the sizes
+    encode   {text, parse_special, ids}
+    decode   {ids, skip_special_tokens, text}
+    classes  [first, last, sizes]: ranges of class_code_points(), and for each c in them the sizes
              of the pieces that "!" c "!a" c "a 7" c "7 " c is split into, in code points
 
 Exits 77 when the package `tokenizers` is not installed.
 """
 
 import json
-import pathlib
 import random
 import struct
 import sys
@@ -224,27 +223,21 @@ def class_ranges(pre_tokenizer):
     return ranges
 
 
+def make_cases(tokenizer, section, seed, count):
+    if section == "classes":
+        return class_ranges(tokenizer.pre_tokenizer)
+    rng = random.Random(seed)
+    encoded = list(encode_cases(tokenizer, [random_text(rng) for _ in range(count)]))
+    return encoded if section == "encode" else list(decode_cases(tokenizer, encoded, rng))
+
+
 def main():
-    model, folder, seed, count = sys.argv[1:]
+    model, variant, section, seed, count = sys.argv[1:]
     spec = read_spec(model)
-    variants = [
-        spec,
-        extend_spec(spec, "gpt2", ignore_merges=False),
-        extend_spec(spec, "llama3", ignore_merges=True),
-    ]
-    for variant in variants:
-        rng = random.Random(int(seed))
-        tokenizer = build_reference(variant)
-        texts = [random_text(rng) for _ in range(int(count))]
-        encoded = list(encode_cases(tokenizer, texts))
-        fixture = {
-            "spec": variant,
-            "encode": encoded,
-            "decode": list(decode_cases(tokenizer, encoded, rng)),
-            "classes": class_ranges(tokenizer.pre_tokenizer),
-        }
-        path = pathlib.Path(folder) / (variant["pre_tokenizer"] + ".json")
-        path.write_text(json.dumps(fixture))
+    if variant != spec["pre_tokenizer"]:
+        spec = extend_spec(spec, variant, ignore_merges=variant == "llama3")
+    cases = make_cases(build_reference(spec), section, int(seed), int(count))
+    json.dump({"spec": spec, "cases": cases}, sys.stdout)
 
 
 if __name__ == "__main__":
