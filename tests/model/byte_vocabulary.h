@@ -3,7 +3,7 @@
 
 #include <cstdint>
 #include <string>
-#include <string_view>
+#include <utility>
 
 #include "model/byte_alphabet.h"
 #include "model/tokenizer.h"

@@ -1,21 +1,20 @@
 """Writes what Hugging Face's `tokenizers` gives for many texts, for tokenizer_oracle_test.cc.
 
-    tokenizer_oracle.py MODEL.gguf OUT_FOLDER SEED COUNT
+    tokenizer_oracle.py MODEL.gguf VARIANT SECTION SEED COUNT >FIXTURE.json
 
-The vocabulary is that of the GGUF file. Three variants of the tokenizer are built from it, one for
-each pre-tokenizer that Lockstep knows, and for each OUT_FOLDER gets a file VARIANT.json:
+The vocabulary is that of the GGUF file. VARIANT is a pre-tokenizer that Lockstep knows: "smollm"
+has the vocabulary as it is, "gpt2" and "llama3" an extended one. The fixture is an object of "spec",
+the fields of model::TokenizerSpec, and "cases", drawn from COUNT texts; SECTION says what a case is:
 
-    spec     the fields of model::TokenizerSpec
-    encode   [{text, parse_special, ids}]
-    decode   [{ids, skip_special_tokens, text}]
-    classes  [[first, last, pieces]]: ranges of code points c, and the sizes of the pieces that
-             "!" c "!a" c "a 7" c "7 " c is split into, in code points
+    encode   {text, parse_special, ids}
+    decode   {ids, skip_special_tokens, text}
+    classes  [first, last, sizes]: ranges of class_code_points(), and for each c in them the sizes
+             of the pieces that "!" c "!a" c "a 7" c "7 " c is split into, in code points
 
 Exits 77 when the package `tokenizers` is not installed.
 """
 
 import json
-import pathlib
 import random
 import struct
 import sys
@@ -82,13 +81,17 @@ def read_spec(path):
 
 
 def extend_spec(spec, pre_tokenizer, ignore_merges):
-    """The same vocabulary with all 256 bytes, added tokens, and tokens that no merge reaches."""
+    """The same vocabulary with all 256 bytes, added tokens, and tokens that no merge reaches.
+
+    An added token such as "é" is left out on purpose: Hugging Face's ByteLevel decoder takes it for
+    a byte of the alphabet and gives U+FFFD, Lockstep gives its own text.
+    """
     alphabet = byte_alphabet()
     tokens = list(spec["tokens"])
     tokens += [c for c in alphabet.values() if c not in set(tokens)]
     space = alphabet[ord(" ")]
     tokens += ["Supercali", space + "fragilistic", "expiali", space + "zebrafishes", "!?!?!?"]
-    added = ["<tool_call>", "<tool_call>{", "</tool_call>", "\t \t", "<|im_", "¿añadido?"]
+    added = ["<tool_call>", "<tool_call>{", "</tool_call>", "\t \t", "<|im_", "｜añadido｜"]
     extended = dict(spec, pre_tokenizer=pre_tokenizer, ignore_merges=ignore_merges)
     extended["added_tokens"] = list(range(len(tokens), len(tokens) + len(added)))
     extended["tokens"] = tokens + added
@@ -143,7 +146,7 @@ RTL = ["שלום עולם", "مرحبا بالعالم", "\u202eabc\u202c", "١�
 CJK = ["你好，世界。", "日本語のテキスト", "한국어 문장", "東京2020年", "㈱①②", "一二三", "𠀀𪛖", "「」", "ｱｲｳ", "１２３", "〇"]
 SPECIALS = ["<|im_start|>", "<|im_end|>", "<|endoftext|>", "<|im_start|>user\n", "<|im_", "<|im_end", "<repo_name>",
             "<file_sep>", "<reponame>", "<|", "|>", "<tool_call>", "<tool_call>{", "</tool_call>", "<|im_<|im_end|>",
-            "¿añadido?", "<|im_start|><|im_end|>", " <|im_end|> ", "<empty_output>"]
+            "｜añadido｜", "<|im_start|><|im_end|>", " <|im_end|> ", "<empty_output>"]
 
 
 def random_code_point(rng):
@@ -200,41 +203,41 @@ def decode_cases(tokenizer, encoded, rng):
         yield {"ids": ids, "skip_special_tokens": skip, "text": tokenizer.decode(ids, skip_special_tokens=skip)}
 
 
+def class_code_points():
+    """All that Unicode may assign soon, and a sample of the private and unassigned planes above."""
+    yield from range(0xD800)
+    yield from range(0xE000, 0x40000)
+    yield from range(0x40000, 0x110000, 251)
+
+
 def class_ranges(pre_tokenizer):
+    """Ranges of consecutive members of class_code_points() that are split in the same way."""
     ranges = []
-    for c in range(0x110000):
-        if 0xD800 <= c <= 0xDFFF:
-            continue
+    for c in class_code_points():
         pieces = pre_tokenizer.pre_tokenize_str("!{0}!a{0}a 7{0}7 {0}".format(chr(c)))
         sizes = [end - begin for _, (begin, end) in pieces]
-        if ranges and ranges[-1][2] == sizes and ranges[-1][1] == c - 1:
+        if ranges and ranges[-1][2] == sizes:
             ranges[-1][1] = c
         else:
             ranges.append([c, c, sizes])
     return ranges
 
 
+def make_cases(tokenizer, section, seed, count):
+    if section == "classes":
+        return class_ranges(tokenizer.pre_tokenizer)
+    rng = random.Random(seed)
+    encoded = list(encode_cases(tokenizer, [random_text(rng) for _ in range(count)]))
+    return encoded if section == "encode" else list(decode_cases(tokenizer, encoded, rng))
+
+
 def main():
-    model, folder, seed, count = sys.argv[1:]
+    model, variant, section, seed, count = sys.argv[1:]
     spec = read_spec(model)
-    variants = [
-        spec,
-        extend_spec(spec, "gpt2", ignore_merges=False),
-        extend_spec(spec, "llama3", ignore_merges=True),
-    ]
-    for variant in variants:
-        rng = random.Random(int(seed))
-        tokenizer = build_reference(variant)
-        texts = [random_text(rng) for _ in range(int(count))]
-        encoded = list(encode_cases(tokenizer, texts))
-        fixture = {
-            "spec": variant,
-            "encode": encoded,
-            "decode": list(decode_cases(tokenizer, encoded, rng)),
-            "classes": class_ranges(tokenizer.pre_tokenizer),
-        }
-        path = pathlib.Path(folder) / (variant["pre_tokenizer"] + ".json")
-        path.write_text(json.dumps(fixture))
+    if variant != spec["pre_tokenizer"]:
+        spec = extend_spec(spec, variant, ignore_merges=variant == "llama3")
+    cases = make_cases(build_reference(spec), section, int(seed), int(count))
+    json.dump({"spec": spec, "cases": cases}, sys.stdout)
 
 
 if __name__ == "__main__":
