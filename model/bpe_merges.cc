@@ -1,0 +1,77 @@
+#include "model/bpe_merges.h"
+
+#include <bit>
+#include <string>
+#include <string_view>
+
+#include "base/error.h"
+
+namespace lockstep::model {
+namespace {
+
+constexpr std::size_t kMaxMerges = std::size_t{1} << 30;
+
+// One line of the list of merges, and all that can be wrong with it.
+class MergeLine {
+ public:
+  MergeLine(const Vocabulary& vocabulary, std::size_t index)
+      : vocabulary_(vocabulary), index_(index), line_(vocabulary.spec().merges[index]) {
+    space_ = line_.find(' ');
+    if (space_ == std::string_view::npos || space_ == 0 || space_ + 1 == line_.size() ||
+        line_.find(' ', space_ + 1) != std::string_view::npos) {
+      fail("is not two tokens with a space between them");
+    }
+  }
+
+  std::int32_t left() const { return find_token(line_.substr(0, space_)); }
+  std::int32_t right() const { return find_token(line_.substr(space_ + 1)); }
+  std::int32_t merged() const {
+    return find_token(std::string(line_.substr(0, space_)).append(line_.substr(space_ + 1)));
+  }
+
+  [[noreturn]] void fail(const std::string& why) const {
+    throw Error(vocabulary_.path() + ": merges[" + std::to_string(index_) + "] \"" +
+                std::string(line_) + "\" " + why);
+  }
+
+ private:
+  std::int32_t find_token(std::string_view token) const {
+    const std::optional<std::int32_t> id = vocabulary_.find(token);
+    if (!id) fail("refers to \"" + std::string(token) + "\", which is not a token");
+    if (vocabulary_.kind(*id) == TokenKind::kSpecial) {
+      fail("refers to the control token \"" + std::string(token) + "\"");
+    }
+    return *id;
+  }
+
+  const Vocabulary& vocabulary_;
+  std::size_t index_;
+  std::string_view line_;
+  std::size_t space_ = 0;
+};
+
+}  // namespace
+
+BpeMerges::BpeMerges(const Vocabulary& vocabulary) {
+  const std::size_t count = vocabulary.spec().merges.size();
+  if (count > kMaxMerges) throw Error(vocabulary.path() + ": the model has too many merges");
+  entries_.resize(std::bit_ceil(2 * count + 2));
+  mask_ = entries_.size() - 1;
+  for (std::size_t i = 0; i < count; ++i) {
+    const MergeLine line(vocabulary, i);
+    const std::uint64_t key = make_key(line.left(), line.right());
+    if (!insert(key, {static_cast<std::uint32_t>(i), line.merged()})) line.fail("is there twice");
+  }
+}
+
+bool BpeMerges::insert(std::uint64_t key, Merge merge) {
+  std::size_t slot = first_slot(key);
+  while (entries_[slot].key != kEmpty) {
+    if (entries_[slot].key == key) return false;
+    slot = (slot + 1) & mask_;
+  }
+  entries_[slot] = {key, merge};
+  return true;
+}
+
+}  // namespace lockstep::model

@@ -1,0 +1,241 @@
+"""Writes what Hugging Face's `tokenizers` gives for many texts, for tokenizer_oracle_test.cc.
+
+    tokenizer_oracle.py MODEL.gguf OUT_FOLDER SEED COUNT
+
+The vocabulary is that of the GGUF file. Three variants of the tokenizer are built from it, one for
+each pre-tokenizer that Lockstep knows, and for each OUT_FOLDER gets a file VARIANT.json:
+
+    spec     the fields of model::TokenizerSpec
+    encode   [{text, parse_special, ids}]
+    decode   [{ids, skip_special_tokens, text}]
+    classes  [[first, last, pieces]]: ranges of code points c, and the sizes of the pieces that
+             "!" c "!a" c "a 7" c "7 " c is split into, in code points
+
+Exits 77 when the package `tokenizers` is not installed.
+"""
+
+import json
+import pathlib
+import random
+import struct
+import sys
+
+try:
+    from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers
+except ImportError:
+    sys.exit(77)
+
+CONTROL, USER_DEFINED = 3, 4  # values of tokenizer.ggml.token_type
+
+LLAMA3_PATTERN = (
+    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}"
+    r"| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+)
+
+
+def read_gguf_metadata(path):
+    """The key-value pairs of a GGUF file (ggml/docs/gguf.md, versions 2 and 3)."""
+    scalars = {0: "B", 1: "b", 2: "H", 3: "h", 4: "I", 5: "i", 6: "f", 7: "?", 10: "Q", 11: "q", 12: "d"}
+    with open(path, "rb") as file:
+
+        def read(code):
+            return struct.unpack("<" + code, file.read(struct.calcsize(code)))[0]
+
+        def read_value(kind):
+            if kind == 8:
+                return file.read(read("Q")).decode("utf-8")
+            if kind == 9:
+                element, size = read("I"), read("Q")
+                return [read_value(element) for _ in range(size)]
+            return read(scalars[kind])
+
+        if file.read(4) != b"GGUF" or read("I") not in (2, 3):
+            sys.exit(f"{path}: not a GGUF file of version 2 or 3")
+        read("Q")  # the number of tensors
+        metadata = {}
+        for _ in range(read("Q")):
+            key = read_value(8)
+            metadata[key] = read_value(read("I"))
+        return metadata
+
+
+def byte_alphabet():
+    """GPT-2's bytes_to_unicode."""
+    printable = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
+    others = [b for b in range(256) if b not in printable]
+    alphabet = {b: chr(b) for b in printable}
+    alphabet.update({b: chr(256 + k) for k, b in enumerate(others)})
+    return alphabet
+
+
+def read_spec(path):
+    metadata = read_gguf_metadata(path)
+    types = metadata["tokenizer.ggml.token_type"]
+    return {
+        "pre_tokenizer": metadata["tokenizer.ggml.pre"],
+        "tokens": metadata["tokenizer.ggml.tokens"],
+        "merges": metadata["tokenizer.ggml.merges"],
+        "special_tokens": [i for i, kind in enumerate(types) if kind == CONTROL],
+        "added_tokens": [i for i, kind in enumerate(types) if kind == USER_DEFINED],
+        "ignore_merges": False,
+    }
+
+
+def extend_spec(spec, pre_tokenizer, ignore_merges):
+    """The same vocabulary with all 256 bytes, added tokens, and tokens that no merge reaches."""
+    alphabet = byte_alphabet()
+    tokens = list(spec["tokens"])
+    tokens += [c for c in alphabet.values() if c not in set(tokens)]
+    space = alphabet[ord(" ")]
+    tokens += ["Supercali", space + "fragilistic", "expiali", space + "zebrafishes", "!?!?!?"]
+    added = ["<tool_call>", "<tool_call>{", "</tool_call>", "\t \t", "<|im_", "¿añadido?"]
+    extended = dict(spec, pre_tokenizer=pre_tokenizer, ignore_merges=ignore_merges)
+    extended["added_tokens"] = list(range(len(tokens), len(tokens) + len(added)))
+    extended["tokens"] = tokens + added
+    return extended
+
+
+def make_pre_tokenizer(name):
+    if name == "gpt2":
+        return pre_tokenizers.ByteLevel(add_prefix_space=False)
+    if name == "smollm":
+        first = pre_tokenizers.Digits(individual_digits=True)
+        return pre_tokenizers.Sequence([first, pre_tokenizers.ByteLevel(add_prefix_space=False)])
+    first = pre_tokenizers.Split(Regex(LLAMA3_PATTERN), behavior="isolated")
+    second = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
+    return pre_tokenizers.Sequence([first, second])
+
+
+def build_reference(spec):
+    tokens = spec["tokens"]
+    added = set(spec["added_tokens"])
+    vocabulary = {token: i for i, token in enumerate(tokens) if i not in added}
+    merges = [tuple(line.split(" ")) for line in spec["merges"]]
+    model = models.BPE(vocabulary, merges, ignore_merges=spec["ignore_merges"])
+    tokenizer = Tokenizer(model)
+    tokenizer.pre_tokenizer = make_pre_tokenizer(spec["pre_tokenizer"])
+    tokenizer.decoder = decoders.ByteLevel()
+    tokenizer.add_special_tokens(
+        [AddedToken(tokens[i], special=True, normalized=False) for i in spec["special_tokens"]]
+    )
+    tokenizer.add_tokens([AddedToken(tokens[i], normalized=False) for i in spec["added_tokens"]])
+    for i, token in enumerate(tokens):
+        assert tokenizer.token_to_id(token) == i, token
+    return tokenizer
+
+
+WORDS = """the of and to in a is that for it as was with be by on not he I this are or his from at
+which but have an had they you were their one all we can her has there been if more when will would
+who so no said its up tokenizer Supercali fragilistic expiali zebrafishes antidisestablishmentarianism
+naïve café Zürich Москва Ελλάδα привет καλημέρα señor añadido Straße ﬁne ŉ ǅ Ⅷ ½ ²""".split()
+CODE = ["def f(x):\n    return x ** 2\n", "for (int i = 0; i < n; ++i) {\n\t\tsum += a[i];\n\t}\r\n",
+        "std::vector<std::int32_t> ids;", "#include <cstdio>\n", "SELECT * FROM t WHERE a != 'b';",
+        "{\"key\": [1, 2.5e-3, null]}", "x = \"\\n\"  # comment", "\\frac{a}{b}", "<div class='c'>&nbsp;</div>",
+        "https://example.org/a?b=c&d=%20#e", "!?!?!?", "/* --- */", "a->b&&c||!d", "0xDEADBEEF", "1_000_000"]
+CONTRACTIONS = ["'s", "'t", "'re", "'ve", "'m", "'ll", "'d", "'S", "'T", "'RE", "'Ve", "'M", "'LL", "'lL",
+                "'D", "'ſ", "’s", "'x", "''s", "'", "'r", "'l", "I'm", "you'LL", "THEY'VE", "1's", " 't", "'K"]
+SPACES = [" ", "  ", "   ", "\t", "\n", "\r\n", "\r", "\n\n", "\v", "\f", "\x85", "\u00a0", "\u1680", "\u180e",
+          "\u2000", "\u2003", "\u200a", "\u200b", "\u2028", "\u2029", "\u202f", "\u205f", "\u3000", "\ufeff",
+          "\x1c", "\x1f", "\t \t", " " * 17, "\n" * 5, " \n \r\n\t "]
+EMOJI = ["😀", "👨‍👩‍👧‍👦", "🏳️‍🌈", "👍🏽", "🇫🇷", "❤️", "☺", "1️⃣", "🧑🏿‍🚀", "🫠", "\u200d", "\ufe0f"]
+MARKS = ["e\u0301", "a\u0308\u0323", "न\u093fकल", "ส\u0e27ัสดี", "\u0301", "Z\u0351\u036b\u0343", "क्षि", "가\u11a8"]
+RTL = ["שלום עולם", "مرحبا بالعالم", "\u202eabc\u202c", "١٢٣٤", "۱۲۳", "אָלֶף", "لا", "\u200f"]
+CJK = ["你好，世界。", "日本語のテキスト", "한국어 문장", "東京2020年", "㈱①②", "一二三", "𠀀𪛖", "「」", "ｱｲｳ", "１２３", "〇"]
+SPECIALS = ["<|im_start|>", "<|im_end|>", "<|endoftext|>", "<|im_start|>user\n", "<|im_", "<|im_end", "<repo_name>",
+            "<file_sep>", "<reponame>", "<|", "|>", "<tool_call>", "<tool_call>{", "</tool_call>", "<|im_<|im_end|>",
+            "¿añadido?", "<|im_start|><|im_end|>", " <|im_end|> ", "<empty_output>"]
+
+
+def random_code_point(rng):
+    limit = rng.choice([0x80, 0x250, 0x3000, 0xD800, 0x20000, 0x110000])
+    c = rng.randrange(limit)
+    return chr(c) if not 0xD800 <= c <= 0xDFFF else "\ud7ff"
+
+
+def random_part(rng):
+    """A few characters of one of the kinds of text that tokenizers differ on."""
+    kind = rng.randrange(16)
+    if kind < 3:
+        return " ".join(rng.choices(WORDS, k=rng.randint(1, 8)))
+    if kind == 3:
+        return "".join(rng.choices("0123456789", k=rng.randint(1, 12))) + rng.choice(["", ".", ",", " "])
+    if kind == 4:
+        return "".join(rng.choices(SPACES, k=rng.randint(1, 5)))
+    if kind == 5:
+        return "".join(chr(rng.choice([*range(0x20), 0x7F, *range(0x80, 0xA0)])) for _ in range(rng.randint(1, 4)))
+    if kind == 6:
+        return "".join(random_code_point(rng) for _ in range(rng.randint(1, 10)))
+    if kind == 7:
+        return rng.choice(WORDS).upper() + rng.choice(["", "!", "...", "?!", ";", ")", "\"", "—"])
+    if kind == 8:
+        return "".join(rng.choices("abcdefghijklmnopqrstuvwxyzé", k=rng.randint(1, 20)))
+    return rng.choice([CODE, CONTRACTIONS, EMOJI, MARKS, RTL, CJK, SPECIALS][kind - 9])
+
+
+def random_text(rng):
+    if rng.random() < 0.01:
+        return rng.choice(["a", "ab", "=", " ", "\n", "é", "中", "<"]) * rng.randint(1000, 20000)
+    separators = ["", " "] if rng.random() < 0.8 else ["", *SPACES]
+    return "".join(random_part(rng) + rng.choice(separators) for _ in range(rng.randint(0, 24)))
+
+
+def encode_cases(tokenizer, texts):
+    for parse_special in (False, True):
+        tokenizer.encode_special_tokens = not parse_special
+        for text in texts:
+            ids = tokenizer.encode(text, add_special_tokens=False).ids
+            yield {"text": text, "parse_special": parse_special, "ids": ids}
+
+
+def decode_cases(tokenizer, encoded, rng):
+    """Ids of texts, whole and cut in two, and random ids, which seldom are whole characters."""
+    size = tokenizer.get_vocab_size()
+    for case in encoded:
+        ids = case["ids"]
+        if rng.random() < 0.5:
+            ids = ids[rng.randint(0, len(ids)) :]
+        elif rng.random() < 0.5:
+            ids = [rng.randrange(size if rng.random() < 0.3 else 1000) for _ in range(rng.randint(1, 30))]
+        skip = rng.random() < 0.5
+        yield {"ids": ids, "skip_special_tokens": skip, "text": tokenizer.decode(ids, skip_special_tokens=skip)}
+
+
+def class_ranges(pre_tokenizer):
+    ranges = []
+    for c in range(0x110000):
+        if 0xD800 <= c <= 0xDFFF:
+            continue
+        pieces = pre_tokenizer.pre_tokenize_str("!{0}!a{0}a 7{0}7 {0}".format(chr(c)))
+        sizes = [end - begin for _, (begin, end) in pieces]
+        if ranges and ranges[-1][2] == sizes and ranges[-1][1] == c - 1:
+            ranges[-1][1] = c
+        else:
+            ranges.append([c, c, sizes])
+    return ranges
+
+
+def main():
+    model, folder, seed, count = sys.argv[1:]
+    spec = read_spec(model)
+    variants = [
+        spec,
+        extend_spec(spec, "gpt2", ignore_merges=False),
+        extend_spec(spec, "llama3", ignore_merges=True),
+    ]
+    for variant in variants:
+        rng = random.Random(int(seed))
+        tokenizer = build_reference(variant)
+        texts = [random_text(rng) for _ in range(int(count))]
+        encoded = list(encode_cases(tokenizer, texts))
+        fixture = {
+            "spec": variant,
+            "encode": encoded,
+            "decode": list(decode_cases(tokenizer, encoded, rng)),
+            "classes": class_ranges(tokenizer.pre_tokenizer),
+        }
+        path = pathlib.Path(folder) / (variant["pre_tokenizer"] + ".json")
+        path.write_text(json.dumps(fixture))
+
+
+if __name__ == "__main__":
+    main()
