@@ -25,9 +25,10 @@ class ReportCollector {
   // A plan has been published. REQUIRES: sequence numbers ascend.
   void expect(std::uint64_t sequence_number, Clock::time_point now);
 
-  // Takes one rank's report. When it completes the oldest step, returns that step's reports by rank.
-  // Reports of another epoch are ignored: an older life of the replica. Throws Error on a rank or
-  // step that is not expected, and when digests differ: it names the ranks, the step, the values.
+  // Takes one rank's report. When it completes the oldest step, returns that step's reports by
+  // rank. Reports of another epoch are ignored: an older life of the replica. Throws Error on a
+  // rank or step that is not expected, and when digests differ: it names the ranks, the step, the
+  // values.
   std::optional<std::vector<comm::StepReport>> add(comm::StepReport report, Clock::time_point now);
 
   // Throws Error naming the step and the ranks whose report is overdue.

@@ -37,7 +37,8 @@ const std::string* StopStringMatcher::longest_ending_at(std::size_t end) const {
   return longest;
 }
 
-// The length of the longest end of held_ that is the beginning, but not the whole, of a stop string.
+// The length of the longest end of held_ that is the beginning, but not the whole, of a stop
+// string.
 std::size_t StopStringMatcher::num_bytes_to_hold() const {
   std::size_t hold = 0;
   for (const std::string& stop : stop_strings_) {

@@ -23,8 +23,8 @@ class StopStringMatcher {
     std::string text;                    // safe to emit
     std::optional<std::string> matched;  // the text ends here
   };
-  // Takes the next piece of text. With `may_match` false, a stop string that ends in this piece does
-  // not count (min_tokens); one that begins in it and ends in a later piece does.
+  // Takes the next piece of text. With `may_match` false, a stop string that ends in this piece
+  // does not count (min_tokens); one that begins in it and ends in a later piece does.
   Output push(std::string_view text, bool may_match);
 
   // What was held back, at the end of an answer without a match.
