@@ -23,9 +23,8 @@ class BpeTokenizer final : public Tokenizer {
         bpe_(vocabulary_) {
     for (std::int32_t id = 0; id < vocabulary_.size(); ++id) {
       const TokenKind kind = vocabulary_.kind(id);
-      if (kind == TokenKind::kAdded) added_tokens_.insert(vocabulary_.bytes(id), id);
       if (kind == TokenKind::kAdded || kind == TokenKind::kSpecial) {
-        added_and_special_tokens_.insert(vocabulary_.bytes(id), id);
+        added_tokens_.insert(vocabulary_.bytes(id), id);
       }
     }
   }
@@ -42,7 +41,7 @@ class BpeTokenizer final : public Tokenizer {
       append_repaired_utf8(text, /*more_follows=*/false, repaired);
       text = repaired;
     }
-    append_ids(text, options.parse_special ? added_and_special_tokens_ : added_tokens_, ids);
+    append_ids(text, options.parse_special, ids);
     return ids;
   }
 
@@ -57,13 +56,23 @@ class BpeTokenizer final : public Tokenizer {
   const TokenizerSpec& spec() const override { return vocabulary_.spec(); }
 
  private:
-  void append_ids(std::string_view text, const AddedTokens& parsed,
-                  std::vector<std::int32_t>& ids) const {
+  // The leftmost token at `from` or later that is parsed in the text itself. The text of a control
+  // token that is not to be parsed is plain text as a whole: no added token is looked for in it.
+  std::optional<AddedTokens::Match> next_added(std::string_view text, std::size_t from,
+                                               bool parse_special) const {
+    while (true) {
+      const std::optional<AddedTokens::Match> match = added_tokens_.find(text, from);
+      if (!match || parse_special || !is_special(match->id)) return match;
+      from = match->begin + match->size;
+    }
+  }
+
+  void append_ids(std::string_view text, bool parse_special, std::vector<std::int32_t>& ids) const {
     Bpe::Workspace workspace;
     std::vector<std::string_view> pieces;
     std::size_t begin = 0;
     while (begin < text.size()) {
-      const std::optional<AddedTokens::Match> match = parsed.find(text, begin);
+      const std::optional<AddedTokens::Match> match = next_added(text, begin, parse_special);
       pieces.clear();
       pre_tokenizer_.split(text.substr(begin, match ? match->begin - begin : text.npos), pieces);
       for (const std::string_view piece : pieces) bpe_.encode(piece, workspace, ids);
@@ -76,8 +85,7 @@ class BpeTokenizer final : public Tokenizer {
   Vocabulary vocabulary_;
   PreTokenizer pre_tokenizer_;
   Bpe bpe_;
-  AddedTokens added_tokens_;
-  AddedTokens added_and_special_tokens_;
+  AddedTokens added_tokens_;  // added and control tokens
 };
 
 }  // namespace

@@ -11,29 +11,52 @@
 namespace lockstep::model {
 namespace {
 
-struct NamedPattern {
-  std::string_view name;
-  std::string_view pattern;  // PCRE2; <S> stands for the members of kWhiteSpace
+// A set of characters, written as <X> within a class of the patterns below.
+struct CharacterSet {
+  std::string_view placeholder;
+  std::string_view members;
 };
 
-// Hugging Face runs its patterns on Oniguruma, where \s is Unicode's White_Space. PCRE2's \s has
-// U+180E as well, so the class is spelled out.
-constexpr std::string_view kWhiteSpace =
-    R"(\x{9}-\x{d}\x{20}\x{85}\x{a0}\x{1680}\x{2000}-\x{200a}\x{2028}\x{2029}\x{202f}\x{205f}\x{3000})";
+// Hugging Face runs its patterns on Oniguruma with the data of Unicode 16, and Digits on that of
+// Unicode 17. A PCRE2 may know an older Unicode (10.42: 14), and its \s has U+180E, which is not
+// white space since Unicode 6.3; so what is not the same everywhere is spelled out.
+constexpr CharacterSet kCharacterSets[] = {
+    {"<S>",
+     R"(\x{9}-\x{d}\x{20}\x{85}\x{a0}\x{1680}\x{2000}-\x{200a}\x{2028}\x{2029}\x{202f}\x{205f})"
+     R"(\x{3000})"},
+    {"<L>",
+     R"(\p{L}\x{1c89}-\x{1c8a}\x{a7cb}-\x{a7cd}\x{a7da}-\x{a7dc}\x{105c0}-\x{105f3})"
+     R"(\x{10d4a}-\x{10d65}\x{10d6f}-\x{10d85}\x{10ec2}-\x{10ec4}\x{1123f}-\x{11240})"
+     R"(\x{11380}-\x{11389}\x{1138b}\x{1138e}\x{11390}-\x{113b5}\x{113b7}\x{113d1}\x{113d3})"
+     R"(\x{11bc0}-\x{11be0}\x{11f02}\x{11f04}-\x{11f10}\x{11f12}-\x{11f33}\x{1342f})"
+     R"(\x{13441}-\x{13446}\x{13460}-\x{143fa}\x{16100}-\x{1611d}\x{16d40}-\x{16d6c}\x{18cff})"
+     R"(\x{1b132}\x{1b155}\x{1df25}-\x{1df2a}\x{1e030}-\x{1e06d}\x{1e4d0}-\x{1e4eb})"
+     R"(\x{1e5d0}-\x{1e5ed}\x{1e5f0}\x{2b739}\x{2ebf0}-\x{2ee5d}\x{31350}-\x{323af})"},
+    {"<N>", R"(\p{N}\x{10d40}-\x{10d49}\x{116d0}-\x{116e3}\x{11bf0}-\x{11bf9}\x{11f50}-\x{11f59})"
+            R"(\x{16130}-\x{16139}\x{16d70}-\x{16d79}\x{1ccf0}-\x{1ccf9}\x{1d2c0}-\x{1d2d3})"
+            R"(\x{1e4f0}-\x{1e4f9}\x{1e5f1}-\x{1e5fa})"},
+    {"<17>", R"(\x{11de0}-\x{11de9}\x{16ff4}-\x{16ff6})"},  // numbers since Unicode 17
+};
+
+struct NamedPattern {
+  std::string_view name;
+  std::string_view pattern;
+};
 
 // Every pattern matches at every position of every text: what no other branch takes is white space.
 constexpr NamedPattern kPatterns[] = {
     // openai/gpt-2, src/encoder.py; Hugging Face's ByteLevel.
-    {"gpt2", R"('s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^<S>\p{L}\p{N}]+)"
-             R"(|[<S>]+(?![^<S>])|[<S>]+)"},
-    // Digits(individual_digits=true), then ByteLevel on each piece. Digits cuts around every \p{N},
-    // so a number never takes the space before it, and white space that a number follows is at the
+    {"gpt2",
+     R"('s|'t|'re|'ve|'m|'ll|'d| ?[<L>]+| ?[<N>]+| ?[^<S><L><N>]+|[<S>]+(?![^<S>])|[<S>]+)"},
+    // Digits(individual_digits=true), then ByteLevel on each piece. Digits cuts around every number
+    // character, so one never takes the space before it, and white space that one follows is at the
     // end of its piece, where the look-ahead lets it go whole.
-    {"smollm", R"('s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+|\p{N}| ?[^<S>\p{L}\p{N}]+)"
-               R"(|[<S>]+(?![^<S>\p{N}])|[<S>]+)"},
+    {"smollm", R"('s|'t|'re|'ve|'m|'ll|'d| ?[<L>]+|[<N><17>]| ?[^<S><L><N><17>]+)"
+               R"(|[<S>]+(?![^<S><N><17>])|[<S>]+)"},
     // The Split pattern in tokenizer.json of meta-llama/Meta-Llama-3-8B.
-    {"llama3", R"((?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3})"
-               R"(| ?[^<S>\p{L}\p{N}]+[\r\n]*|[<S>]*[\r\n]+|[<S>]+(?![^<S>])|[<S>]+)"},
+    {"llama3",
+     R"((?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n<L><N>]?[<L>]+|[<N>]{1,3}| ?[^<S><L><N>]+[\r\n]*)"
+     R"(|[<S>]*[\r\n]+|[<S>]+(?![^<S>])|[<S>]+)"},
 };
 
 std::string_view find_pattern(std::string_view name, const std::string& path) {
@@ -45,12 +68,13 @@ std::string_view find_pattern(std::string_view name, const std::string& path) {
   throw Error(path + ": unknown pre-tokenizer \"" + std::string(name) + "\"; known are " + known);
 }
 
-std::string expand_white_space(std::string_view pattern) {
-  constexpr std::string_view kPlaceholder = "<S>";
+std::string expand_character_sets(std::string_view pattern) {
   std::string expanded(pattern);
-  for (std::size_t at = 0; (at = expanded.find(kPlaceholder, at)) != std::string::npos;) {
-    expanded.replace(at, kPlaceholder.size(), kWhiteSpace);
-    at += kWhiteSpace.size();
+  for (const CharacterSet& set : kCharacterSets) {
+    for (std::size_t at = 0; (at = expanded.find(set.placeholder, at)) != std::string::npos;) {
+      expanded.replace(at, set.placeholder.size(), set.members);
+      at += set.members.size();
+    }
   }
   return expanded;
 }
@@ -74,7 +98,7 @@ struct FreeMatchContext {
 void PreTokenizer::FreeCode::operator()(pcre2_real_code_8* code) const { pcre2_code_free(code); }
 
 PreTokenizer::PreTokenizer(std::string_view name, const std::string& path) : name_(name) {
-  const std::string pattern = expand_white_space(find_pattern(name, path));
+  const std::string pattern = expand_character_sets(find_pattern(name, path));
   int error = 0;
   PCRE2_SIZE offset = 0;
   code_.reset(pcre2_compile(reinterpret_cast<PCRE2_SPTR>(pattern.data()), pattern.size(),

@@ -8,8 +8,8 @@ each pre-tokenizer that Lockstep knows, and for each OUT_FOLDER gets a file VARI
     spec     the fields of model::TokenizerSpec
     encode   [{text, parse_special, ids}]
     decode   [{ids, skip_special_tokens, text}]
-    classes  [[first, last, pieces]]: ranges of code points c, and the sizes of the pieces that
-             "!" c "!a" c "a 7" c "7 " c is split into, in code points
+    classes  [[first, last, sizes]]: ranges of class_code_points(), and for each c in them the sizes
+             of the pieces that "!" c "!a" c "a 7" c "7 " c is split into, in code points
 
 Exits 77 when the package `tokenizers` is not installed.
 """
@@ -82,13 +82,17 @@ def read_spec(path):
 
 
 def extend_spec(spec, pre_tokenizer, ignore_merges):
-    """The same vocabulary with all 256 bytes, added tokens, and tokens that no merge reaches."""
+    """The same vocabulary with all 256 bytes, added tokens, and tokens that no merge reaches.
+
+    An added token such as "é" is left out on purpose: Hugging Face's ByteLevel decoder takes it for
+    a byte of the alphabet and gives U+FFFD, Lockstep gives its own text.
+    """
     alphabet = byte_alphabet()
     tokens = list(spec["tokens"])
     tokens += [c for c in alphabet.values() if c not in set(tokens)]
     space = alphabet[ord(" ")]
     tokens += ["Supercali", space + "fragilistic", "expiali", space + "zebrafishes", "!?!?!?"]
-    added = ["<tool_call>", "<tool_call>{", "</tool_call>", "\t \t", "<|im_", "¿añadido?"]
+    added = ["<tool_call>", "<tool_call>{", "</tool_call>", "\t \t", "<|im_", "｜añadido｜"]
     extended = dict(spec, pre_tokenizer=pre_tokenizer, ignore_merges=ignore_merges)
     extended["added_tokens"] = list(range(len(tokens), len(tokens) + len(added)))
     extended["tokens"] = tokens + added
@@ -143,7 +147,7 @@ RTL = ["שלום עולם", "مرحبا بالعالم", "\u202eabc\u202c", "١�
 CJK = ["你好，世界。", "日本語のテキスト", "한국어 문장", "東京2020年", "㈱①②", "一二三", "𠀀𪛖", "「」", "ｱｲｳ", "１２３", "〇"]
 SPECIALS = ["<|im_start|>", "<|im_end|>", "<|endoftext|>", "<|im_start|>user\n", "<|im_", "<|im_end", "<repo_name>",
             "<file_sep>", "<reponame>", "<|", "|>", "<tool_call>", "<tool_call>{", "</tool_call>", "<|im_<|im_end|>",
-            "¿añadido?", "<|im_start|><|im_end|>", " <|im_end|> ", "<empty_output>"]
+            "｜añadido｜", "<|im_start|><|im_end|>", " <|im_end|> ", "<empty_output>"]
 
 
 def random_code_point(rng):
@@ -200,14 +204,20 @@ def decode_cases(tokenizer, encoded, rng):
         yield {"ids": ids, "skip_special_tokens": skip, "text": tokenizer.decode(ids, skip_special_tokens=skip)}
 
 
+def class_code_points():
+    """All that Unicode may assign soon, and a sample of the private and unassigned planes above."""
+    yield from range(0xD800)
+    yield from range(0xE000, 0x40000)
+    yield from range(0x40000, 0x110000, 251)
+
+
 def class_ranges(pre_tokenizer):
+    """Ranges of consecutive members of class_code_points() that are split in the same way."""
     ranges = []
-    for c in range(0x110000):
-        if 0xD800 <= c <= 0xDFFF:
-            continue
+    for c in class_code_points():
         pieces = pre_tokenizer.pre_tokenize_str("!{0}!a{0}a 7{0}7 {0}".format(chr(c)))
         sizes = [end - begin for _, (begin, end) in pieces]
-        if ranges and ranges[-1][2] == sizes and ranges[-1][1] == c - 1:
+        if ranges and ranges[-1][2] == sizes:
             ranges[-1][1] = c
         else:
             ranges.append([c, c, sizes])

@@ -136,8 +136,9 @@ TEST(Tokenizer, ParsesAddedTokensAlwaysAndTheLongestFirst) {
   const std::int32_t tools = add_added_token(spec, "<t>s");
   const std::int32_t special = add_special_token(spec, "<t>st");
   EXPECT_THAT(encode(spec, "<t>s<t><t", kPlain), ElementsAre(tools, tool, '<', 't'));
-  EXPECT_THAT(encode(spec, "<t>st<t>s", kPlain), ElementsAre(tools, 't', tools));
   EXPECT_THAT(encode(spec, "<t>st<t>s", kTrusted), ElementsAre(special, tools));
+  // The longest is a control token: plain text, and so is the added token that it begins with.
+  EXPECT_THAT(encode(spec, "<t>st<t>s", kPlain), ElementsAre('<', 't', '>', 's', 't', tools));
 }
 
 TEST(Tokenizer, BeginsWithTheTokenThatTheModelWantsThere) {
