@@ -1,0 +1,304 @@
+#include "coordinator/engine.h"
+
+#include <spdlog/spdlog.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <span>
+#include <utility>
+
+#include "base/error.h"
+#include "comm/client_codec.h"
+
+namespace lockstep::coordinator {
+namespace {
+
+// One that the shards compute, and one that they find waiting when they are done.
+constexpr std::size_t kMaxPlansInFlight = 2;
+// Tokenizing takes time; between so many messages the shards get their turn.
+constexpr int kMaxMessagesPerRound = 16;
+
+// Becomes readable when a stop is requested.
+class WakeDescriptor {
+ public:
+  WakeDescriptor() : descriptor_(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)) {
+    if (descriptor_ < 0) throw Error("eventfd failed");
+  }
+  ~WakeDescriptor() { close(descriptor_); }
+  WakeDescriptor(const WakeDescriptor&) = delete;
+  WakeDescriptor& operator=(const WakeDescriptor&) = delete;
+
+  void wake() const { eventfd_write(descriptor_, 1); }
+  void drain() const {
+    eventfd_t count;
+    eventfd_read(descriptor_, &count);
+  }
+  int get() const { return descriptor_; }
+
+ private:
+  int descriptor_;
+};
+
+}  // namespace
+
+Engine::Engine(EngineOptions options, const model::Tokenizer& tokenizer,
+               const model::ChatTemplate* chat_template, std::vector<std::int32_t> eos_token_ids,
+               zmq::context_t& context, ShardLink& shards)
+    : options_(std::move(options)),
+      tokenizer_(tokenizer),
+      shards_(shards),
+      socket_(context, options_.endpoints),
+      outbox_(socket_),
+      admission_(options_.scheduler, tokenizer, chat_template, std::move(eos_token_ids),
+                 options_.seed),
+      scheduler_(options_.scheduler, options_.epoch),
+      reports_(options_.world_size, options_.epoch, options_.shard_deadline),
+      metrics_(options_.world_size) {}
+
+void Engine::run(std::stop_token stop) {
+  try {
+    loop(stop);
+  } catch (const std::exception&) {
+    // What failed is for the operator; it leaves with the exception.
+    end_all_requests({"replica_failed", "the replica has failed; the request can be repeated", ""});
+    throw;
+  }
+}
+
+void Engine::loop(std::stop_token stop) {
+  const WakeDescriptor wake;
+  const std::stop_callback on_stop(stop, [&wake] { wake.wake(); });
+  for (;;) {
+    if (stop.stop_requested() && !stopping_) {
+      stopping_ = true;
+      end_all_requests({"shutting_down", "the server is shutting down", ""});
+    }
+    if (stopping_ && reports_.num_in_flight() == 0) break;
+    wait(wake.get());
+    wake.drain();
+    receive_client_messages();
+    receive_shard_reports();
+    publish_plans();
+    send_replies();
+  }
+  shards_.publish(scheduler_.empty_plan(/*shutdown=*/true));
+}
+
+// ---- Waiting ----
+
+void Engine::wait(int wake_descriptor) {
+  zmq::pollitem_t items[] = {{socket_.pollable().handle(), 0, ZMQ_POLLIN, 0},
+                             {shards_.pollable().handle(), 0, ZMQ_POLLIN, 0},
+                             {nullptr, wake_descriptor, ZMQ_POLLIN, 0}};
+  try {
+    zmq::poll(items, longest_wait());
+  } catch (const zmq::error_t& error) {
+    if (error.num() != EINTR) throw;  // a signal: there is nothing to read, and no harm in looking
+  }
+}
+
+// Until the next heartbeat is due, or the oldest step late.
+std::chrono::milliseconds Engine::longest_wait() const {
+  const Clock::time_point now = Clock::now();
+  const Clock::duration left = reports_.num_in_flight() > 0
+                                   ? reports_.deadline() - reports_.oldest_age(now)
+                                   : last_publication_ + options_.heartbeat_interval - now;
+  // Rounded up: waking just before the time would be of no use.
+  const auto milliseconds = std::chrono::ceil<std::chrono::milliseconds>(left);
+  return std::clamp(milliseconds, std::chrono::milliseconds(0), options_.heartbeat_interval);
+}
+
+// ---- Clients ----
+
+void Engine::receive_client_messages() {
+  for (int i = 0; i < kMaxMessagesPerRound; ++i) {
+    const std::optional<ClientFrame> frame = socket_.receive();
+    if (!frame) return;
+    const std::string& client = frame->identity;
+    const std::span<const std::byte> bytes(static_cast<const std::byte*>(frame->body.data()),
+                                           frame->body.size());
+    const Result<comm::ClientMessage> message = comm::decode_client_message(bytes);
+    if (message) {
+      std::visit([&](const auto& m) { handle(client, m); }, *message);
+    } else {
+      refuse(client, comm::readable_id(bytes), message.fault());
+    }
+  }
+}
+
+void Engine::handle(const std::string& client, const comm::GenerateRequest& request) {
+  if (stopping_) {
+    return refuse(client, request.id, {"shutting_down", "the server is shutting down", ""});
+  }
+  if (open_.find(client, request.id) != nullptr) {
+    return refuse(client, request.id,
+                  {"invalid_request_error", "id names a request that is still open", "id"});
+  }
+  if (scheduler_.num_waiting() >= options_.max_queue) {
+    return refuse(
+        client, request.id,
+        {"overloaded",
+         "all " + std::to_string(options_.max_queue) + " places of the queue are taken", ""});
+  }
+  Result<AdmittedRequest> admitted = admission_.admit(request, last_sequence_id_ + 1);
+  if (!admitted) return refuse(client, request.id, admitted.fault());
+  last_sequence_id_ += 1;
+  const Request& accepted = admitted->request;
+  outbox_.add(client, request.id,
+              comm::Accepted{request.id, accepted.prompt_token_ids, accepted.sampling.seed});
+  OpenRequest open{.sequence_id = accepted.sequence_id,
+                   .client = client,
+                   .id = request.id,
+                   .num_prompt_tokens = static_cast<std::int32_t>(accepted.prompt_token_ids.size()),
+                   .answer = Answer(tokenizer_, std::move(admitted->answer)),
+                   .times = {}};
+  open.times.arrived = Clock::now();
+  open_.add(std::move(open));
+  scheduler_.add(std::move(admitted->request));
+}
+
+void Engine::handle(const std::string& client, const comm::CancelRequest& request) {
+  const OpenRequest* open = open_.find(client, request.id);
+  if (open == nullptr) return;  // it has ended already, and the client has been told how
+  scheduler_.cancel(open->sequence_id);
+  finish_request(*open, {FinishReason::abort, "", false});
+}
+
+void Engine::handle(const std::string& client, const comm::StatusRequest& request) {
+  comm::StatusReply reply;
+  reply.id = request.id;
+  reply.healthy = !stopping_ && reports_.oldest_age(Clock::now()) <= options_.shard_deadline / 2;
+  reply.model = options_.served_model_name;
+  reply.version = options_.version;
+  reply.system_fingerprint = options_.system_fingerprint;
+  reply.world_size = options_.world_size;
+  reply.epoch = options_.epoch;
+  reply.steps = reports_.num_completed();
+  reply.running = scheduler_.num_running();
+  reply.waiting = scheduler_.num_waiting();
+  reply.blocks_total = scheduler_.blocks().num_blocks();
+  reply.blocks_used = scheduler_.blocks().num_used();
+  reply.max_model_len = options_.scheduler.max_model_len;
+  if (request.metrics) reply.metrics = metrics_.serialize(scheduler_);
+  outbox_.add(client, request.id, reply);
+}
+
+void Engine::refuse(const std::string& client, const std::string& id, Fault fault) {
+  outbox_.add(client, id, comm::ErrorReply{id, std::move(fault)});
+}
+
+// ---- Shards ----
+
+void Engine::receive_shard_reports() {
+  while (std::optional<comm::StepReport> report = shards_.receive()) {
+    if (const auto step = reports_.add(std::move(*report), Clock::now())) finish_step(*step);
+  }
+  reports_.check_deadline(Clock::now());
+}
+
+void Engine::finish_step(const std::vector<comm::StepReport>& reports) {
+  metrics_.step_done(reports);
+  const Clock::time_point now = Clock::now();
+  for (const ScheduledToken& token : scheduler_.apply(reports[0])) deliver(token, now);
+}
+
+void Engine::deliver(const ScheduledToken& token, Clock::time_point now) {
+  OpenRequest& request = *open_.find(token.token.sequence_id);
+  RequestTimes& times = request.times;
+  if (times.first_token) {
+    metrics_.next_token(seconds_between(*times.last_token, now));
+    times.last_token = now;
+  } else {
+    times.first_token = times.last_token = now;
+    metrics_.first_token(times);
+  }
+  comm::Delta delta;
+  delta.id = request.id;
+  const std::optional<Finish> finish = request.answer.push(token.token, token.finish, delta);
+  outbox_.add(request.client, request.id, delta);
+  if (!finish) return;
+  if (!token.finish)
+    scheduler_.cancel(request.sequence_id);  // a stop string: the scheduler is told
+  finish_request(request, *finish);
+}
+
+// REQUIRES: the scheduler knows the request no longer.
+void Engine::finish_request(const OpenRequest& request, const Finish& finish) {
+  comm::Done done;
+  done.id = request.id;
+  done.finish_reason = to_string(finish.reason);
+  done.stop_reason = finish.stop_reason;
+  done.usage.prompt_tokens = request.num_prompt_tokens;
+  done.usage.completion_tokens = request.answer.num_tokens();
+  done.timings = request.times.timings();
+  done.system_fingerprint = options_.system_fingerprint;
+  outbox_.add(request.client, request.id, done);
+  record_end(request, finish.reason);
+  open_.remove(request.sequence_id);
+}
+
+void Engine::record_end(const OpenRequest& request, FinishReason reason) {
+  metrics_.request_done(request.times, Clock::now(), reason, request.num_prompt_tokens,
+                        request.answer.num_tokens());
+}
+
+// ---- Plans ----
+
+void Engine::publish_plans() {
+  while (reports_.num_in_flight() < kMaxPlansInFlight) {
+    const std::optional<comm::StepPlan> plan = scheduler_.schedule();
+    if (!plan) break;
+    publish(*plan);
+  }
+  // A rank that is stuck is to be noticed when there is nothing to do, too.
+  if (!stopping_ && reports_.num_in_flight() == 0 &&
+      Clock::now() - last_publication_ >= options_.heartbeat_interval) {
+    publish(scheduler_.empty_plan(/*shutdown=*/false));
+  }
+}
+
+void Engine::publish(const comm::StepPlan& plan) {
+  shards_.publish(plan);
+  const Clock::time_point now = Clock::now();
+  last_publication_ = now;
+  reports_.expect(plan.sequence_number, now);
+  for (const comm::SequenceStart& start : plan.starts) {
+    RequestTimes& times = open_.find(start.sequence_id)->times;
+    if (!times.first_scheduled) times.first_scheduled = now;
+  }
+}
+
+// ---- Replies ----
+
+void Engine::send_replies() {
+  for (const std::string& client : outbox_.flush()) drop_client(client);
+}
+
+// Ends the requests of a client that takes no answers.
+void Engine::drop_client(const std::string& client) {
+  const std::vector<std::uint64_t> requests = open_.of_client(client);
+  if (requests.empty()) return;
+  spdlog::warn("a client has vanished or does not read: {} of its requests are dropped",
+               requests.size());
+  metrics_.client_dropped();
+  for (const std::uint64_t sequence_id : requests) {
+    const OpenRequest& request = *open_.find(sequence_id);
+    scheduler_.cancel(sequence_id);
+    finish_request(request, {FinishReason::abort, "", false});
+  }
+}
+
+void Engine::end_all_requests(const Fault& fault) {
+  for (const std::uint64_t sequence_id : open_.all()) {
+    const OpenRequest& request = *open_.find(sequence_id);
+    scheduler_.cancel(sequence_id);
+    refuse(request.client, request.id, fault);
+    record_end(request, FinishReason::abort);
+    open_.remove(sequence_id);
+  }
+  outbox_.flush();
+}
+
+}  // namespace lockstep::coordinator

@@ -1,0 +1,97 @@
+// The coordinator's loop: clients' requests to plans, shards' reports to answers.
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <stop_token>
+#include <string>
+#include <vector>
+#include <zmq.hpp>
+
+#include "comm/client_message.h"
+#include "coordinator/admission.h"
+#include "coordinator/client_outbox.h"
+#include "coordinator/client_socket.h"
+#include "coordinator/metrics.h"
+#include "coordinator/open_requests.h"
+#include "coordinator/report_collector.h"
+#include "coordinator/scheduler.h"
+#include "coordinator/shard_link.h"
+#include "model/chat_template.h"
+#include "model/tokenizer.h"
+
+namespace lockstep::coordinator {
+
+struct EngineOptions {
+  SchedulerOptions scheduler;
+  std::vector<std::string>
+      endpoints;  // where clients connect: "tcp://127.0.0.1:5555", "inproc://gateway"
+  std::string served_model_name;
+  std::string system_fingerprint;  // kernel family and weight format
+  std::string version;
+  std::uint64_t seed = 0;   // seeds of requests without one are derived from it
+  std::uint64_t epoch = 1;  // the life of the replica
+  std::int32_t world_size = 1;
+  std::int32_t max_queue = 4096;  // waiting requests; one more is refused as "overloaded"
+  std::chrono::milliseconds shard_deadline{60000};  // for all reports of the oldest step in flight
+  std::chrono::milliseconds heartbeat_interval{1000};  // between empty plans when idle
+};
+
+// One thread runs it; nothing else touches it while it runs.
+class Engine {
+ public:
+  // Binds the endpoints. `chat_template` may be nullptr: the model has none. All references must
+  // outlive the engine. Throws Error naming the option that is out of range.
+  Engine(EngineOptions options, const model::Tokenizer& tokenizer,
+         const model::ChatTemplate* chat_template, std::vector<std::int32_t> eos_token_ids,
+         zmq::context_t& context, ShardLink& shards);
+
+  // Serves until `stop` is requested, then tells open requests "shutting_down", waits for the plans
+  // in flight, and publishes the last plan. Throws Error when the shards disagree, are late or
+  // break the protocol; open requests are told "replica_failed" before. Those last messages leave
+  // the process while the engine is destroyed and its context closed, which takes at most a second.
+  void run(std::stop_token stop);
+
+  // Where clients can connect, with the ports that were chosen for "tcp://...:*".
+  const std::vector<std::string>& endpoints() const { return socket_.endpoints(); }
+
+ private:
+  void loop(std::stop_token stop);
+  void wait(int wake_descriptor);
+  std::chrono::milliseconds longest_wait() const;
+
+  void receive_client_messages();
+  void handle(const std::string& client, const comm::GenerateRequest& request);
+  void handle(const std::string& client, const comm::CancelRequest& request);
+  void handle(const std::string& client, const comm::StatusRequest& request);
+  void refuse(const std::string& client, const std::string& id, Fault fault);
+
+  void receive_shard_reports();
+  void finish_step(const std::vector<comm::StepReport>& reports);
+  void deliver(const ScheduledToken& token, Clock::time_point now);
+  void finish_request(const OpenRequest& request, const Finish& finish);
+  void record_end(const OpenRequest& request, FinishReason reason);
+
+  void publish_plans();
+  void publish(const comm::StepPlan& plan);
+
+  void send_replies();
+  void drop_client(const std::string& client);
+  void end_all_requests(const Fault& fault);
+
+  EngineOptions options_;
+  const model::Tokenizer& tokenizer_;
+  ShardLink& shards_;
+  ClientSocket socket_;
+  ClientOutbox outbox_;
+  Admission admission_;
+  Scheduler scheduler_;
+  ReportCollector reports_;
+  Metrics metrics_;
+  OpenRequests open_;
+  std::uint64_t last_sequence_id_ = 0;
+  Clock::time_point last_publication_;
+  bool stopping_ = false;
+};
+
+}  // namespace lockstep::coordinator

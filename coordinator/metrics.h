@@ -1,0 +1,62 @@
+// What Prometheus sees of one replica. Names and meanings are vLLM's, with the prefix lockstep_.
+#pragma once
+
+#include <prometheus/counter.h>
+#include <prometheus/gauge.h>
+#include <prometheus/histogram.h>
+#include <prometheus/registry.h>
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "comm/message.h"
+#include "coordinator/request_times.h"
+#include "coordinator/scheduler.h"
+#include "coordinator/stop_conditions.h"
+
+namespace lockstep::coordinator {
+
+class Metrics {
+ public:
+  explicit Metrics(std::int32_t world_size);
+
+  // One step is complete. `reports`: by rank.
+  void step_done(const std::vector<comm::StepReport>& reports);
+  // A request has its first token; `times` is complete up to it.
+  void first_token(const RequestTimes& times);
+  void next_token(double seconds_since_last_token);
+  // A request has ended after its first token or before it.
+  void request_done(const RequestTimes& times, Clock::time_point now, FinishReason reason,
+                    std::int32_t num_prompt_tokens, std::int32_t num_generated_tokens);
+  void client_dropped() { clients_dropped_.Increment(); }
+
+  // The Prometheus text format, with the scheduler's gauges as they are now.
+  std::string serialize(const Scheduler& scheduler);
+
+ private:
+  prometheus::Histogram& histogram(const std::string& name, const std::string& help,
+                                   const prometheus::Histogram::BucketBoundaries& buckets);
+  prometheus::Counter& counter(const std::string& name, const std::string& help);
+  prometheus::Gauge& gauge(const std::string& name, const std::string& help);
+
+  prometheus::Registry registry_;
+  prometheus::Gauge& num_requests_running_;
+  prometheus::Gauge& num_requests_waiting_;
+  prometheus::Gauge& kv_cache_usage_;
+  prometheus::Histogram& time_to_first_token_;
+  prometheus::Histogram& inter_token_latency_;
+  prometheus::Histogram& e2e_request_latency_;
+  prometheus::Histogram& request_queue_time_;
+  prometheus::Histogram& request_prefill_time_;
+  prometheus::Histogram& request_decode_time_;
+  prometheus::Histogram& step_;
+  prometheus::Counter& prompt_tokens_;
+  prometheus::Counter& generation_tokens_;
+  prometheus::Counter& num_preemptions_;
+  prometheus::Counter& clients_dropped_;
+  std::vector<prometheus::Counter*> requests_;    // by FinishReason
+  std::vector<prometheus::Counter*> shard_wait_;  // by rank
+};
+
+}  // namespace lockstep::coordinator

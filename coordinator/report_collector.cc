@@ -1,0 +1,96 @@
+#include "coordinator/report_collector.h"
+
+#include <algorithm>
+#include <map>
+#include <sstream>
+#include <string>
+#include <utility>
+
+#include "base/error.h"
+
+namespace lockstep::coordinator {
+namespace {
+
+// REQUIRES: one report a rank. Whoever differs from the digest that most ranks have is named; with
+// no majority rank 0 is taken as right.
+void check_digests(const std::vector<comm::StepReport>& reports) {
+  std::map<std::uint64_t, std::int32_t> votes;
+  for (const comm::StepReport& report : reports) ++votes[report.digest];
+  if (votes.size() == 1) return;
+  std::uint64_t agreed = reports[0].digest;
+  for (const auto& [digest, count] : votes) {
+    if (count > votes[agreed]) agreed = digest;
+  }
+  std::ostringstream message;
+  message << "digest mismatch at step " << reports[0].sequence_number << ": ";
+  for (const comm::StepReport& report : reports) {
+    if (report.digest == agreed) continue;
+    message << "rank " << report.rank << " has 0x" << std::hex << report.digest << std::dec << ", ";
+  }
+  message << "the others have 0x" << std::hex << agreed;
+  throw Error(message.str());
+}
+
+}  // namespace
+
+ReportCollector::ReportCollector(std::int32_t world_size, std::uint64_t epoch,
+                                 Clock::duration deadline)
+    : world_size_(world_size), epoch_(epoch), deadline_(deadline) {
+  if (world_size < 1) throw Error("world_size must be at least 1");
+}
+
+void ReportCollector::expect(std::uint64_t sequence_number, Clock::time_point now) {
+  Step step;
+  step.sequence_number = sequence_number;
+  step.since = now;
+  step.reports.resize(world_size_);
+  steps_.push_back(std::move(step));
+}
+
+std::optional<std::vector<comm::StepReport>> ReportCollector::add(comm::StepReport report,
+                                                                  Clock::time_point now) {
+  if (report.epoch != epoch_) return std::nullopt;
+  const std::string what = "report of rank " + std::to_string(report.rank) + " for step " +
+                           std::to_string(report.sequence_number);
+  if (report.rank < 0 || report.rank >= world_size_) {
+    throw Error(what + ": the world has " + std::to_string(world_size_) + " ranks");
+  }
+  const auto step = std::find_if(steps_.begin(), steps_.end(), [&](const Step& s) {
+    return s.sequence_number == report.sequence_number;
+  });
+  if (step == steps_.end()) throw Error(what + ": no such step is in flight");
+  std::optional<comm::StepReport>& slot = step->reports[report.rank];
+  if (slot) throw Error(what + " came twice");
+  slot = std::move(report);
+  ++step->num_reports;
+  // Every rank reports in order, so only the oldest step can become complete.
+  if (step->num_reports < world_size_) return std::nullopt;
+  if (step != steps_.begin()) throw Error(what + " completes it before the step before it");
+
+  std::vector<comm::StepReport> reports;
+  for (auto& complete : step->reports) reports.push_back(std::move(*complete));
+  check_digests(reports);
+  steps_.pop_front();
+  if (!steps_.empty()) steps_.front().since = now;
+  ++num_completed_;
+  return reports;
+}
+
+void ReportCollector::check_deadline(Clock::time_point now) const {
+  if (oldest_age(now) <= deadline_) return;
+  const Step& step = steps_.front();
+  std::ostringstream message;
+  message << "no report of step " << step.sequence_number << " within "
+          << std::chrono::duration_cast<std::chrono::milliseconds>(deadline_).count()
+          << " ms from rank";
+  for (std::int32_t rank = 0; rank < world_size_; ++rank) {
+    if (!step.reports[rank]) message << " " << rank;
+  }
+  throw Error(message.str());
+}
+
+Clock::duration ReportCollector::oldest_age(Clock::time_point now) const {
+  return steps_.empty() ? Clock::duration::zero() : now - steps_.front().since;
+}
+
+}  // namespace lockstep::coordinator

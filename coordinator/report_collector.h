@@ -1,0 +1,59 @@
+// The ranks' reports, gathered by step and compared.
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <deque>
+#include <optional>
+#include <vector>
+
+#include "comm/message.h"
+#include "coordinator/request_times.h"
+
+namespace lockstep::coordinator {
+
+// Pure: the time comes from the caller.
+//
+// Invariant: a step is complete only when every rank has reported it with the same digest, and
+// steps become complete in order.
+class ReportCollector {
+ public:
+  // `deadline`: how long the oldest plan in flight may go without all of its reports, counted from
+  // its publication or from the completion of the plan before it, whichever is later.
+  ReportCollector(std::int32_t world_size, std::uint64_t epoch, Clock::duration deadline);
+
+  // A plan has been published. REQUIRES: sequence numbers ascend.
+  void expect(std::uint64_t sequence_number, Clock::time_point now);
+
+  // Takes one rank's report. When it completes the oldest step, returns that step's reports by
+  // rank. Reports of another epoch are ignored: an older life of the replica. Throws Error on a
+  // rank or step that is not expected, and when digests differ: it names the ranks, the step, the
+  // values.
+  std::optional<std::vector<comm::StepReport>> add(comm::StepReport report, Clock::time_point now);
+
+  // Throws Error naming the step and the ranks whose report is overdue.
+  void check_deadline(Clock::time_point now) const;
+
+  // How long the oldest plan in flight has been waiting; zero when there is none.
+  Clock::duration oldest_age(Clock::time_point now) const;
+
+  std::size_t num_in_flight() const { return steps_.size(); }
+  std::uint64_t num_completed() const { return num_completed_; }
+  Clock::duration deadline() const { return deadline_; }
+
+ private:
+  struct Step {
+    std::uint64_t sequence_number = 0;
+    Clock::time_point since;
+    std::int32_t num_reports = 0;
+    std::vector<std::optional<comm::StepReport>> reports;  // by rank
+  };
+
+  std::int32_t world_size_;
+  std::uint64_t epoch_;
+  Clock::duration deadline_;
+  std::deque<Step> steps_;  // oldest first
+  std::uint64_t num_completed_ = 0;
+};
+
+}  // namespace lockstep::coordinator

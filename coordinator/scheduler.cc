@@ -1,0 +1,216 @@
+#include "coordinator/scheduler.h"
+
+#include <algorithm>
+#include <string>
+#include <string_view>
+#include <utility>
+
+#include "base/error.h"
+
+namespace lockstep::coordinator {
+namespace {
+
+void require(bool holds, std::string_view what) {
+  if (!holds) throw Error("scheduler: " + std::string(what));
+}
+
+template <class Container>
+void erase_value(Container& container, const Sequence* sequence) {
+  const auto at = std::find(container.begin(), container.end(), sequence);
+  if (at != container.end()) container.erase(at);
+}
+
+}  // namespace
+
+Scheduler::Scheduler(const SchedulerOptions& options, std::uint64_t epoch)
+    : options_(options), epoch_(epoch), blocks_(options.num_blocks, options.block_size) {
+  require(options.max_num_seqs >= 1, "max_num_seqs must be at least 1");
+  // Else a batch full of decodes could leave an older prefill without a token (invariant 4).
+  require(options.max_num_batched_tokens >= options.max_num_seqs,
+          "max_num_batched_tokens must be at least max_num_seqs");
+  require(options.max_model_len >= 2, "max_model_len must be at least 2");
+}
+
+void Scheduler::add(Request request) {
+  const std::int64_t prompt = static_cast<std::int64_t>(request.prompt_token_ids.size());
+  const std::int64_t total = prompt + request.stop.max_tokens;
+  require(prompt > 0, "a request's prompt is empty");
+  require(request.stop.max_tokens > 0, "a request's max_tokens is not positive");
+  require(total <= options_.max_model_len, "a request exceeds max_model_len");
+  // The last token is never computed, so it needs no place in the cache.
+  require(blocks_.blocks_for(total - 1) <= blocks_.num_blocks(), "a request exceeds the KV cache");
+  const std::uint64_t id = request.sequence_id;
+  auto sequence = std::make_unique<Sequence>();
+  sequence->token_ids = request.prompt_token_ids;
+  sequence->request = std::move(request);
+  const auto [entry, inserted] = sequences_.emplace(id, std::move(sequence));
+  require(inserted, "a sequence id is used twice");
+  waiting_.push_back(entry->second.get());
+}
+
+bool Scheduler::cancel(std::uint64_t sequence_id) {
+  const auto entry = sequences_.find(sequence_id);
+  if (entry == sequences_.end()) return false;
+  forget(*entry->second);
+  return true;
+}
+
+std::optional<comm::StepPlan> Scheduler::schedule() {
+  comm::StepPlan plan;
+  std::int32_t budget = options_.max_num_batched_tokens;
+  const std::uint64_t preemptions_before = num_preemptions_;
+  add_decodes(plan, budget);
+  add_prefills(plan, budget);
+  // Blocks that a preemption has just freed are for those who run.
+  if (num_preemptions_ == preemptions_before) admit_waiting(plan, budget);
+  if (plan.entries.empty()) return std::nullopt;
+  send(plan);
+  return plan;
+}
+
+comm::StepPlan Scheduler::empty_plan(bool shutdown) {
+  comm::StepPlan plan;
+  plan.shutdown = shutdown;
+  send(plan);
+  return plan;
+}
+
+// Numbers the plan and keeps what its report must answer.
+void Scheduler::send(comm::StepPlan& plan) {
+  plan.epoch = epoch_;
+  plan.sequence_number = ++last_sequence_number_;
+  plan.ends = std::exchange(ends_, {});
+  PlanInFlight in_flight{plan.sequence_number, {}};
+  for (const comm::PlanEntry& entry : plan.entries) {
+    if (entry.samples) in_flight.samples.push_back(entry.sequence_id);
+  }
+  in_flight_.push_back(std::move(in_flight));
+}
+
+void Scheduler::add_decodes(comm::StepPlan& plan, std::int32_t& budget) {
+  // By index, and the size read anew: preemption takes sequences off the end.
+  for (std::size_t i = 0; i < running_.size(); ++i) {
+    Sequence& sequence = *running_[i];
+    if (sequence.num_remaining() != 1 || sequence.exhausted()) continue;
+    if (!reserve_decode_block(sequence)) break;  // it was the youngest, and is preempted itself
+    add_entry(plan, sequence, 1);
+    budget -= 1;
+  }
+}
+
+void Scheduler::add_prefills(comm::StepPlan& plan, std::int32_t& budget) {
+  for (Sequence* sequence : running_) {
+    if (budget == 0) return;
+    if (sequence->num_remaining() == 1) continue;
+    const std::int32_t num_tokens = std::min(sequence->num_remaining(), budget);
+    add_entry(plan, *sequence, num_tokens);
+    budget -= num_tokens;
+  }
+}
+
+void Scheduler::admit_waiting(comm::StepPlan& plan, std::int32_t& budget) {
+  while (!waiting_.empty() && budget > 0 && num_running() < options_.max_num_seqs) {
+    Sequence& sequence = *waiting_.front();
+    if (sequence.num_in_flight > 0) return;
+    // All that the known tokens need: a prefill, once started, never lacks a block.
+    const std::int32_t num_blocks = blocks_.blocks_for(sequence.length());
+    if (!blocks_.allocate(num_blocks, sequence.block_table)) return;
+    waiting_.pop_front();
+    running_.push_back(&sequence);
+    sequence.started = true;
+    plan.starts.push_back({sequence.request.sequence_id, sequence.request.sampling,
+                           sequence.num_prompt_tokens(), sequence.token_ids});
+    const std::int32_t num_tokens = std::min(sequence.num_remaining(), budget);
+    add_entry(plan, sequence, num_tokens);
+    budget -= num_tokens;
+  }
+}
+
+// REQUIRES: the blocks of the entry's positions are reserved.
+void Scheduler::add_entry(comm::StepPlan& plan, Sequence& sequence, std::int32_t num_tokens) {
+  comm::PlanEntry entry;
+  entry.sequence_id = sequence.request.sequence_id;
+  entry.first_position = sequence.num_computed;
+  entry.num_tokens = num_tokens;
+  entry.samples = num_tokens == sequence.num_remaining();
+  const std::int32_t num_blocks = blocks_.blocks_for(sequence.num_computed + num_tokens);
+  entry.new_blocks.assign(sequence.block_table.begin() + sequence.num_blocks_sent,
+                          sequence.block_table.begin() + num_blocks);
+  sequence.num_blocks_sent = num_blocks;
+  sequence.num_computed += num_tokens;
+  if (entry.samples) ++sequence.num_in_flight;
+  plan.entries.push_back(std::move(entry));
+}
+
+// Makes room for the next position, at the cost of younger sequences if need be. False when the
+// sequence itself was the youngest and had to go.
+bool Scheduler::reserve_decode_block(Sequence& sequence) {
+  const std::int32_t missing = blocks_.blocks_for(sequence.length()) -
+                               static_cast<std::int32_t>(sequence.block_table.size());
+  while (!blocks_.allocate(missing, sequence.block_table)) {
+    const bool itself = running_.back() == &sequence;
+    preempt_youngest();
+    if (itself) return false;
+  }
+  return true;
+}
+
+void Scheduler::preempt_youngest() {
+  Sequence& sequence = *running_.back();
+  running_.pop_back();
+  waiting_.push_front(&sequence);
+  leave_shards(sequence);
+  ++num_preemptions_;
+}
+
+// Gives the blocks back and has the shards forget the sequence before they do anything else.
+void Scheduler::leave_shards(Sequence& sequence) {
+  if (!sequence.started) return;
+  ends_.push_back(sequence.request.sequence_id);
+  blocks_.release(sequence.block_table);
+  sequence.num_blocks_sent = 0;
+  sequence.num_computed = 0;
+  sequence.started = false;
+}
+
+void Scheduler::forget(Sequence& sequence) {
+  leave_shards(sequence);
+  erase_value(running_, &sequence);
+  erase_value(waiting_, &sequence);
+  sequences_.erase(sequence.request.sequence_id);
+}
+
+std::vector<ScheduledToken> Scheduler::apply(const comm::StepReport& report) {
+  require(!in_flight_.empty(), "a report came while no plan is in flight");
+  const PlanInFlight plan = std::move(in_flight_.front());
+  in_flight_.pop_front();
+  require(report.sequence_number == plan.sequence_number,
+          "the report of step " + std::to_string(report.sequence_number) + " came, step " +
+              std::to_string(plan.sequence_number) + " is due");
+  require(report.sampled.size() == plan.samples.size(),
+          "step " + std::to_string(plan.sequence_number) + " samples " +
+              std::to_string(plan.samples.size()) + " tokens, its report has " +
+              std::to_string(report.sampled.size()));
+  std::vector<ScheduledToken> tokens;
+  tokens.reserve(plan.samples.size());
+  for (std::size_t i = 0; i < plan.samples.size(); ++i) {
+    const comm::SampledToken& sampled = report.sampled[i];
+    require(sampled.sequence_id == plan.samples[i],
+            "step " + std::to_string(plan.sequence_number) +
+                " reports its tokens in an order that is not its plan's");
+    const auto entry = sequences_.find(sampled.sequence_id);
+    if (entry == sequences_.end()) continue;  // it has ended meanwhile
+    Sequence& sequence = *entry->second;
+    sequence.token_ids.push_back(sampled.token_id);
+    --sequence.num_in_flight;
+    const auto num_generated =
+        static_cast<std::int32_t>(sequence.token_ids.size()) - sequence.num_prompt_tokens();
+    std::optional<Finish> finish =
+        check_stop(sequence.request.stop, sampled.token_id, num_generated);
+    if (finish) forget(sequence);
+    tokens.push_back({sampled, std::move(finish)});
+  }
+  return tokens;
+}
+
+}  // namespace lockstep::coordinator
