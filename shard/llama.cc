@@ -5,6 +5,8 @@
 #include <cmath>
 #include <cstring>
 
+#include "base/error.h"
+
 namespace lockstep::shard {
 namespace {
 
@@ -127,6 +129,10 @@ void LlamaRunner::lay_out(std::span<const ForwardSequence> batch) {
     const auto sequence = static_cast<std::int32_t>(s);
     const auto first_row = static_cast<std::int32_t>(rows_.size());
     const auto count = static_cast<std::int32_t>(batch[s].token_ids.size());
+    if (batch[s].first_position + count > options_.max_positions) {
+      throw Error("position " + std::to_string(batch[s].first_position + count - 1) +
+                  " is beyond max_positions " + std::to_string(options_.max_positions));
+    }
     for (std::int32_t i = 0; i < count; ++i) {
       rows_.push_back(
           {batch[s].token_ids[static_cast<std::size_t>(i)], batch[s].first_position + i, sequence});
@@ -137,6 +143,12 @@ void LlamaRunner::lay_out(std::span<const ForwardSequence> batch) {
       }
     }
     if (batch[s].wants_logits) last_rows_.push_back(first_row + count - 1);
+  }
+  if (tokens() > options_.max_batch_tokens || std::ssize(last_rows_) > options_.max_sequences) {
+    throw Error("a batch of " + std::to_string(tokens()) + " tokens, " +
+                std::to_string(last_rows_.size()) + " of them with logits: the limits are " +
+                std::to_string(options_.max_batch_tokens) + " and " +
+                std::to_string(options_.max_sequences));
   }
 }
 
