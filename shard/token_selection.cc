@@ -32,10 +32,17 @@ bool has_modification(const SamplingInput& input) {
          has_penalty(*input.params);
 }
 
-float uniform_of(std::int32_t token_id, const SamplingInput& input) {
-  return kernels::philox_uniform(input.params->seed, static_cast<std::uint64_t>(input.position),
-                                 static_cast<std::uint32_t>(token_id));
+// The random words of the tokens 4 * group ... 4 * group + 3 at one position: one call of Philox
+// serves four tokens.
+kernels::PhiloxCounter random_words(std::uint32_t group, const SamplingInput& input) {
+  const std::uint64_t seed = input.params->seed;
+  return kernels::philox4x32(
+      {static_cast<std::uint32_t>(input.position), 0, group, 0},
+      {static_cast<std::uint32_t>(seed), static_cast<std::uint32_t>(seed >> 32)});
 }
+
+// The upper 24 bits of a random word as a number in [0, 1).
+float uniform_of(std::uint32_t word) { return static_cast<float>(word >> 8) * 0x1p-24f; }
 
 ScoredToken likeliest_token(std::span<const float> logits, VocabRange range) {
   const BlockMaxima maxima(logits);
@@ -73,10 +80,7 @@ class NoisySearch {
     const std::span<const float> values = scan_block(logits_, block);
     const std::int32_t first =
         range_.begin + static_cast<std::int32_t>(block * BlockMaxima::kScanBlock);
-    std::array<float, BlockMaxima::kScanBlock> uniforms;
-    for (std::size_t i = 0; i < values.size(); ++i) {
-      uniforms[i] = uniform_of(first + static_cast<std::int32_t>(i), input_);
-    }
+    const std::span<const float> uniforms = uniforms_of(first, values.size());
     const float hopeless = hopeless_uniform(top);
     for (std::size_t i = 0; i < values.size(); ++i) {
       if (uniforms[i] <= hopeless || !(values[i] > kImpossible)) continue;
@@ -84,6 +88,19 @@ class NoisySearch {
                               first + static_cast<std::int32_t>(i)};
       if (wins(token, best_)) best_ = token;
     }
+  }
+
+  // The uniform numbers of `count` tokens from `first`, in uniforms_: whole groups of four, so that
+  // some may lie before `first` and after the last.
+  std::span<const float> uniforms_of(std::int32_t first, std::size_t count) {
+    const auto first_group = static_cast<std::uint32_t>(first) / 4;
+    const std::size_t offset = static_cast<std::uint32_t>(first) % 4;
+    const std::size_t groups = (offset + count + 3) / 4;
+    for (std::size_t group = 0; group < groups; ++group) {
+      const auto words = random_words(first_group + static_cast<std::uint32_t>(group), input_);
+      for (std::size_t i = 0; i < 4; ++i) uniforms_[4 * group + i] = uniform_of(words[i]);
+    }
+    return std::span(uniforms_).subspan(offset, count);
   }
 
   // A uniform number up to which no token with a logit / temperature of at most `top` can win; -1
@@ -95,8 +112,10 @@ class NoisySearch {
                                   std::fabs(static_cast<double>(top)));
     if (!(gap - margin > -2.5)) return -1.0f;
     const double guess = deterministic_exp(-deterministic_exp(margin - gap));
-    const float uniform = static_cast<float>(static_cast<std::int32_t>(guess * 0x1p24)) * 0x1p-24f;
-    return uniform < 1.0f && top + gumbel_noise(uniform) < best_.score ? uniform : -1.0f;
+    // The multiple of 2^-24 at or below the guess, less the 2^-25 that gumbel_noise adds.
+    const auto steps = static_cast<std::int32_t>(guess * 0x1p24 - 0.5);
+    const float uniform = static_cast<float>(std::max(steps, 0)) * 0x1p-24f;
+    return top + gumbel_noise(uniform) < best_.score ? uniform : -1.0f;
   }
 
   std::span<const float> logits_;
@@ -104,6 +123,7 @@ class NoisySearch {
   const SamplingInput& input_;
   BlockMaxima maxima_;
   float most_noise_ = gumbel_noise(1.0f - 0x1p-24f);
+  std::array<float, BlockMaxima::kScanBlock + 8> uniforms_;
   ScoredToken best_;
 };
 
@@ -149,7 +169,9 @@ float gumbel_noise(float uniform) {
 }
 
 float noisy_score(float logit, std::int32_t token_id, const SamplingInput& input) {
-  return logit / input.params->temperature + gumbel_noise(uniform_of(token_id, input));
+  const auto id = static_cast<std::uint32_t>(token_id);
+  const float uniform = uniform_of(random_words(id / 4, input)[id % 4]);
+  return logit / input.params->temperature + gumbel_noise(uniform);
 }
 
 ScoredToken best_token(std::span<const float> logits, VocabRange range,

@@ -5,7 +5,8 @@
 // The draw is the Gumbel-max trick (Gumbel 1954; Maddison et al., "A* Sampling", 2014): the token
 // with the largest logit / temperature + noise, noise = -log(-log(u)), is a draw from the softmax.
 // The noise of a token depends on (seed, position, token id) alone, so ranks that hold different
-// rows of the vocabulary each find their best token and only compare scores.
+// rows of the vocabulary each find their best token and only compare scores. Its u is the upper 24
+// bits of word id % 4 of Philox4x32-10 with the counter (position, 0, id / 4, 0) under the seed.
 //
 // A logit of NaN counts as -infinity: such a token is never chosen.
 #pragma once

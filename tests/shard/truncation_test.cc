@@ -58,8 +58,8 @@ TEST(KeptTokens, EqualThePlainDefinition) {
       for (const int top_k : {0, 1, 7, 300, 5000}) {
         for (const float top_p : {1.0f, 0.95f, 0.5f, 0.013f}) {
           for (const float min_p : {0.0f, 0.02f, 0.6f}) {
-            comm::SamplingParams params{
-                .temperature = temperature, .top_p = top_p, .top_k = top_k, .min_p = min_p};
+            comm::SamplingParams params = params_of(
+                {.temperature = temperature, .top_p = top_p, .top_k = top_k, .min_p = min_p});
             if (!has_truncation(params)) continue;
             const std::vector<float> row = random_row(2500, 11, deviation);
             ASSERT_EQ(kept_tokens(row, params), plain_kept(row, params))
