@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <array>
 #include <cerrno>
 #include <span>
 #include <utility>
@@ -89,9 +90,9 @@ void Engine::loop(std::stop_token stop) {
 // ---- Waiting ----
 
 void Engine::wait(int wake_descriptor) {
-  zmq::pollitem_t items[] = {{socket_.pollable().handle(), 0, ZMQ_POLLIN, 0},
-                             {shards_.pollable().handle(), 0, ZMQ_POLLIN, 0},
-                             {nullptr, wake_descriptor, ZMQ_POLLIN, 0}};
+  std::array<zmq::pollitem_t, 3> items = {{{socket_.pollable().handle(), 0, ZMQ_POLLIN, 0},
+                                           {shards_.pollable().handle(), 0, ZMQ_POLLIN, 0},
+                                           {nullptr, wake_descriptor, ZMQ_POLLIN, 0}}};
   try {
     zmq::poll(items, longest_wait());
   } catch (const zmq::error_t& error) {
