@@ -1,0 +1,90 @@
+#include "model/family_llama.h"
+
+#include <algorithm>
+#include <array>
+#include <utility>
+
+namespace lockstep::model {
+namespace {
+
+using NamePair = std::pair<std::string_view, std::string_view>;
+
+constexpr std::array kArchitectures{std::string_view("LlamaForCausalLM")};
+
+// GGUF and Hugging Face: whole names, and names below "blk.N." and "model.layers.N.".
+constexpr std::array kModelNames{NamePair{"token_embd.weight", "model.embed_tokens.weight"},
+                                 NamePair{"output_norm.weight", "model.norm.weight"},
+                                 NamePair{"output.weight", "lm_head.weight"}};
+constexpr std::array kLayerNames{NamePair{"attn_norm.weight", "input_layernorm.weight"},
+                                 NamePair{"attn_q.weight", "self_attn.q_proj.weight"},
+                                 NamePair{"attn_k.weight", "self_attn.k_proj.weight"},
+                                 NamePair{"attn_v.weight", "self_attn.v_proj.weight"},
+                                 NamePair{"attn_output.weight", "self_attn.o_proj.weight"},
+                                 NamePair{"ffn_norm.weight", "post_attention_layernorm.weight"},
+                                 NamePair{"ffn_gate.weight", "mlp.gate_proj.weight"},
+                                 NamePair{"ffn_up.weight", "mlp.up_proj.weight"},
+                                 NamePair{"ffn_down.weight", "mlp.down_proj.weight"}};
+
+std::optional<std::string_view> look_up(std::span<const NamePair> names, std::string_view gguf) {
+  const auto found = std::ranges::find(names, gguf, &NamePair::first);
+  if (found == names.end()) return std::nullopt;
+  return found->second;
+}
+
+std::optional<std::string> hf_tensor_name(std::string_view gguf_name) {
+  constexpr std::string_view kBlock = "blk.";
+  if (!gguf_name.starts_with(kBlock)) {
+    const auto name = look_up(kModelNames, gguf_name);
+    return name ? std::optional<std::string>(*name) : std::nullopt;
+  }
+  const std::string_view rest = gguf_name.substr(kBlock.size());
+  const std::size_t dot = rest.find('.');
+  if (dot == std::string_view::npos) return std::nullopt;
+  const auto name = look_up(kLayerNames, rest.substr(dot + 1));
+  if (!name) return std::nullopt;
+  return std::string("model.layers.").append(rest.substr(0, dot)).append(".").append(*name);
+}
+
+bool rope_interleaved_in_gguf(std::string_view hf_name) {
+  return hf_name.ends_with(".self_attn.q_proj.weight") ||
+         hf_name.ends_with(".self_attn.k_proj.weight");
+}
+
+std::vector<TensorNeed> tensors(const ModelConfig& config) {
+  const std::int64_t hidden = config.hidden_size;
+  const std::int64_t inner = config.intermediate_size;
+  const std::int64_t queries = config.num_attention_heads * config.head_dim;
+  const std::int64_t keys = config.num_key_value_heads * config.head_dim;
+  std::vector<TensorNeed> needs;
+  needs.push_back({"model.embed_tokens.weight", {config.vocab_size, hidden}, true});
+  for (std::int64_t i = 0; i < config.num_hidden_layers; ++i) {
+    const std::string layer = "model.layers." + std::to_string(i) + ".";
+    needs.push_back({layer + "input_layernorm.weight", {hidden}, false});
+    needs.push_back({layer + "self_attn.q_proj.weight", {queries, hidden}, true});
+    needs.push_back({layer + "self_attn.k_proj.weight", {keys, hidden}, true});
+    needs.push_back({layer + "self_attn.v_proj.weight", {keys, hidden}, true});
+    needs.push_back({layer + "self_attn.o_proj.weight", {hidden, queries}, true});
+    needs.push_back({layer + "post_attention_layernorm.weight", {hidden}, false});
+    needs.push_back({layer + "mlp.gate_proj.weight", {inner, hidden}, true});
+    needs.push_back({layer + "mlp.up_proj.weight", {inner, hidden}, true});
+    needs.push_back({layer + "mlp.down_proj.weight", {hidden, inner}, true});
+  }
+  needs.push_back({"model.norm.weight", {hidden}, false});
+  if (!config.tie_word_embeddings) {
+    needs.push_back({"lm_head.weight", {config.vocab_size, hidden}, true});
+  }
+  return needs;
+}
+
+// Old checkpoints store the rotary frequencies; tied ones sometimes a copy of the embedding.
+bool redundant(std::string_view hf_name, const ModelConfig& config) {
+  return hf_name.ends_with(".self_attn.rotary_emb.inv_freq") ||
+         (hf_name == "lm_head.weight" && config.tie_word_embeddings);
+}
+
+}  // namespace
+
+const Family kLlamaFamily{
+    "llama", "llama", kArchitectures, hf_tensor_name, rope_interleaved_in_gguf, tensors, redundant};
+
+}  // namespace lockstep::model

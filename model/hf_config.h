@@ -1,0 +1,20 @@
+// ModelConfig from a Hugging Face folder's config.json and generation_config.json.
+#pragma once
+
+#include <string>
+
+#include "model/config.h"
+#include "model/family.h"
+
+namespace lockstep::model {
+
+struct HfConfig {
+  ModelConfig config;
+  const Family* family;
+};
+
+// Throws Error naming the file and the field. `generation_config.json` may be missing; what it
+// calls end-of-sequence joins what config.json does.
+HfConfig read_hf_config(const std::string& folder);
+
+}  // namespace lockstep::model
