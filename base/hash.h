@@ -9,13 +9,10 @@
 namespace lockstep {
 
 // Feeds values one after another: Hash64().add(1).add(2.0f).value(). The order counts. Add the
-// length of a list before its items, or lists of different shapes may give the same value.
+// length of a list before its items, or lists of different shapes may give the same value. To go on
+// from an earlier value(), add it first.
 class Hash64 {
  public:
-  constexpr Hash64() = default;
-  // Goes on from a value() given earlier.
-  constexpr explicit Hash64(std::uint64_t state) : state_(state) {}
-
   template <std::integral T>
   constexpr Hash64& add(T value) {
     return add_word(static_cast<std::uint64_t>(value));

@@ -42,7 +42,8 @@ void add_plan(Hash64& hash, const comm::StepPlan& plan) {
 
 std::uint64_t step_digest(std::uint64_t previous, const comm::StepPlan& plan,
                           std::span<const comm::SampledToken> sampled) {
-  Hash64 hash(previous);
+  Hash64 hash;
+  hash.add(previous);
   add_plan(hash, plan);
   hash.add(sampled.size());
   for (const comm::SampledToken& token : sampled) {

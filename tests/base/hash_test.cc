@@ -1,0 +1,40 @@
+#include "base/hash.h"
+
+#include <gtest/gtest.h>
+
+#include <bit>
+#include <cstdint>
+#include <set>
+
+namespace lockstep {
+namespace {
+
+TEST(Hash64, GivesTheRecordedValues) {
+  EXPECT_EQ(Hash64().value(), 0u);
+  EXPECT_EQ(Hash64().add(0).value(), 0x9CA066F1A4AB2EEAu);
+  EXPECT_EQ(Hash64().add(1).add(-1).add(2.5f).value(), 0xEC6427F64830E258u);
+}
+
+TEST(Hash64, CountsOrderLengthAndEveryBit) {
+  std::set<std::uint64_t> values = {Hash64().add(1).add(2).value(), Hash64().add(2).add(1).value(),
+                                    Hash64().add(0).value(), Hash64().add(0).add(0).value(),
+                                    Hash64().add(0.0f).add(-0.0f).value()};
+  EXPECT_EQ(values.size(), 5u);
+  values.clear();
+  for (int bit = 0; bit < 64; ++bit) {
+    values.insert(Hash64().add(std::uint64_t{1} << bit).add(3).value());
+  }
+  EXPECT_EQ(values.size(), 64u);
+}
+
+TEST(Hash64, OneBitOfInputChangesAboutHalfTheOutput) {
+  int changed = 0;
+  for (int bit = 0; bit < 64; ++bit) {
+    changed += std::popcount(Hash64().add(77u).value() ^
+                             Hash64().add(77u ^ (std::uint64_t{1} << bit)).value());
+  }
+  EXPECT_NEAR(changed / 64.0, 32.0, 2.0);
+}
+
+}  // namespace
+}  // namespace lockstep

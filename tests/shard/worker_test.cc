@@ -1,0 +1,355 @@
+#include "shard/worker.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <chrono>
+#include <map>
+#include <mutex>
+#include <set>
+#include <thread>
+#include <vector>
+
+#include "base/error.h"
+#include "base/hash.h"
+#include "tests/shard/sampling_fixture.h"
+
+namespace lockstep::shard {
+namespace {
+
+using testing::HasSubstr;
+using testing::ThrowsMessage;
+
+constexpr std::chrono::seconds kDeadline{20};
+constexpr MirrorLimits kLimits{.block_size = 4, .num_blocks = 64, .vocab_size = 211};
+
+std::vector<VocabRange> ranges_of(int world_size) {
+  std::vector<VocabRange> ranges;
+  for (std::int32_t rank = 0, begin = 0; rank < world_size; ++rank) {
+    const std::int32_t end = rank + 1 == world_size ? kLimits.vocab_size : begin + 31 * (rank + 1);
+    ranges.push_back({begin, end});
+    begin = end;
+  }
+  return ranges;
+}
+
+// A model whose logits are a hash of all tokens so far, read back from a paged cache: a wrong
+// position, block or token changes what follows.
+class FakeModel : public ModelRunner {
+ public:
+  explicit FakeModel(VocabRange range)
+      : range_(range), cache_(static_cast<std::size_t>(kLimits.num_blocks * kLimits.block_size)) {}
+
+  std::span<float> forward(std::span<const ForwardSequence> batch) override {
+    ++calls;
+    logits_.clear();
+    for (const ForwardSequence& sequence : batch) {
+      std::int32_t position = sequence.first_position;
+      for (const std::int32_t token : sequence.token_ids) slot(sequence, position++) = token;
+      const std::int32_t blocks = (position + kLimits.block_size - 1) / kLimits.block_size;
+      EXPECT_EQ(sequence.block_table.size(), static_cast<std::size_t>(blocks));
+      if (!sequence.wants_logits) continue;
+      Hash64 seen;
+      for (std::int32_t i = 0; i < position; ++i) seen.add(slot(sequence, i));
+      for (std::int32_t id = range_.begin; id < range_.end; ++id) {
+        const std::uint64_t bits = Hash64().add(seen.value()).add(id).value();
+        logits_.push_back(static_cast<float>(bits >> 44) * 0x1p-18f);
+      }
+    }
+    return logits_;
+  }
+  VocabRange vocab_range() const override { return range_; }
+
+  int calls = 0;
+
+ private:
+  std::int32_t& slot(const ForwardSequence& sequence, std::int32_t position) {
+    const auto block =
+        sequence.block_table[static_cast<std::size_t>(position / kLimits.block_size)];
+    return cache_.at(
+        static_cast<std::size_t>(block * kLimits.block_size + position % kLimits.block_size));
+  }
+
+  VocabRange range_;
+  std::vector<std::int32_t> cache_;
+  std::vector<float> logits_;
+};
+
+// One rank with all its parts.
+struct Rank {
+  explicit Rank(comm::Communicator& communicator)
+      : ranges(ranges_of(communicator.size())),
+        model(ranges[static_cast<std::size_t>(communicator.rank())]),
+        sampler(communicator, model.vocab_range(), ranges),
+        worker(model, sampler, communicator, kLimits) {}
+
+  std::vector<VocabRange> ranges;
+  FakeModel model;
+  Sampler sampler;
+  Worker worker;
+};
+
+// Writes plans as a coordinator would, with blocks handed out in a row.
+class Planner {
+ public:
+  comm::StepPlan next() {
+    comm::StepPlan plan;
+    plan.epoch = 6;
+    plan.sequence_number = ++number_;
+    return plan;
+  }
+  void start(comm::StepPlan& plan, std::uint64_t id, std::vector<std::int32_t> tokens,
+             std::int32_t num_prompt_tokens, const comm::SamplingParams& sampling) {
+    comm::SequenceStart start;
+    start.sequence_id = id;
+    start.sampling = sampling;
+    start.num_prompt_tokens = num_prompt_tokens;
+    start.token_ids = std::move(tokens);
+    plan.starts.push_back(start);
+    ends_[id] = 0;
+    blocks_[id] = 0;
+  }
+  void compute(comm::StepPlan& plan, std::uint64_t id, std::int32_t count, bool samples) {
+    comm::PlanEntry entry;
+    entry.sequence_id = id;
+    entry.first_position = ends_[id];
+    entry.num_tokens = count;
+    entry.samples = samples;
+    ends_[id] += count;
+    while (blocks_[id] * kLimits.block_size < ends_[id]) {
+      entry.new_blocks.push_back(next_block_++);
+      ++blocks_[id];
+    }
+    plan.entries.push_back(entry);
+  }
+
+ private:
+  std::uint64_t number_ = 0;
+  std::int32_t next_block_ = 0;
+  std::map<std::uint64_t, std::int32_t> ends_, blocks_;
+};
+
+std::vector<comm::SamplingParams> sampling_kinds() {
+  return {params_of({}), params_of({.temperature = 1.0f, .seed = 3}),
+          params_of({.temperature = 0.8f, .top_k = 20, .seed = 4, .logprobs = 2}),
+          params_of({.temperature = 1.0f, .presence_penalty = 2.0f, .seed = 5})};
+}
+
+const std::vector<std::int32_t> kPrompt = {7, 1, 200, 33, 5, 5, 90, 12, 210, 0, 64};
+
+// Four sequences side by side, prefilled in chunks of `chunk`, then `answer` tokens of each.
+std::vector<comm::StepPlan> batch_plans(std::int32_t chunk, int answer) {
+  Planner planner;
+  std::vector<comm::StepPlan> plans = {planner.next()};
+  const auto kinds = sampling_kinds();
+  const auto length = static_cast<std::int32_t>(kPrompt.size());
+  for (std::size_t i = 0; i < kinds.size(); ++i) {
+    planner.start(plans[0], i, kPrompt, length, kinds[i]);
+  }
+  for (std::int32_t done = 0; done < length; done += chunk) {
+    if (done > 0) plans.push_back(planner.next());
+    const std::int32_t count = std::min(chunk, length - done);
+    for (std::size_t i = 0; i < kinds.size(); ++i) {
+      planner.compute(plans.back(), i, count, done + count == length);
+    }
+  }
+  for (int token = 1; token < answer; ++token) {
+    plans.push_back(planner.next());
+    for (std::size_t i = 0; i < kinds.size(); ++i) planner.compute(plans.back(), i, 1, true);
+  }
+  return plans;
+}
+
+struct Outcome {
+  std::vector<std::vector<std::uint64_t>> digests;  // of each rank
+  std::map<std::uint64_t, std::vector<comm::SampledToken>> answers;
+};
+
+Outcome execute(int world_size, const std::vector<comm::StepPlan>& plans) {
+  Outcome outcome;
+  outcome.digests.resize(static_cast<std::size_t>(world_size));
+  std::mutex mutex;
+  comm::spawn_ranks(world_size, kDeadline, [&](comm::Communicator& communicator) {
+    Rank rank(communicator);
+    for (const comm::StepPlan& plan : plans) {
+      const comm::StepReport report = rank.worker.execute(plan);
+      const std::lock_guard lock(mutex);
+      EXPECT_EQ(report.rank, communicator.rank());
+      EXPECT_EQ(report.sequence_number, plan.sequence_number);
+      EXPECT_EQ(report.epoch, 6u);
+      EXPECT_LE(report.wait_us, report.compute_us);
+      EXPECT_TRUE(report.rank == 0 || report.sampled.empty());
+      outcome.digests[static_cast<std::size_t>(report.rank)].push_back(report.digest);
+      for (const auto& token : report.sampled) outcome.answers[token.sequence_id].push_back(token);
+    }
+  });
+  return outcome;
+}
+
+void expect_same_answers(const Outcome& a, const Outcome& b) {
+  ASSERT_EQ(a.answers.size(), b.answers.size());
+  for (const auto& [id, tokens] : a.answers) {
+    ASSERT_EQ(tokens.size(), b.answers.at(id).size()) << "sequence " << id;
+    for (std::size_t i = 0; i < tokens.size(); ++i) {
+      EXPECT_EQ(tokens[i].token_id, b.answers.at(id)[i].token_id) << "sequence " << id;
+      EXPECT_EQ(tokens[i].logprob, b.answers.at(id)[i].logprob) << "sequence " << id;
+    }
+  }
+}
+
+class WorkerWorlds : public testing::TestWithParam<int> {};
+INSTANTIATE_TEST_SUITE_P(Worlds, WorkerWorlds, testing::Values(1, 2, 3, 4));
+
+TEST_P(WorkerWorlds, AllRanksReportTheDigestsAndTokensOfAWorldOfOne) {
+  const std::vector<comm::StepPlan> plans = batch_plans(3, 20);
+  const Outcome one = execute(1, plans);
+  const Outcome many = execute(GetParam(), plans);
+  for (const auto& digests : many.digests) EXPECT_EQ(digests, one.digests[0]);
+  expect_same_answers(many, one);
+  EXPECT_EQ(one.answers.at(0).size(), 20u);
+}
+
+TEST_P(WorkerWorlds, AnswersDoNotDependOnTheChunksOfThePrefill) {
+  const Outcome whole = execute(GetParam(), batch_plans(100, 15));
+  for (const std::int32_t chunk : {1, 2, 4, 10}) {
+    const Outcome chunked = execute(GetParam(), batch_plans(chunk, 15));
+    expect_same_answers(chunked, whole);
+    EXPECT_NE(chunked.digests[0].back(), whole.digests[0].back());  // other plans, other digest
+  }
+}
+
+TEST(Worker, AnswersDoNotDependOnTheOtherSequencesOfTheBatch) {
+  const Outcome together = execute(1, batch_plans(100, 12));
+  const auto kinds = sampling_kinds();
+  for (std::size_t i = 0; i < kinds.size(); ++i) {
+    Planner planner;
+    std::vector<comm::StepPlan> plans = {planner.next()};
+    const auto length = static_cast<std::int32_t>(kPrompt.size());
+    planner.start(plans[0], i, kPrompt, length, kinds[i]);
+    planner.compute(plans[0], i, length, true);
+    for (int token = 1; token < 12; ++token) {
+      plans.push_back(planner.next());
+      planner.compute(plans.back(), i, 1, true);
+    }
+    Outcome expected;
+    expected.answers[i] = together.answers.at(i);
+    expect_same_answers(execute(1, plans), expected);
+  }
+}
+
+TEST(Worker, APreemptedSequenceGoesOnAsIfNothingHadHappened) {
+  const Outcome undisturbed = execute(2, batch_plans(100, 12));
+  const auto kinds = sampling_kinds();
+  std::vector<comm::StepPlan> plans = batch_plans(100, 5);
+  // The coordinator has seen the five tokens of every answer: all end and start again with them.
+  Planner planner;
+  for (int i = 0; i < 5; ++i) planner.next();
+  plans.push_back(planner.next());
+  for (std::size_t i = 0; i < kinds.size(); ++i) {
+    std::vector<std::int32_t> tokens = kPrompt;
+    for (int t = 0; t < 5; ++t) tokens.push_back(undisturbed.answers.at(i)[t].token_id);
+    plans.back().ends.push_back(i);
+    planner.start(plans.back(), i, tokens, static_cast<std::int32_t>(kPrompt.size()), kinds[i]);
+    planner.compute(plans.back(), i, static_cast<std::int32_t>(tokens.size()), true);
+  }
+  for (int token = 6; token < 12; ++token) {
+    plans.push_back(planner.next());
+    for (std::size_t i = 0; i < kinds.size(); ++i) planner.compute(plans.back(), i, 1, true);
+  }
+  expect_same_answers(execute(2, plans), undisturbed);
+}
+
+TEST(Worker, ThePresencePenaltyKeepsTokensFromComingAgain) {
+  auto plans = batch_plans(100, 30);
+  plans[0].starts[0].sampling.presence_penalty = 100.0f;
+  const Outcome outcome = execute(1, plans);
+  std::set<std::int32_t> distinct;
+  for (const comm::SampledToken& token : outcome.answers.at(0)) distinct.insert(token.token_id);
+  EXPECT_EQ(distinct.size(), 30u);
+}
+
+TEST(Worker, AHeartbeatTouchesNoModelAndStillChainsTheDigest) {
+  comm::spawn_ranks(1, kDeadline, [](comm::Communicator& communicator) {
+    Rank rank(communicator);
+    Planner planner;
+    const auto first = rank.worker.execute(planner.next());
+    const auto second = rank.worker.execute(planner.next());
+    EXPECT_EQ(rank.model.calls, 0);
+    EXPECT_NE(first.digest, second.digest);
+    EXPECT_TRUE(second.sampled.empty());
+  });
+}
+
+TEST(Worker, TheDigestTellsOfAPlanThatDiffered) {
+  auto plans = batch_plans(100, 3);
+  const auto expected = execute(1, plans).digests[0];
+  plans[0].starts[1].sampling.seed ^= 1;
+  const auto actual = execute(1, plans).digests[0];
+  for (std::size_t step = 0; step < expected.size(); ++step) {
+    EXPECT_NE(actual[step], expected[step]) << step;  // and it stays different
+  }
+}
+
+TEST(Worker, RefusesPlansOutOfOrder) {
+  comm::spawn_ranks(1, kDeadline, [](comm::Communicator& communicator) {
+    Rank rank(communicator);
+    comm::StepPlan plan;
+    plan.epoch = 6;
+    plan.sequence_number = 2;
+    EXPECT_THAT([&] { rank.worker.execute(plan); },
+                ThrowsMessage<Error>(HasSubstr("sequence_number 2 after 0")));
+    plan.sequence_number = 1;
+    rank.worker.execute(plan);
+    EXPECT_THAT([&] { rank.worker.execute(plan); },
+                ThrowsMessage<Error>(HasSubstr("sequence_number 1 after 1")));
+    plan.sequence_number = 2;
+    plan.epoch = 7;
+    EXPECT_THAT([&] { rank.worker.execute(plan); },
+                ThrowsMessage<Error>(HasSubstr("epoch 7 in the life of epoch 6")));
+  });
+}
+
+TEST(Worker, RefusesAMalformedPlanByItsSequence) {
+  comm::spawn_ranks(1, kDeadline, [](comm::Communicator& communicator) {
+    Rank rank(communicator);
+    Planner planner;
+    comm::StepPlan plan = planner.next();
+    planner.compute(plan, 31, 1, true);
+    EXPECT_THAT([&] { rank.worker.execute(plan); },
+                ThrowsMessage<Error>(HasSubstr("sequence 31: is not known")));
+    EXPECT_EQ(rank.model.calls, 0);
+  });
+}
+
+// Waits in forward until rank 1, which sleeps, arrives.
+TEST(Worker, ReportsTheTimeSpentWaitingForASlowRank) {
+  class SlowModel : public FakeModel {
+   public:
+    SlowModel(VocabRange range, comm::Communicator& communicator)
+        : FakeModel(range), communicator_(communicator) {}
+    std::span<float> forward(std::span<const ForwardSequence> batch) override {
+      if (communicator_.rank() == 1) std::this_thread::sleep_for(std::chrono::milliseconds(60));
+      communicator_.barrier("slow model");
+      return FakeModel::forward(batch);
+    }
+
+   private:
+    comm::Communicator& communicator_;
+  };
+  comm::spawn_ranks(2, kDeadline, [](comm::Communicator& communicator) {
+    const auto ranges = ranges_of(2);
+    SlowModel model(ranges[static_cast<std::size_t>(communicator.rank())], communicator);
+    Sampler sampler(communicator, model.vocab_range(), ranges);
+    Worker worker(model, sampler, communicator, kLimits);
+    communicator.barrier("together");
+    const comm::StepReport report = worker.execute(batch_plans(100, 1)[0]);
+    EXPECT_GE(report.compute_us, 59000u);
+    if (report.rank == 0) {
+      EXPECT_GE(report.wait_us, 30000u);
+    }
+  });
+}
+
+}  // namespace
+}  // namespace lockstep::shard
