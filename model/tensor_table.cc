@@ -1,5 +1,9 @@
 #include "model/tensor_table.h"
 
+#include <sys/mman.h>
+
+#include <cstdint>
+
 #include <utility>
 
 #include "model/fail.h"
@@ -19,6 +23,14 @@ TensorTable::TensorTable(std::string path, std::vector<MappedFile> files,
 const Tensor* TensorTable::find(std::string_view name) const {
   const auto found = tensors_.find(name);
   return found == tensors_.end() ? nullptr : &found->second;
+}
+
+void TensorTable::release(const Tensor& tensor) const {
+  constexpr std::uintptr_t kPage = 4096;
+  const auto begin = reinterpret_cast<std::uintptr_t>(tensor.data.data());
+  const auto first = (begin + kPage - 1) / kPage * kPage;
+  const auto last = (begin + tensor.data.size()) / kPage * kPage;
+  if (first < last) madvise(reinterpret_cast<void*>(first), last - first, MADV_DONTNEED);
 }
 
 }  // namespace lockstep::model

@@ -18,6 +18,7 @@ class TensorTable final : public TensorSource {
   TensorTable(std::string path, std::vector<MappedFile> files, std::vector<Tensor> tensors);
 
   const Tensor* find(std::string_view name) const override;
+  void release(const Tensor& tensor) const override;
   const std::string& path() const override { return path_; }
   const std::map<std::string, Tensor, std::less<>>& tensors() const { return tensors_; }
 

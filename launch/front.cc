@@ -1,0 +1,123 @@
+#include "launch/front.h"
+
+#include <spdlog/spdlog.h>
+
+#include <filesystem>
+#include <optional>
+
+#include "coordinator/engine.h"
+#include "coordinator/plan_bus_link.h"
+#include "gateway/http_server.h"
+#include "launch/version.h"
+#include "model/chat_template.h"
+#include "model/tokenizer.h"
+
+namespace lockstep::launch {
+namespace {
+
+constexpr const char* kGatewayEndpoint = "inproc://gateway";
+
+std::string served_name(const ServeOptions& options) {
+  if (!options.served_model_name.empty()) return options.served_model_name;
+  const auto path = std::filesystem::weakly_canonical(options.model);
+  return path.extension() == ".gguf" ? path.stem().string() : path.filename().string();
+}
+
+coordinator::EngineOptions engine_options(const ServeOptions& options, const ReplicaSizes& sizes,
+                                          std::string fingerprint, int world_size,
+                                          std::uint64_t epoch) {
+  return {
+      .scheduler = {.max_num_seqs = options.max_num_seqs,
+                    .max_num_batched_tokens = options.max_num_batched_tokens,
+                    .max_model_len = sizes.max_model_len,
+                    .block_size = options.block_size,
+                    .num_blocks = sizes.num_blocks},
+      .endpoints = {options.zmq, kGatewayEndpoint},
+      .served_model_name = served_name(options),
+      .system_fingerprint = std::move(fingerprint),
+      .version = kVersion,
+      .seed = options.seed,
+      .epoch = epoch,
+      .world_size = world_size,
+      .max_queue = options.max_queue,
+      .shard_deadline = options.deadline,
+      // Idle shards hear of the coordinator several times within their deadline.
+      .heartbeat_interval = std::min(std::chrono::milliseconds(1000), options.deadline / 4),
+  };
+}
+
+std::string token_text(const model::Tokenizer& tokenizer, std::optional<std::int32_t> id) {
+  return id ? std::string(tokenizer.token_bytes(*id)) : "";
+}
+
+}  // namespace
+
+struct Front::Impl {
+  Impl(const ServeOptions& options, const ReplicaSizes& sizes, const model::Model& model,
+       std::string fingerprint, int world_size, zmq::context_t& context, comm::PlanPublisher& bus,
+       std::uint64_t epoch, std::function<void(const std::string&)> on_failure_in)
+      : on_failure(std::move(on_failure_in)),
+        tokenizer(model::make_tokenizer(model.tokenizer, model.path)),
+        link(bus) {
+    if (!model.tokenizer.chat_template.empty()) {
+      chat_template.emplace(model.tokenizer.chat_template,
+                            token_text(*tokenizer, model.tokenizer.bos_token_id),
+                            token_text(*tokenizer, model.tokenizer.eos_token_id));
+    }
+    engine.emplace(engine_options(options, sizes, std::move(fingerprint), world_size, epoch),
+                   *tokenizer, chat_template ? &*chat_template : nullptr,
+                   model.config.eos_token_ids, context, link);
+    if (!options.http.empty()) {
+      gateway::HttpOptions http;
+      http.address = options.http;
+      http.served_model_name = served_name(options);
+      gateway.emplace(http, context, kGatewayEndpoint);
+    }
+    engine_thread = start("coordinator", [this](std::stop_token stop) { engine->run(stop); });
+    if (gateway) {
+      gateway_thread = start("gateway", [this](std::stop_token stop) { gateway->run(stop); });
+    }
+  }
+
+  template <class Body>
+  std::jthread start(const char* name, Body body) {
+    return std::jthread([this, name, body](std::stop_token stop) {
+      try {
+        body(stop);
+      } catch (const std::exception& error) {
+        on_failure(std::string(name) + ": " + error.what());
+      }
+    });
+  }
+
+  std::function<void(const std::string&)> on_failure;
+  std::unique_ptr<model::Tokenizer> tokenizer;
+  std::optional<model::ChatTemplate> chat_template;
+  coordinator::PlanBusLink link;
+  std::optional<coordinator::Engine> engine;
+  std::optional<gateway::HttpServer> gateway;
+  std::jthread engine_thread;   // ended before the gateway's: clients are told first
+  std::jthread gateway_thread;
+};
+
+Front::Front(const ServeOptions& options, const ReplicaSizes& sizes, const model::Model& model,
+             std::string system_fingerprint, int world_size, zmq::context_t& context,
+             comm::PlanPublisher& bus, std::uint64_t epoch,
+             std::function<void(const std::string&)> on_failure)
+    : impl_(std::make_unique<Impl>(options, sizes, model, std::move(system_fingerprint), world_size,
+                                   context, bus, epoch, std::move(on_failure))) {}
+
+Front::~Front() {
+  impl_->engine_thread = {};
+  impl_->gateway_thread = {};
+}
+
+std::string Front::zmq_endpoint() const { return impl_->engine->endpoints().front(); }
+
+std::string Front::http_address() const {
+  return impl_->gateway ? impl_->gateway->address() : "";
+}
+
+void Front::request_stop() { impl_->engine_thread.request_stop(); }
+
+}  // namespace lockstep::launch

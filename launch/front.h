@@ -1,0 +1,40 @@
+// Rank 0's second half: the coordinator and the HTTP gateway beside the shard.
+#pragma once
+
+#include <exception>
+#include <functional>
+#include <memory>
+#include <string>
+#include <thread>
+
+#include "comm/plan_bus.h"
+#include "launch/replica_sizes.h"
+#include "launch/serve_options.h"
+#include "model/model.h"
+
+namespace lockstep::launch {
+
+// Serves clients on threads of its own. Ready when constructed has returned from start().
+class Front {
+ public:
+  // `bus` has been bound; `on_failure` is called from a thread when the coordinator or the gateway
+  // fails, with what happened.
+  Front(const ServeOptions& options, const ReplicaSizes& sizes, const model::Model& model,
+        std::string system_fingerprint, int world_size, zmq::context_t& context,
+        comm::PlanPublisher& bus, std::uint64_t epoch,
+        std::function<void(const std::string&)> on_failure);
+  ~Front();
+
+  // Where clients connect; "" where there is no HTTP.
+  std::string zmq_endpoint() const;
+  std::string http_address() const;
+
+  // Asks the coordinator to tell its clients and to publish the last plan. Returns at once.
+  void request_stop();
+
+ private:
+  struct Impl;
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace lockstep::launch

@@ -1,0 +1,194 @@
+#include "launch/serve.h"
+
+#include <spdlog/spdlog.h>
+#include <unistd.h>
+
+#include <cstdlib>
+#include <iostream>
+#include <optional>
+
+#include "comm/activity.h"
+#include "comm/mpi_environment.h"
+#include "comm/plan_bus.h"
+#include "comm/random_token.h"
+#include "comm/watchdog.h"
+#include "kernels/cpu_family.h"
+#include "launch/front.h"
+#include "launch/replica_sizes.h"
+#include "launch/termination.h"
+#include "launch/version.h"
+#include "shard/llama.h"
+#include "shard/sampler.h"
+#include "shard/worker.h"
+
+namespace lockstep::launch {
+namespace {
+
+// The life of the replica: the supervisor counts restarts in LOCKSTEP_EPOCH.
+std::uint64_t epoch_of_environment() {
+  const char* text = std::getenv("LOCKSTEP_EPOCH");
+  if (text == nullptr) return 1;
+  char* end = nullptr;
+  const auto epoch = std::strtoull(text, &end, 10);
+  if (*text == '\0' || *end != '\0' || epoch == 0) {
+    throw Error("LOCKSTEP_EPOCH is '" + std::string(text) + "': it must be a positive number");
+  }
+  return epoch;
+}
+
+std::string mebibytes(std::size_t bytes) {
+  return fmt::format("{:.1f} MiB", static_cast<double>(bytes) / (1 << 20));
+}
+
+// What an answer's bits depend on: the device and the weights' storage types, not the CPU family.
+std::string fingerprint(const model::Model& model) {
+  const auto type = [&](const char* name) {
+    const auto* tensor = model.tensors->find(name);
+    return tensor == nullptr ? "none" : std::string(kernels::name(tensor->dtype));
+  };
+  return "lockstep-" + std::string(kVersion) + "-cpu-" +
+         type("model.layers.0.mlp.up_proj.weight") + "-" + type("model.embed_tokens.weight");
+}
+
+// One rank: its shard, and on rank 0 the coordinator and the gateway as well.
+class Rank {
+ public:
+  Rank(const ServeOptions& options, const comm::MpiEnvironment& mpi)
+      : options_(options),
+        mpi_(mpi),
+        epoch_(epoch_of_environment()),
+        model_(model::open_model(options.model)),
+        communicator_(comm::make_communicator(mpi, options.transport, options.deadline)),
+        sizes_(settle_sizes(options, model_.config, mpi, *communicator_)),
+        family_(kernels::select_family(options.kernels)),
+        pool_(sizes_.threads) {
+    if (options.tensor_parallel_size > 0 && options.tensor_parallel_size != mpi.size()) {
+      throw Error("tp is " + std::to_string(options.tensor_parallel_size) + ": mpirun has started " +
+                  std::to_string(mpi.size()) + " ranks, one of them each device's");
+    }
+  }
+
+  void serve() {
+    const auto runner = make_runner();
+    std::optional<comm::PrivateDirectory> directory;
+    std::optional<comm::PlanPublisher> publisher;
+    comm::PlanBusAddress address = open_bus(directory, publisher);
+    comm::PlanSubscriber plans(context_, address, mpi_.rank());
+    if (mpi_.rank() == 0) publisher->wait_for_subscribers(options_.deadline);
+
+    std::optional<Front> front;
+    std::optional<TerminationSignals> signals;
+    if (mpi_.rank() == 0) {
+      front.emplace(options_, sizes_, model_, fingerprint(model_), mpi_.size(), context_,
+                    *publisher, epoch_, [this](const std::string& what) { fail(what); });
+      signals.emplace([&front] { front->request_stop(); },
+                      [this] { fail("a second signal: stopping at once"); });
+      announce(*front);
+    }
+    work(*runner, plans);
+  }
+
+  // Ends the job; callable from any thread.
+  [[noreturn]] void fail(const std::string& what) const {
+    spdlog::critical("rank {} on {}: {}", mpi_.rank(), mpi_.host_name(), what);
+    spdlog::shutdown();
+    mpi_.abort(1);
+  }
+
+ private:
+  std::unique_ptr<shard::LlamaRunner> make_runner() {
+    const auto begin = std::chrono::steady_clock::now();
+    auto runner = std::make_unique<shard::LlamaRunner>(
+        model_,
+        shard::RunnerOptions{.block_size = options_.block_size,
+                             .num_blocks = sizes_.num_blocks,
+                             .max_batch_tokens = options_.max_num_batched_tokens,
+                             .max_sequences = options_.max_num_seqs,
+                             .max_positions = sizes_.max_model_len},
+        *communicator_, pool_, kernels::kernel_table(family_));
+    const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - begin;
+    spdlog::info(
+        "rank {} of {} on {}: {} of weights in {:.2f} s; {} kernels, {} threads, {} between ranks",
+        mpi_.rank(), mpi_.size(), mpi_.host_name(), mebibytes(runner->weight_bytes()),
+        seconds.count(), kernels::name(family_), sizes_.threads, communicator_->name());
+    return runner;
+  }
+
+  // Binds the plan bus on rank 0 and tells every rank where it is.
+  comm::PlanBusAddress open_bus(std::optional<comm::PrivateDirectory>& directory,
+                                std::optional<comm::PlanPublisher>& publisher) {
+    comm::PlanBusAddress address{.endpoint = "", .epoch = epoch_, .token = ""};
+    if (mpi_.rank() == 0) {
+      address.token = comm::random_token();
+      if (mpi_.one_host()) {
+        address.endpoint = directory.emplace().endpoint();
+      } else {
+        address.endpoint = "tcp://" + mpi_.host_name() + ":*";
+      }
+      publisher.emplace(context_, address, mpi_.size());
+      address.endpoint = publisher->endpoint();
+    }
+    address.endpoint = mpi_.broadcast(address.endpoint);
+    address.token = mpi_.broadcast(address.token);
+    return address;
+  }
+
+  void announce(const Front& front) const {
+    const std::string http = front.http_address();
+    std::cout << "ready zmq=" << front.zmq_endpoint()
+              << (http.empty() ? "" : " http=http://" + http) << " ranks=" << mpi_.size()
+              << " threads=" << sizes_.threads << " kernels=" << kernels::name(family_)
+              << " transport=\"" << communicator_->name() << "\" pid=" << getpid() << std::endl;
+  }
+
+  void work(shard::LlamaRunner& runner, comm::PlanSubscriber& plans) {
+    std::vector<shard::VocabRange> ranges;
+    for (const auto& part : shard::partition_model(model_.config, mpi_.size())) {
+      ranges.push_back({part.vocabulary.begin, part.vocabulary.end});
+    }
+    shard::Sampler sampler(*communicator_, runner.vocab_range(), ranges);
+    shard::Worker worker(runner, sampler, *communicator_,
+                         {.block_size = options_.block_size,
+                          .num_blocks = sizes_.num_blocks,
+                          .vocab_size = static_cast<std::int32_t>(model_.config.vocab_size)});
+    comm::Activity activity;
+    // Collectives and the plan bus have deadlines of their own, which name the rank that is
+    // missing; the watchdog is for whatever else may hang, and gives them time to speak first.
+    const comm::Watchdog watchdog(activity, 2 * options_.deadline,
+                                  [this](const std::string& text) { fail(text); });
+    while (true) {
+      const comm::StepPlan plan = plans.receive(options_.deadline);
+      const comm::Activity::Scope scope(activity, "step", plan.sequence_number);
+      plans.send(worker.execute(plan));
+      if (plan.shutdown) return;
+    }
+  }
+
+  const ServeOptions& options_;
+  const comm::MpiEnvironment& mpi_;
+  const std::uint64_t epoch_;
+  const model::Model model_;
+  const std::unique_ptr<comm::Communicator> communicator_;
+  const ReplicaSizes sizes_;
+  const kernels::CpuFamily family_;
+  kernels::ThreadPool pool_;
+  zmq::context_t context_;
+};
+
+}  // namespace
+
+int run_serve(const ServeOptions& options) {
+  block_termination_signals();
+  const comm::MpiEnvironment mpi;
+  try {
+    Rank rank(options, mpi);
+    rank.serve();
+    return 0;
+  } catch (const std::exception& error) {
+    spdlog::critical("rank {} on {}: {}", mpi.rank(), mpi.host_name(), error.what());
+    spdlog::shutdown();
+    mpi.abort(1);
+  }
+}
+
+}  // namespace lockstep::launch
