@@ -73,6 +73,8 @@ class PlanPublisher {
     std::uint64_t last_report = 0;
   };
 
+  // Takes one message off the socket, and returns it if it is a report.
+  std::optional<StepReport> take_message();
   void accept_hello(const std::string& identity, const zmq::message_t& message);
   StepReport check_report(int rank, const zmq::message_t& message);
   std::string missing_ranks() const;

@@ -64,7 +64,7 @@ void PlanPublisher::wait_for_subscribers(std::chrono::milliseconds deadline) {
       throw Error("plan bus: no hello from rank " + missing_ranks() + " within " +
                   std::to_string(deadline.count()) + " ms");
     }
-    receive_report(std::chrono::milliseconds(0));
+    take_message();
   }
 }
 
@@ -74,6 +74,11 @@ void PlanPublisher::publish(const StepPlan& plan) {
                 " is not the next one, which is " + describe("plan", epoch_, last_plan_ + 1));
   }
   const std::string bytes = encode(plan);
+  if (bytes.size() > kMaxPlanBytes) {
+    throw Error("plan bus: " + describe("plan", epoch_, plan.sequence_number) + " has " +
+                std::to_string(bytes.size()) + " bytes, the limit is " +
+                std::to_string(kMaxPlanBytes));
+  }
   for (std::size_t rank = 0; rank < subscribers_.size(); ++rank) {
     const std::string& identity = subscribers_[rank].identity;
     bool taken = false;
@@ -98,20 +103,22 @@ void PlanPublisher::publish(const StepPlan& plan) {
 std::optional<StepReport> PlanPublisher::receive_report(std::chrono::milliseconds timeout) {
   const auto deadline = std::chrono::steady_clock::now() + timeout;
   while (wait_readable(socket_, deadline)) {
-    zmq::message_t identity_frame;
-    if (!socket_.recv(identity_frame, zmq::recv_flags::dontwait)) continue;
-    zmq::message_t message;
-    std::size_t frames = 1;
-    for (; socket_.get(zmq::sockopt::rcvmore); ++frames) {
-      if (!socket_.recv(message)) throw Error("plan bus: a message lost its frames");
-    }
-    const std::string identity = identity_frame.to_string();
-    const auto known = rank_of_identity_.find(identity);
-    if (known != rank_of_identity_.end()) return check_report(known->second, message);
-    if (frames != 2) continue;  // a stranger
-    accept_hello(identity, message);
-    if (timeout.count() == 0) return std::nullopt;
+    if (std::optional<StepReport> report = take_message()) return report;
   }
+  return std::nullopt;
+}
+
+std::optional<StepReport> PlanPublisher::take_message() {
+  zmq::message_t identity_frame, message;
+  if (!socket_.recv(identity_frame, zmq::recv_flags::dontwait)) return std::nullopt;
+  std::size_t frames = 1;
+  for (; socket_.get(zmq::sockopt::rcvmore); ++frames) {
+    if (!socket_.recv(message)) throw Error("plan bus: a message lost its frames");
+  }
+  const std::string identity = identity_frame.to_string();
+  const auto known = rank_of_identity_.find(identity);
+  if (known != rank_of_identity_.end()) return check_report(known->second, message);
+  if (frames == 2) accept_hello(identity, message);
   return std::nullopt;
 }
 
@@ -138,6 +145,10 @@ StepReport PlanPublisher::check_report(int rank, const zmq::message_t& message) 
                 describe("report", report.epoch, report.sequence_number) + " of rank " +
                 std::to_string(report.rank) + " where " + describe("report", epoch_, expected) +
                 " is next");
+  }
+  if (expected > last_plan_) {
+    throw Error("plan bus: rank " + std::to_string(rank) + " sent " +
+                describe("report", epoch_, expected) + ", whose plan was never published");
   }
   subscribers_[rank].last_report = expected;
   return report;

@@ -148,6 +148,7 @@ TEST_F(PlanBus, IgnoresReportsOfStrangers) {
   PlanSubscriber stale(context_, with_epoch(kEpoch - 1), 0);
   stale.send(report_of(1, 0, kEpoch - 1));
   EXPECT_FALSE(publisher.receive_report(milliseconds(100)).has_value());
+  publisher.publish(plan_of(1));
   honest.send(report_of(1, 0));
   EXPECT_TRUE(publisher.receive_report(kAmple).has_value());
 }
@@ -197,6 +198,9 @@ TEST_F(PlanBus, NamesTheRankWhoseReportsHaveAGap) {
   EXPECT_THAT(failure_of([&] { publisher.receive_report(kAmple); }),
               AllOf(HasSubstr("rank 0 sent report 2 of epoch 7"),
                     HasSubstr("report 1 of epoch 7 is next")));
+  shard.send(report_of(1, 0));
+  EXPECT_THAT(failure_of([&] { publisher.receive_report(kAmple); }),
+              HasSubstr("rank 0 sent report 1 of epoch 7, whose plan was never published"));
   EXPECT_THAT(failure_of([&] { shard.send(report_of(1, 1)); }), HasSubstr("a report of rank 1"));
   EXPECT_THAT(failure_of([&] { shard.send(report_of(1, 0, 9)); }), HasSubstr("of epoch 9"));
 }
@@ -250,6 +254,13 @@ TEST_F(PlanBus, DropsAConnectionWhoseMessageClaimsTooMuch) {
   attacker.connect(address_.endpoint);
   attacker.send(zmq::message_t(kMaxPlanBytes + 1), zmq::send_flags::none);
   EXPECT_FALSE(publisher.receive_report(milliseconds(300)).has_value());
+}
+
+TEST_F(PlanBus, RefusesAPlanThatIsTooLongForTheBus) {
+  PlanPublisher publisher(context_, address_, 1);
+  StepPlan plan = plan_of(1);
+  plan.ends.assign(kMaxPlanBytes / 9 + 1, ~0ull);
+  EXPECT_THAT(failure_of([&] { publisher.publish(plan); }), HasSubstr("the limit is 67108864"));
 }
 
 TEST_F(PlanBus, SaysWhereItCannotBind) {
