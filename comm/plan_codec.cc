@@ -68,6 +68,13 @@ void fields(Io& io, Type<StepReport>) {
   io.optional("sampled", &StepReport::sampled);
 }
 
+template <class Io>
+void fields(Io& io, Type<Hello>) {
+  io.required("epoch", &Hello::epoch);
+  io.required("rank", &Hello::rank);
+  io.required("token", &Hello::token, {.max_length = 128});
+}
+
 namespace {
 
 template <class T>
@@ -91,6 +98,7 @@ T decode_struct(std::span<const std::byte> bytes, std::string_view name) try {
 
 std::string encode(const StepPlan& plan) { return encode_struct(plan); }
 std::string encode(const StepReport& report) { return encode_struct(report); }
+std::string encode(const Hello& hello) { return encode_struct(hello); }
 
 StepPlan decode_step_plan(std::span<const std::byte> bytes) {
   return decode_struct<StepPlan>(bytes, "step plan");
@@ -98,6 +106,10 @@ StepPlan decode_step_plan(std::span<const std::byte> bytes) {
 
 StepReport decode_step_report(std::span<const std::byte> bytes) {
   return decode_struct<StepReport>(bytes, "step report");
+}
+
+Hello decode_hello(std::span<const std::byte> bytes) {
+  return decode_struct<Hello>(bytes, "hello");
 }
 
 }  // namespace lockstep::comm

@@ -1,0 +1,45 @@
+// MPI's life in this process.
+#pragma once
+
+#include <string>
+
+namespace lockstep::comm {
+
+// MPI_Init_thread to MPI_Finalize. One per process; every other use of MPI must end before it goes.
+//
+// A communicator is never repaired: when anything fails, the process ends and takes the job with
+// it. When the destructor runs because of an exception it therefore does not wait for the other
+// ranks in MPI_Finalize; the launcher sees a rank that exits without it and ends the job.
+class MpiEnvironment {
+ public:
+  // Throws Error when MPI cannot start or offers less than MPI_THREAD_SERIALIZED.
+  MpiEnvironment();
+  ~MpiEnvironment();
+  MpiEnvironment(const MpiEnvironment&) = delete;
+  MpiEnvironment& operator=(const MpiEnvironment&) = delete;
+
+  int rank() const { return rank_; }
+  int size() const { return size_; }
+  // Among the ranks of this host.
+  int local_rank() const { return local_rank_; }
+  int local_size() const { return local_size_; }
+  bool one_host() const { return local_size_ == size_; }
+  const std::string& host_name() const { return host_name_; }
+
+  // Rank 0's bytes, on every rank; the others' argument is ignored. Collective, blocking and
+  // without a deadline: for start-up.
+  std::string broadcast(std::string bytes) const;
+
+  // Ends all ranks of the job.
+  [[noreturn]] void abort(int code) const;
+
+ private:
+  int exceptions_ = 0;  // under way when this object was made
+  int rank_ = 0;
+  int size_ = 0;
+  int local_rank_ = 0;
+  int local_size_ = 0;
+  std::string host_name_;
+};
+
+}  // namespace lockstep::comm
