@@ -1,4 +1,4 @@
-// The shards behind ZeroMQ: ShardLink's real body.
+// The shards at the other end of the plan bus.
 #pragma once
 
 #include "comm/plan_bus.h"
@@ -6,9 +6,9 @@
 
 namespace lockstep::coordinator {
 
-class PlanBusLink final : public ShardLink {
+class PlanBusLink : public ShardLink {
  public:
-  // The publisher must outlive the link, and have all its subscribers.
+  // `publisher` must outlive this, and every rank has said hello to it.
   explicit PlanBusLink(comm::PlanPublisher& publisher) : publisher_(publisher) {}
 
   void publish(const comm::StepPlan& plan) override { publisher_.publish(plan); }
