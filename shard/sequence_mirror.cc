@@ -57,9 +57,12 @@ void check_sampling(const comm::SamplingParams& params, std::int32_t vocab_size,
   for (const std::int32_t token_id : params.stop_token_ids) {
     check_token(token_id, vocab_size, id, "stop_token_ids");
   }
+  std::int32_t last_biased = -1;
   for (const auto& [token_id, bias] : params.logit_bias) {
     check_token(token_id, vocab_size, id, "logit_bias");
     if (!std::isfinite(bias)) fail(id, "logit_bias", bias, "is not finite");
+    if (token_id <= last_biased) fail(id, "logit_bias", token_id, "is not in ascending order");
+    last_biased = token_id;
   }
 }
 

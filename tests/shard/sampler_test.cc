@@ -62,7 +62,8 @@ struct Batch {
         counts[i].add_answer_token(t * 31);
       }
       rows.push_back(random_row(kVocabSize, 500 + i, 2.0f));
-      rows.back()[800] = rows.back()[3];  // an equal pair that ranks share
+      rows.back()[800] = rows.back()[3];  // an equal pair on different ranks
+      if (is_greedy(params[i])) rows.back()[800] = rows.back()[3] = 10.0f;
       inputs.push_back({.sequence_id = i,
                         .params = &params[i],
                         .counts = &counts[i],

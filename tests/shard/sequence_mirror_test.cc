@@ -166,6 +166,10 @@ TEST(SequenceMirror, RefusesMalformedFirstPlansByFieldAndSequence) {
        [&](auto& p) {
          sampling(p).logit_bias = {{-4, 1.0f}};
        }},
+      {"sequence 7: logit_bias 5 is not in ascending",
+       [&](auto& p) {
+         sampling(p).logit_bias = {{5, 1.0f}, {5, 2.0f}};
+       }},
       {"sequence 7: logit_bias nan",
        [&](auto& p) {
          sampling(p).logit_bias = {{4, NAN}};

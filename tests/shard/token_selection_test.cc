@@ -33,6 +33,16 @@ ScoredToken plain_best(std::span<const float> logits, VocabRange range,
   return best;
 }
 
+TEST(Wins, TheHigherScoreThenTheLowerIdAndNeverNoToken) {
+  EXPECT_TRUE(wins({2.0f, 9}, {1.0f, 3}));
+  EXPECT_FALSE(wins({1.0f, 3}, {2.0f, 9}));
+  EXPECT_TRUE(wins({1.0f, 3}, {1.0f, 9}));
+  EXPECT_FALSE(wins({1.0f, 9}, {1.0f, 3}));
+  EXPECT_TRUE(wins({-1e30f, 3}, {}));
+  EXPECT_FALSE(wins({}, {-1e30f, 3}));
+  EXPECT_FALSE(wins({}, {}));
+}
+
 TEST(BestToken, GreedyTakesTheLargestLogitAndTheLowestIdAmongEquals) {
   comm::SamplingParams params;
   const SamplingInput input{.params = &params};
@@ -139,7 +149,7 @@ TEST(BestToken, ReplaysWithTheSameSeedAndDiffersWithAnother) {
   };
   EXPECT_EQ(answer(1), answer(1));
   EXPECT_NE(answer(1), answer(2));
-  EXPECT_NE(answer(1), answer(1ull << 40));
+  EXPECT_NE(answer(1), answer(1 + (1ull << 40)));
 }
 
 // vLLM's definitions, written out over dense counts.

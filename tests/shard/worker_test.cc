@@ -269,6 +269,22 @@ TEST(Worker, ThePresencePenaltyKeepsTokensFromComingAgain) {
   EXPECT_EQ(distinct.size(), 30u);
 }
 
+TEST(Worker, DrawsWithTheIndexThatTheTokenWillHave) {
+  const Outcome outcome = execute(1, batch_plans(100, 2));
+  const comm::SamplingParams params = sampling_kinds()[1];
+  std::vector<std::int32_t> tokens = kPrompt;
+  for (const comm::SampledToken& token : outcome.answers.at(1)) {
+    FakeModel model({0, kLimits.vocab_size});
+    const std::vector<std::int32_t> blocks = {0, 1, 2};
+    const std::vector<ForwardSequence> batch = {
+        {.token_ids = tokens, .first_position = 0, .block_table = blocks, .wants_logits = true}};
+    const SamplingInput input{.params = &params,
+                              .position = static_cast<std::int32_t>(tokens.size())};
+    EXPECT_EQ(token.token_id, select_token(model.forward(batch), input).token_id);
+    tokens.push_back(token.token_id);
+  }
+}
+
 TEST(Worker, AHeartbeatTouchesNoModelAndStillChainsTheDigest) {
   comm::spawn_ranks(1, kDeadline, [](comm::Communicator& communicator) {
     Rank rank(communicator);
@@ -284,7 +300,7 @@ TEST(Worker, AHeartbeatTouchesNoModelAndStillChainsTheDigest) {
 TEST(Worker, TheDigestTellsOfAPlanThatDiffered) {
   auto plans = batch_plans(100, 3);
   const auto expected = execute(1, plans).digests[0];
-  plans[0].starts[1].sampling.seed ^= 1;
+  plans[0].starts[0].sampling.seed ^= 1;  // of a greedy sequence: the tokens stay the same
   const auto actual = execute(1, plans).digests[0];
   for (std::size_t step = 0; step < expected.size(); ++step) {
     EXPECT_NE(actual[step], expected[step]) << step;  // and it stays different
