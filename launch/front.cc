@@ -96,7 +96,7 @@ struct Front::Impl {
   coordinator::PlanBusLink link;
   std::optional<coordinator::Engine> engine;
   std::optional<gateway::HttpServer> gateway;
-  std::jthread engine_thread;   // ended before the gateway's: clients are told first
+  std::jthread engine_thread;  // ended before the gateway's: clients are told first
   std::jthread gateway_thread;
 };
 
@@ -114,9 +114,7 @@ Front::~Front() {
 
 std::string Front::zmq_endpoint() const { return impl_->engine->endpoints().front(); }
 
-std::string Front::http_address() const {
-  return impl_->gateway ? impl_->gateway->address() : "";
-}
+std::string Front::http_address() const { return impl_->gateway ? impl_->gateway->address() : ""; }
 
 void Front::request_stop() { impl_->engine_thread.request_stop(); }
 

@@ -48,8 +48,9 @@ std::int32_t settle_model_len(std::int32_t asked, std::int64_t limit) {
 std::int64_t smallest(comm::Communicator& communicator, std::int64_t mine) {
   std::vector<std::int64_t> all(static_cast<std::size_t>(communicator.size()));
   const std::vector<std::size_t> counts(all.size(), sizeof mine);
-  communicator.all_gather(std::as_bytes(std::span(&mine, 1)), std::as_writable_bytes(std::span(all)),
-                          counts, "settling the cache size");
+  communicator.all_gather(std::as_bytes(std::span(&mine, 1)),
+                          std::as_writable_bytes(std::span(all)), counts,
+                          "settling the cache size");
   return *std::ranges::min_element(all);
 }
 
@@ -75,7 +76,8 @@ ReplicaSizes settle_sizes(const ServeOptions& options, const model::ModelConfig&
       smallest(communicator, std::min(useful, static_cast<std::int64_t>(memory / block_bytes)));
   if (blocks < per_sequence) {
     throw Error("kv_cache_memory holds " + std::to_string(blocks) + " blocks of " +
-                std::to_string(options.block_size) + " positions on the smallest rank: one sequence of max_model_len " +
+                std::to_string(options.block_size) +
+                " positions on the smallest rank: one sequence of max_model_len " +
                 std::to_string(sizes.max_model_len) + " needs " + std::to_string(per_sequence) +
                 "; give more memory or a smaller --max-model-len");
   }

@@ -11,9 +11,9 @@
 namespace lockstep::launch {
 
 struct ReplicaSizes {
-  int threads = 1;                   // of this rank
+  int threads = 1;  // of this rank
   std::int32_t max_model_len = 0;
-  std::int32_t num_blocks = 0;       // the same on every rank: the least that any can hold
+  std::int32_t num_blocks = 0;  // the same on every rank: the least that any can hold
 };
 
 // Collective. Throws Error naming the option and the limit.

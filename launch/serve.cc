@@ -46,8 +46,8 @@ std::string fingerprint(const model::Model& model) {
     const auto* tensor = model.tensors->find(name);
     return tensor == nullptr ? "none" : std::string(kernels::name(tensor->dtype));
   };
-  return "lockstep-" + std::string(kVersion) + "-cpu-" +
-         type("model.layers.0.mlp.up_proj.weight") + "-" + type("model.embed_tokens.weight");
+  return "lockstep-" + std::string(kVersion) + "-cpu-" + type("model.layers.0.mlp.up_proj.weight") +
+         "-" + type("model.embed_tokens.weight");
 }
 
 // One rank: its shard, and on rank 0 the coordinator and the gateway as well.
@@ -63,8 +63,9 @@ class Rank {
         family_(kernels::select_family(options.kernels)),
         pool_(sizes_.threads) {
     if (options.tensor_parallel_size > 0 && options.tensor_parallel_size != mpi.size()) {
-      throw Error("tp is " + std::to_string(options.tensor_parallel_size) + ": mpirun has started " +
-                  std::to_string(mpi.size()) + " ranks, one of them each device's");
+      throw Error("tp is " + std::to_string(options.tensor_parallel_size) +
+                  ": mpirun has started " + std::to_string(mpi.size()) +
+                  " ranks, one of them each device's");
     }
   }
 

@@ -12,21 +12,21 @@ namespace lockstep::launch {
 
 // The names are vLLM's where it has them. A TOML file can say all of it.
 struct ServeOptions {
-  std::string model;                        // a GGUF file or a Hugging Face folder
-  std::string http;                         // "127.0.0.1:8000"; empty: no HTTP
-  std::string zmq = "tcp://127.0.0.1:5555";  // the native client port
-  std::string served_model_name;            // empty: the file's or folder's name
-  int tensor_parallel_size = 0;             // 0: the world size; else it must equal it
-  std::int32_t max_num_seqs = 64;           // sequences that run at the same time
+  std::string model;                          // a GGUF file or a Hugging Face folder
+  std::string http;                           // "127.0.0.1:8000"; empty: no HTTP
+  std::string zmq = "tcp://127.0.0.1:5555";   // the native client port
+  std::string served_model_name;              // empty: the file's or folder's name
+  int tensor_parallel_size = 0;               // 0: the world size; else it must equal it
+  std::int32_t max_num_seqs = 64;             // sequences that run at the same time
   std::int32_t max_num_batched_tokens = 512;  // tokens computed in one step
-  std::int32_t max_model_len = 0;           // prompt and answer; 0: what the model was made for
-  std::int32_t block_size = 16;             // positions in a KV block; a multiple of 16
-  std::size_t kv_cache_memory = 0;          // bytes per rank; 0: a quarter of what is free
-  std::int32_t max_queue = 4096;            // waiting requests
-  std::uint64_t seed = 0;                   // of requests without one
-  int threads = 0;                          // per rank; 0: this rank's share of the cores
+  std::int32_t max_model_len = 0;             // prompt and answer; 0: what the model was made for
+  std::int32_t block_size = 16;               // positions in a KV block; a multiple of 16
+  std::size_t kv_cache_memory = 0;            // bytes per rank; 0: a quarter of what is free
+  std::int32_t max_queue = 4096;              // waiting requests
+  std::uint64_t seed = 0;                     // of requests without one
+  int threads = 0;                            // per rank; 0: this rank's share of the cores
   comm::Transport transport = comm::Transport::automatic;
-  std::string kernels = "auto";             // "scalar", "avx2", "avx512"
+  std::string kernels = "auto";               // "scalar", "avx2", "avx512"
   std::chrono::milliseconds deadline{10000};  // for any collective, plan or report
   std::string log_level = "info";
 };
