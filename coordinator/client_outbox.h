@@ -33,7 +33,8 @@ class ClientOutbox {
     std::string id;
     std::string bytes;
   };
-  void retry_slow_clients();
+  void retry_slow_clients(const std::set<std::string>& just_lost);
+  bool told(const std::string& client, std::set<std::string>& ids);
 
   ClientSocket& socket_;
   std::vector<Reply> replies_;

@@ -17,6 +17,18 @@ constexpr int kHeartbeatTimeoutMs = 10000;
 // How long a closed socket goes on sending: the last words of a failing replica.
 constexpr int kLingerMs = 1000;
 
+// Repeats a socket call that a signal has interrupted.
+template <class Call>
+auto uninterrupted(Call call) {
+  for (;;) {
+    try {
+      return call();
+    } catch (const zmq::error_t& error) {
+      if (error.num() != EINTR) throw;
+    }
+  }
+}
+
 }  // namespace
 
 ClientSocket::ClientSocket(zmq::context_t& context, const std::vector<std::string>& endpoints)
@@ -42,12 +54,15 @@ ClientSocket::ClientSocket(zmq::context_t& context, const std::vector<std::strin
 
 std::optional<ClientFrame> ClientSocket::receive() {
   zmq::message_t identity;
-  if (!socket_.recv(identity, zmq::recv_flags::dontwait)) return std::nullopt;
+  const auto receive = [this](zmq::message_t& part, zmq::recv_flags flags) {
+    return uninterrupted([&] { return socket_.recv(part, flags); }).has_value();
+  };
+  if (!receive(identity, zmq::recv_flags::dontwait)) return std::nullopt;
   ClientFrame frame{identity.to_string(), {}};
   int num_frames = 0;
   while (socket_.get(zmq::sockopt::rcvmore)) {
     // The parts of a message arrive together, so this does not wait.
-    static_cast<void>(socket_.recv(frame.body, zmq::recv_flags::none));
+    receive(frame.body, zmq::recv_flags::none);
     ++num_frames;
   }
   if (num_frames != 1) frame.body.rebuild();
@@ -55,10 +70,14 @@ std::optional<ClientFrame> ClientSocket::receive() {
 }
 
 ClientSocket::SendResult ClientSocket::send(const std::string& identity, std::string_view body) {
+  const auto send = [this](std::string_view part, zmq::send_flags flags) {
+    return uninterrupted([&] { return socket_.send(zmq::buffer(part), flags); }).has_value();
+  };
   try {
-    const zmq::send_flags first = zmq::send_flags::sndmore | zmq::send_flags::dontwait;
-    if (!socket_.send(zmq::buffer(identity), first)) return SendResult::full;
-    static_cast<void>(socket_.send(zmq::buffer(body), zmq::send_flags::dontwait));
+    if (!send(identity, zmq::send_flags::sndmore | zmq::send_flags::dontwait)) {
+      return SendResult::full;
+    }
+    send(body, zmq::send_flags::dontwait);
     return SendResult::sent;
   } catch (const zmq::error_t& error) {
     if (error.num() == EHOSTUNREACH) return SendResult::gone;

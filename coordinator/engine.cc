@@ -220,8 +220,8 @@ void Engine::deliver(const ScheduledToken& token, Clock::time_point now) {
   const std::optional<Finish> finish = request.answer.push(token.token, token.finish, delta);
   outbox_.add(request.client, request.id, delta);
   if (!finish) return;
-  if (!token.finish)
-    scheduler_.cancel(request.sequence_id);  // a stop string: the scheduler is told
+  // The scheduler knows nothing of stop strings.
+  if (!token.finish) scheduler_.cancel(request.sequence_id);
   finish_request(request, *finish);
 }
 

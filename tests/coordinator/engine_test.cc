@@ -329,6 +329,17 @@ TEST_F(EngineTest, EndsWhenARankFallsSilentAndNamesIt) {
   EXPECT_THAT(wait_for_error(), AllOf(HasSubstr("step 5"), HasSubstr("from rank 1")));
 }
 
+TEST_F(EngineTest, IsNotHealthyWhileARankIsStuck) {
+  options.shard_deadline = 2s;
+  tamper = [](comm::StepReport& report) { return report.rank != 1; };
+  start();
+  TestClient client(context, endpoints[0]);
+  EXPECT_TRUE(status(client).healthy);
+  std::this_thread::sleep_for(1100ms);
+  EXPECT_FALSE(status(client).healthy);
+  EXPECT_THAT(wait_for_error(), HasSubstr("rank 1"));
+}
+
 TEST_F(EngineTest, TellsOpenRequestsThatItShutsDown) {
   tamper = [](comm::StepReport&) {
     std::this_thread::sleep_for(1ms);
