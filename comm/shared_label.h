@@ -12,11 +12,14 @@
 
 namespace lockstep::comm {
 
-// A sequence lock (Boehm, "Can seqlocks get along with programming language memory models?", MSPC
-// 2012) over atomic words. All zero bits are a valid, empty label.
+// Two slots, written in turn. All zero bits are a valid, empty label.
 //
-// Invariant: version_ is odd while a write is under way. Words are stored with release and loaded
-// with acquire, so that whoever sees a word of a write also sees the odd version before it.
+// Invariant: version_ counts the finished writes, and write n fills slot n % 2. A write under way
+// therefore never touches the slot that a reader is sent to, and a writer that stops or dies
+// half-way leaves the last whole label readable. Only two writes during one read can tear it; as
+// words are stored with release and loaded with acquire, the reader then sees another version and
+// tries again (Boehm, "Can seqlocks get along with programming language memory models?", MSPC
+// 2012).
 class SharedLabel {
  public:
   static constexpr std::size_t kMaxText = 63;  // bytes; longer texts are cut
@@ -37,21 +40,21 @@ class SharedLabel {
     words[kTextWords] = number;
     words[kTextWords + 1] = static_cast<std::uint64_t>(time);
 
-    const std::uint64_t version = version_.load(std::memory_order_relaxed);
-    version_.store(version + 1, std::memory_order_relaxed);
-    for (std::size_t i = 0; i < kWords; ++i) words_[i].store(words[i], std::memory_order_release);
-    version_.store(version + 2, std::memory_order_release);
+    const std::uint64_t version = version_.load(std::memory_order_relaxed) + 1;
+    Slot& slot = slots_[version % 2];
+    for (std::size_t i = 0; i < kWords; ++i) slot[i].store(words[i], std::memory_order_release);
+    version_.store(version, std::memory_order_release);
   }
 
-  // The last value written. A writer that died half-way leaves a mixture, which is still text.
+  // The last value whose write has ended.
   Value get() const {
     std::array<std::uint64_t, kWords> words{};
-    for (int attempt = 0; attempt < kMaxAttempts; ++attempt) {
-      const std::uint64_t before = version_.load(std::memory_order_acquire);
-      for (std::size_t i = 0; i < kWords; ++i) words[i] = words_[i].load(std::memory_order_acquire);
-      const std::uint64_t after = version_.load(std::memory_order_relaxed);
-      if (before == after && before % 2 == 0) break;
-    }
+    std::uint64_t version = 0;
+    do {
+      version = version_.load(std::memory_order_acquire);
+      const Slot& slot = slots_[version % 2];
+      for (std::size_t i = 0; i < kWords; ++i) words[i] = slot[i].load(std::memory_order_acquire);
+    } while (version_.load(std::memory_order_relaxed) != version);
     const auto* bytes = reinterpret_cast<const char*>(words.data());
     const std::size_t length = std::min<std::size_t>(static_cast<std::uint8_t>(bytes[0]), kMaxText);
     return {std::string(bytes + 1, length), words[kTextWords],
@@ -61,10 +64,10 @@ class SharedLabel {
  private:
   static constexpr std::size_t kTextWords = (1 + kMaxText) / 8;
   static constexpr std::size_t kWords = kTextWords + 2;
-  static constexpr int kMaxAttempts = 1000;
+  using Slot = std::array<std::atomic<std::uint64_t>, kWords>;
 
   std::atomic<std::uint64_t> version_ = 0;
-  std::array<std::atomic<std::uint64_t>, kWords> words_{};
+  std::array<Slot, 2> slots_{};
 };
 
 static_assert(std::atomic<std::uint64_t>::is_always_lock_free);
