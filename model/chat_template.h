@@ -9,6 +9,9 @@
 
 namespace lockstep::model {
 
+// The language is jinja2's as Hugging Face configures it (an immutable sandbox, trim_blocks,
+// lstrip_blocks, loop controls, raise_exception, strftime_now, its own tojson). Its limits are in
+// model/jinja_limits.h. Rendering is const and thread-safe.
 class ChatTemplate {
  public:
   // Parses `source`; throws Error with line and column. bos and eos are the tokens' texts.
@@ -17,10 +20,13 @@ class ChatTemplate {
   ChatTemplate(ChatTemplate&&) noexcept;
 
   // The prompt text for `messages` (a JSON array of {role, content, ...}). `extra` is an object of
-  // further variables (tools, documents, enable_thinking, ...). A template's raise_exception() and
-  // its limits on time, depth and output become a Fault.
-  Result<std::string> render(const nlohmann::json& messages, bool add_generation_prompt,
-                             const nlohmann::json& extra) const;
+  // further variables (tools, documents, enable_thinking, ...), or null for none; `tools` and
+  // `documents` are none when it does not have them. Objects keep the order of their keys, which
+  // tojson shows to the model: parse with ordered_json (json converts, its keys sorted already).
+  // A template's raise_exception() and its limits on time, depth and output become a Fault, and so
+  // does an extra variable that would replace one of the template's own.
+  Result<std::string> render(const nlohmann::ordered_json& messages, bool add_generation_prompt,
+                             const nlohmann::ordered_json& extra) const;
 
  private:
   struct Impl;

@@ -1,0 +1,97 @@
+#include "model/chat_template.h"
+
+#include <algorithm>
+#include <array>
+#include <nlohmann/json.hpp>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "model/jinja_globals.h"
+#include "model/jinja_interpreter.h"
+#include "model/jinja_parser.h"
+#include "model/jinja_print.h"
+
+namespace lockstep::model {
+namespace {
+
+constexpr std::array<std::string_view, 5> kReserved = {"messages", "bos_token", "eos_token",
+                                                       "raise_exception", "add_generation_prompt"};
+
+using Variables = std::vector<std::pair<std::string_view, jinja::Value>>;
+
+Fault invalid_request(std::string message, std::string param) {
+  return {"invalid_request_error", std::move(message), std::move(param)};
+}
+
+// Adds one variable from a request; the fault names it. REQUIRES: `name` outlives `variables`.
+Result<bool> add_variable(jinja::Runtime& runtime, std::string_view name,
+                          const nlohmann::ordered_json& json, Variables& variables) {
+  try {
+    variables.emplace_back(name, jinja::from_json(runtime, json));
+    return true;
+  } catch (const jinja::TemplateError& error) {
+    return invalid_request(std::string(name) + ": " + error.what(), std::string(name));
+  }
+}
+
+Result<bool> add_extra(jinja::Runtime& runtime, const nlohmann::ordered_json& extra,
+                       Variables& variables) {
+  if (extra.is_null()) return true;
+  if (!extra.is_object()) {
+    return invalid_request("template variables must be an object", "chat_template_kwargs");
+  }
+  for (const auto& item : extra.items()) {
+    if (std::find(kReserved.begin(), kReserved.end(), item.key()) != kReserved.end()) {
+      return invalid_request("the template variable '" + item.key() + "' cannot be replaced",
+                             item.key());
+    }
+    const Result<bool> added = add_variable(runtime, item.key(), item.value(), variables);
+    if (!added) return added.fault();
+  }
+  return true;
+}
+
+}  // namespace
+
+struct ChatTemplate::Impl {
+  jinja::Body body;
+  std::string bos_token;
+  std::string eos_token;
+};
+
+ChatTemplate::ChatTemplate(const std::string& source, std::string bos_token, std::string eos_token)
+    : impl_(std::make_unique<Impl>(
+          Impl{jinja::parse_template(source), std::move(bos_token), std::move(eos_token)})) {}
+
+ChatTemplate::~ChatTemplate() = default;
+ChatTemplate::ChatTemplate(ChatTemplate&&) noexcept = default;
+
+Result<std::string> ChatTemplate::render(const nlohmann::ordered_json& messages,
+                                         bool add_generation_prompt,
+                                         const nlohmann::ordered_json& extra) const {
+  if (!messages.is_array()) return invalid_request("messages must be an array", "messages");
+  jinja::Runtime runtime;
+  Variables variables = {{"tools", jinja::None{}},
+                         {"documents", jinja::None{}},
+                         {"bos_token", impl_->bos_token},
+                         {"eos_token", impl_->eos_token},
+                         {"add_generation_prompt", add_generation_prompt}};
+  for (const Result<bool>& added : {add_variable(runtime, "messages", messages, variables),
+                                    add_extra(runtime, extra, variables)}) {
+    if (!added) return added.fault();
+  }
+  jinja::Interpreter interpreter(runtime, std::move(variables));
+  try {
+    return interpreter.render(impl_->body);
+  } catch (const jinja::RaisedException& raised) {
+    return invalid_request(raised.what(), "messages");
+  } catch (const jinja::TemplateError& error) {
+    const jinja::Position at = interpreter.where();
+    return invalid_request("chat template, line " + std::to_string(at.line) + ", column " +
+                               std::to_string(at.column) + ": " + error.what(),
+                           "messages");
+  }
+}
+
+}  // namespace lockstep::model
