@@ -10,7 +10,8 @@
 namespace lockstep::coordinator {
 namespace {
 
-using Json = nlohmann::json;
+// Keys keep their order: templates show them to the model.
+using Json = nlohmann::ordered_json;
 
 // Deeper JSON than any chat needs; what walks it later may recurse.
 constexpr int kMaxJsonDepth = 64;
