@@ -1,3 +1,4 @@
+#include <spdlog/sinks/stdout_color_sinks.h>
 #include <spdlog/spdlog.h>
 
 #include <CLI/CLI.hpp>
@@ -124,6 +125,8 @@ void add_serve_command(CLI::App& app, Run& run) {
     parsed->options.deadline = std::chrono::milliseconds(parsed->deadline_ms);
     check(parsed->options);
     run = [parsed] {
+      // Standard output is for the line that scripts wait for.
+      spdlog::set_default_logger(spdlog::stderr_color_mt("lockstep"));
       spdlog::set_level(spdlog::level::from_str(parsed->options.log_level));
       return run_serve(parsed->options);
     };
