@@ -1,12 +1,12 @@
 #include "model/hf_config.h"
 
 #include <algorithm>
-#include <filesystem>
 #include <limits>
 
 #include "model/fail.h"
 #include "model/json_file.h"
 #include "model/limits.h"
+#include "model/mapped_file.h"
 
 namespace lockstep::model {
 namespace {
@@ -126,7 +126,7 @@ HfConfig read_hf_config(const std::string& folder) {
   add_eos_token_ids(fields, config.eos_token_ids);
 
   const std::string generation = folder + "/generation_config.json";
-  if (std::filesystem::exists(generation)) {
+  if (path_exists(generation)) {
     const json generation_json = read_json(generation, kMaxConfigBytes);
     add_eos_token_ids(JsonFields(generation_json, generation), config.eos_token_ids);
   }

@@ -1,13 +1,13 @@
 #include "model/hf_tokenizer.h"
 
 #include <algorithm>
-#include <filesystem>
 #include <utility>
 
 #include "model/fail.h"
 #include "model/hf_pre_tokenizer.h"
 #include "model/json_file.h"
 #include "model/limits.h"
+#include "model/mapped_file.h"
 
 namespace lockstep::model {
 namespace {
@@ -204,9 +204,9 @@ TokenizerSpec read_hf_tokenizer(const std::string& folder) {
   if (const auto processor = fields.object("post_processor")) read_post_processor(*processor, spec);
 
   const std::string config = folder + "/tokenizer_config.json";
-  if (std::filesystem::exists(config)) read_tokenizer_config(config, spec);
+  if (path_exists(config)) read_tokenizer_config(config, spec);
   const std::string chat_template = folder + "/chat_template.jinja";
-  if (std::filesystem::exists(chat_template)) {
+  if (path_exists(chat_template)) {
     spec.chat_template = read_text(chat_template, kMaxConfigBytes);
   }
   return spec;

@@ -1,7 +1,6 @@
 #include "model/hf_weights.h"
 
 #include <algorithm>
-#include <filesystem>
 #include <iterator>
 #include <map>
 #include <set>
@@ -71,14 +70,14 @@ std::unique_ptr<TensorTable> read_shards(const std::string& folder, const std::s
 
 std::unique_ptr<TensorTable> read_hf_weights(const std::string& folder) {
   const std::string single = folder + "/model.safetensors";
-  if (std::filesystem::exists(single)) {
+  if (path_exists(single)) {
     std::vector<MappedFile> files;
     files.emplace_back(single);
     auto tensors = read_safetensors(files.back());
     return std::make_unique<TensorTable>(single, std::move(files), std::move(tensors));
   }
   const std::string index = folder + "/model.safetensors.index.json";
-  if (std::filesystem::exists(index)) return read_shards(folder, index);
+  if (path_exists(index)) return read_shards(folder, index);
   fail(folder, "has neither model.safetensors nor model.safetensors.index.json");
 }
 

@@ -7,6 +7,8 @@
 
 #include <cerrno>
 #include <cstring>
+#include <filesystem>
+#include <system_error>
 #include <utility>
 
 #include "model/fail.h"
@@ -30,6 +32,13 @@ class Descriptor {
 };
 
 }  // namespace
+
+bool path_exists(const std::string& path) {
+  std::error_code error;
+  const bool exists = std::filesystem::exists(path, error);
+  if (error) fail(path, "cannot open: " + error.message());
+  return exists;
+}
 
 MappedFile::MappedFile(std::string path) : path_(std::move(path)) {
   const Descriptor file(path_);

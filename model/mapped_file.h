@@ -8,6 +8,10 @@
 
 namespace lockstep::model {
 
+// Whether there is anything at `path`. Throws Error naming the path and the system's reason when
+// that cannot be told.
+bool path_exists(const std::string& path);
+
 // Maps a whole regular file; unmaps it when destroyed. Moving keeps the address of the bytes. The
 // file must not shrink while it is mapped: the operating system answers that with SIGBUS.
 class MappedFile {

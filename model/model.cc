@@ -5,6 +5,7 @@
 #include "model/fail.h"
 #include "model/gguf_model.h"
 #include "model/hf_model.h"
+#include "model/mapped_file.h"
 
 namespace lockstep::model {
 namespace {
@@ -37,9 +38,8 @@ void check_special_tokens(const Model& model) {
 }  // namespace
 
 Model open_model(const std::string& path) {
-  const auto status = std::filesystem::status(path);
-  if (!std::filesystem::exists(status)) fail(path, "no such file or folder");
-  Model model = std::filesystem::is_directory(status) ? open_hf_model(path) : open_gguf_model(path);
+  if (!path_exists(path)) fail(path, "no such file or folder");
+  Model model = std::filesystem::is_directory(path) ? open_hf_model(path) : open_gguf_model(path);
   pad_vocabulary(model);
   check_special_tokens(model);
   return model;

@@ -48,7 +48,7 @@ Tensor read_tensor(const std::string& name, const JsonFields& entry,
   if (offsets.size() != 2) entry.fail_at("data_offsets", "is not a pair");
   const auto begin = static_cast<std::uint64_t>(offsets[0]);
   const auto end = static_cast<std::uint64_t>(offsets[1]);
-  const std::string range = "[" + std::to_string(begin) + ", " + std::to_string(end) + "]";
+  const std::string range = shape_text(offsets);
   if (begin > end || end > data.size()) {
     entry.fail_at("data_offsets",
                   range + " is not within the data (" + std::to_string(data.size()) + " bytes)");

@@ -146,6 +146,9 @@ TEST(Model, RefusesWhatIsNoModel) {
   expect_error([&] { open_model(folder.path() + "/absent"); }, {"/absent: no such file or folder"});
   expect_error([&] { open_model(folder.write("x.txt", "hello, world")); },
                {"x.txt: magic: is not a GGUF file"});
+  const std::string loop = folder.path() + "/loop";
+  std::filesystem::create_symlink(loop, loop);
+  expect_error([&] { open_model(loop); }, {"/loop: cannot open"});
   expect_error([] { open_model("/dev/null"); }, {"/dev/null: is not a regular file"});
 }
 
