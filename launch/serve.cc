@@ -50,6 +50,12 @@ std::string fingerprint(const model::Model& model) {
          "-" + type("model.embed_tokens.weight");
 }
 
+// A collective gives up before the coordinator misses the step's report: its error says which rank
+// was where.
+std::chrono::milliseconds collective_deadline(const ServeOptions& options) {
+  return options.deadline * 3 / 4;
+}
+
 // One rank: its shard, and on rank 0 the coordinator and the gateway as well.
 class Rank {
  public:
@@ -58,7 +64,7 @@ class Rank {
         mpi_(mpi),
         epoch_(epoch_of_environment()),
         model_(model::open_model(options.model)),
-        communicator_(comm::make_communicator(mpi, options.transport, options.deadline)),
+        communicator_(comm::make_communicator(mpi, options.transport, collective_deadline(options))),
         sizes_(settle_sizes(options, model_.config, mpi, *communicator_)),
         family_(kernels::select_family(options.kernels)),
         pool_(sizes_.threads) {
