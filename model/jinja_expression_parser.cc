@@ -145,18 +145,16 @@ ExprPtr ExpressionParser::parse_expression(bool with_conditional) {
   return value;
 }
 
-bool ExpressionParser::at_tuple_end(std::string_view stop) const {
+bool ExpressionParser::at_tuple_end() const {
   const TokenKind kind = peek().kind;
-  return kind == TokenKind::kOutputEnd || kind == TokenKind::kBlockEnd || at_operator(")") ||
-         (!stop.empty() && at_name(stop));
+  return kind == TokenKind::kOutputEnd || kind == TokenKind::kBlockEnd || at_operator(")");
 }
 
-ExprPtr ExpressionParser::parse_tuple(bool with_conditional, std::string_view stop,
-                                      bool parenthesized) {
+ExprPtr ExpressionParser::parse_tuple(bool with_conditional, bool parenthesized) {
   const Position at = peek().at;
   TupleLiteral tuple;
   bool has_comma = false;
-  while (!at_tuple_end(stop)) {
+  while (!at_tuple_end()) {
     tuple.items.push_back(parse_expression(with_conditional));
     if (!take_operator(",")) break;
     has_comma = true;
@@ -283,12 +281,13 @@ ExprPtr ExpressionParser::parse_power() {
 }
 
 ExprPtr ExpressionParser::parse_unary(bool with_filter) {
-  const Nested nested(*this);
   const Position at = peek().at;
   ExprPtr value;
   if (take_operator("-")) {
+    const Nested nested(*this);
     value = make(at, Negative{parse_unary(false)});
   } else if (take_operator("+")) {
+    const Nested nested(*this);
     value = make(at, Positive{parse_unary(false)});
   } else {
     value = parse_primary();
@@ -313,7 +312,7 @@ ExprPtr ExpressionParser::parse_primary() {
   if (at_operator("[")) return parse_list();
   if (at_operator("{")) return parse_dict();
   if (!take_operator("(")) fail_expected("an expression");
-  ExprPtr tuple = parse_tuple(true, {}, true);
+  ExprPtr tuple = parse_tuple(true, true);
   expect_operator(")");
   return tuple;
 }

@@ -166,7 +166,11 @@ Value make_joiner(Runtime& runtime, const Value&, const Arguments& arguments) {
 
 std::string Namespace::representation(Runtime& runtime) const {
   const Runtime::Nested nested(runtime);
-  return "<Namespace " + to_repr(runtime, Value::dict(attributes_)) + ">";
+  if (printing_) return "<Namespace {...}>";
+  printing_ = true;  // an exception ends the render, so it need not be reset after one
+  const std::string attributes = to_repr(runtime, Value::dict(attributes_));
+  printing_ = false;
+  return "<Namespace " + attributes + ">";
 }
 
 std::optional<Value> Namespace::attribute(Runtime&, std::string_view name) const {
@@ -194,8 +198,8 @@ std::optional<Value> Loop::attribute(Runtime& runtime, std::string_view name) co
   if (name == "revindex0") return length_ - index_ - 1;
   if (name == "previtem") return previous_;
   if (name == "nextitem") return next_;
-  if (name == "depth") return depth_;
-  if (name == "depth0") return depth_ - 1;
+  if (name == "depth") return std::int64_t{1};  // of recursive loops, which there are none of
+  if (name == "depth0") return std::int64_t{0};
   if (name == "cycle") return bound(runtime, name, this, loop_cycle);
   if (name == "changed") return bound(runtime, name, this, loop_changed);
   return std::nullopt;

@@ -27,12 +27,13 @@ class Namespace final : public Object {
 
  private:
   Dict attributes_;
+  mutable bool printing_ = false;
 };
 
 // The variable `loop`.
 class Loop final : public Object {
  public:
-  Loop(std::int64_t length, std::int64_t depth) : length_(length), depth_(depth) {}
+  explicit Loop(std::int64_t length) : length_(length) {}
   std::string type_name() const override { return "LoopContext"; }
   std::optional<Value> attribute(Runtime& runtime, std::string_view name) const override;
   std::optional<std::int64_t> length() const override { return length_; }
@@ -44,7 +45,6 @@ class Loop final : public Object {
 
  private:
   std::int64_t length_;
-  std::int64_t depth_;  // 1 for an outermost loop
   std::int64_t index_ = 0;
   Value previous_;
   Value next_;

@@ -146,14 +146,15 @@ Interpreter::Flow Interpreter::execute(const For& node) {
   where_ = node.items->at;
   Items items = iterate(runtime_, source);
   if (node.condition) items = filter_items(node, std::move(items));
-  return items.empty() ? execute(node.otherwise) : run_loop(node, items);
+  // As in jinja2, where break and continue skip what marks the loop as not empty.
+  return run_loop(node, items) ? Flow::kNormal : execute(node.otherwise);
 }
 
-Interpreter::Flow Interpreter::run_loop(const For& node, const Items& items) {
-  const Restored depth(loop_depth_, loop_depth_ + 1);
-  Loop* loop = runtime_.make<Loop>(static_cast<std::int64_t>(items.size()), loop_depth_);
+bool Interpreter::run_loop(const For& node, const Items& items) {
+  Loop* loop = runtime_.make<Loop>(static_cast<std::int64_t>(items.size()));
   const std::shared_ptr<Scope> outer = scope_;
   Flow flow = Flow::kNormal;
+  bool completed = false;
   for (std::size_t i = 0; i < items.size() && flow != Flow::kBreak; ++i) {
     runtime_.charge(1);
     const Restored scope(scope_, std::make_shared<Scope>(outer));
@@ -163,8 +164,9 @@ Interpreter::Flow Interpreter::run_loop(const For& node, const Items& items) {
     scope_->set("loop", loop);
     assign(node.target, items[i]);
     flow = execute(node.body);
+    completed |= flow == Flow::kNormal;
   }
-  return Flow::kNormal;
+  return completed;
 }
 
 Interpreter::Flow Interpreter::execute(const Set& node) {
@@ -254,7 +256,6 @@ Value Interpreter::call_macro(const MacroDefinition& macro, const std::shared_pt
     throw TemplateError("macro calls nest deeper than the limit of " + std::to_string(kMaxNesting));
   }
   const Restored depth(macro_depth_, macro_depth_ + 1);
-  const Restored loops(loop_depth_, std::int64_t{0});
   const Restored scope(scope_, std::make_shared<Scope>(closure));
   std::string text;
   const Restored output(output_, &text);

@@ -41,8 +41,6 @@ class Interpreter {
 
  private:
   enum class Flow { kNormal, kBreak, kContinue };
-  class Entered;
-  class Inside;
 
   Flow execute(const Body& body);
   Flow execute(const Text& node);
@@ -58,7 +56,8 @@ class Interpreter {
   Flow execute(const Generation& node);
   Flow execute(const Break&) { return Flow::kBreak; }
   Flow execute(const Continue&) { return Flow::kContinue; }
-  Flow run_loop(const For& node, const Items& items);
+  // Whether some pass reached the end of the body.
+  bool run_loop(const For& node, const Items& items);
   Items filter_items(const For& node, Items items);
   // The text that `body` writes, in a scope of its own; `flow` tells how it ended.
   std::string capture(const Body& body, Flow& flow);
@@ -101,7 +100,6 @@ class Interpreter {
   Position where_;
   int evaluation_depth_ = 0;
   int macro_depth_ = 0;
-  std::int64_t loop_depth_ = 0;
 };
 
 }  // namespace lockstep::model::jinja

@@ -118,9 +118,9 @@ class Parser : private ExpressionParser {
 
   For parse_for() {
     For node;
-    node.target = parse_target("in", false);
+    node.target = parse_target(false);
     if (!take_name("in")) fail_expected("'in'");
-    node.items = parse_tuple(false, "recursive");
+    node.items = parse_tuple(false);
     if (take_name("if")) node.condition = parse_expression();
     if (at_name("recursive")) fail("recursive loops are not supported");
     {
@@ -131,10 +131,10 @@ class Parser : private ExpressionParser {
     return node;
   }
 
-  Target parse_target(std::string_view stop, bool with_namespace) {
+  Target parse_target(bool with_namespace) {
     Target tuple{peek().at, "", "", {}};
     bool has_comma = false;
-    while (!at_target_end(stop)) {
+    while (!at_target_end()) {
       tuple.items.push_back(parse_target_item(with_namespace));
       if (!take_operator(",")) break;
       has_comma = true;
@@ -147,15 +147,14 @@ class Parser : private ExpressionParser {
     return tuple;
   }
 
-  bool at_target_end(std::string_view stop) const {
-    return peek().kind == TokenKind::kBlockEnd || at_operator(")") || at_operator("=") ||
-           (!stop.empty() && at_name(stop));
+  bool at_target_end() const {
+    return peek().kind == TokenKind::kBlockEnd || at_operator(")") || at_operator("=");
   }
 
   Target parse_target_item(bool with_namespace) {
     const Nested nested(*this);
     if (take_operator("(")) {
-      Target inner = parse_target({}, with_namespace);
+      Target inner = parse_target(with_namespace);
       expect_operator(")");
       return inner;
     }
@@ -170,7 +169,7 @@ class Parser : private ExpressionParser {
   }
 
   Stmt parse_set(Position at) {
-    Target target = parse_target({}, true);
+    Target target = parse_target(true);
     if (take_operator("=")) return {at, Set{std::move(target), parse_tuple()}};
     SetBlock node{std::move(target), {}, {}};
     while (take_operator("|")) node.filters.push_back(parse_filter(nullptr));

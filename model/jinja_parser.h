@@ -45,9 +45,8 @@ class ExpressionParser {
   [[noreturn]] void fail_expected(const std::string& what) const;
 
   ExprPtr parse_expression(bool with_conditional = true);
-  // Expressions with commas between them are a tuple. `stop` is a name that ends it.
-  ExprPtr parse_tuple(bool with_conditional = true, std::string_view stop = {},
-                      bool parenthesized = false);
+  // Expressions with commas between them are a tuple, which may be empty inside parentheses.
+  ExprPtr parse_tuple(bool with_conditional = true, bool parenthesized = false);
   ExprPtr parse_filter(ExprPtr input);  // after the "|"
   template <class Node>
   ExprPtr make(Position at, Node node) const;
@@ -82,7 +81,7 @@ class ExpressionParser {
   ExprPtr parse_test(ExprPtr input);
   CallArguments parse_arguments();
   void parse_argument(CallArguments& arguments);
-  bool at_tuple_end(std::string_view stop) const;
+  bool at_tuple_end() const;
   std::string parse_dotted_name();
 
   std::vector<Token> tokens_;

@@ -57,7 +57,7 @@ Views split_words(std::string_view text, std::int64_t limit) {
   for (text = strip_text(text, nullptr, true, false); !text.empty();
        text = strip_text(text, nullptr, true, false)) {
     if (limit-- == 0) {
-      parts.push_back(strip_text(text, nullptr, false, true));
+      parts.push_back(text);
       break;
     }
     std::size_t end = 0;
@@ -76,7 +76,7 @@ Views split_words_right(std::string_view text, std::int64_t limit) {
   for (text = strip_text(text, nullptr, false, true); !text.empty();
        text = strip_text(text, nullptr, false, true)) {
     if (limit-- == 0) {
-      parts.push_back(strip_text(text, nullptr, true, false));
+      parts.push_back(text);
       break;
     }
     std::size_t start = 0;

@@ -146,7 +146,6 @@ a{%- raw -%}  {{ x }}  {%- endraw -%}  b
 """,
     "access": r"""
 {{ d.a }} {{ d['a'] }} {{ d.a[2].k }} {{ d['a'][2]['k'] }} {{ d.a.2.k }}
-{{ d.items }}x
 {{ d['items'] }}
 {{ d.missing }}x{{ d['missing'] }}y
 {{ d.missing.more }}
@@ -225,7 +224,6 @@ a{%- raw -%}  {{ x }}  {%- endraw -%}  b
 {{ missing|join(',') }}x
 {{ missing is string }} {{ missing is mapping }} {{ missing is iterable }} {{ missing is sequence }}
 {{ missing is callable }} {{ missing is number }}
-{{ missing.__class__ }}
 {{ missing|string }}x
 {{ missing ~ missing }}x
 {{ '%s' % missing }}x
@@ -613,7 +611,6 @@ a  {#- c #} b
 {{ f(a=1, 2) }}
 {{ f(1 2) }}
 {{ s.replace('l', 'L',) }}
-{{ lipsum is defined }}
 """,
 }
 

@@ -3,11 +3,8 @@
 
 #include <cstdio>
 #include <cstdlib>
-#include <filesystem>
-#include <memory>
 #include <nlohmann/json.hpp>
 #include <optional>
-#include <set>
 #include <sstream>
 #include <string>
 #include <vector>
@@ -26,7 +23,6 @@ std::string python() {
 
 // Standard output of a command, nullopt when it fails.
 std::optional<std::string> run(const std::string& command) {
-  const std::unique_ptr<FILE, int (*)(FILE*)> unowned(nullptr, pclose);
   FILE* pipe = popen(command.c_str(), "r");
   if (!pipe) return std::nullopt;
   std::string output;
@@ -45,7 +41,8 @@ std::optional<std::string> render(const Json& test, std::string& why) {
   Json messages = Json::array();
   bool add_generation_prompt = false;
   if (extra.contains("messages")) messages = extra["messages"];
-  if (extra.contains("add_generation_prompt")) add_generation_prompt = extra["add_generation_prompt"];
+  if (extra.contains("add_generation_prompt"))
+    add_generation_prompt = extra["add_generation_prompt"];
   extra.erase("messages");
   extra.erase("add_generation_prompt");
   try {
@@ -73,9 +70,8 @@ TEST(Jinja, RendersEveryCaseOfTheTableAsPythonDoes) {
     if (test["expected"].is_null()) {
       EXPECT_FALSE(ours) << "jinja2 has an error here, ours wrote: " << *ours;
     } else {
-      ASSERT_NO_FATAL_FAILURE();
       EXPECT_TRUE(ours) << "ours failed: " << why << "\njinja2 wrote: " << test["expected"];
-      if (ours) EXPECT_EQ(*ours, test["expected"].get<std::string>());
+      EXPECT_EQ(ours.value_or(""), test["expected"].get<std::string>());
     }
   }
   EXPECT_GE(cases, 300);
