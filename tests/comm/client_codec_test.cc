@@ -3,6 +3,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <ostream>
 #include <random>
 
 #include "tests/comm/codec_bytes.h"
@@ -282,6 +283,8 @@ struct Malformed {
   std::string param;    // exactly
   std::string message;  // a part of it
 };
+
+void PrintTo(const Malformed& malformed, std::ostream* out) { *out << malformed.name; }
 
 // A good request with one field changed or added.
 Malformed field(const std::string& name, const std::string& key, const json& value,
