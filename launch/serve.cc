@@ -82,6 +82,7 @@ class Rank {
     comm::PlanBusAddress address = open_bus(directory, publisher);
     comm::PlanSubscriber plans(context_, address, mpi_.rank());
     if (mpi_.rank() == 0) publisher->wait_for_subscribers(options_.deadline);
+    if (directory) directory->remove();  // all are connected: a killed rank leaves nothing behind
 
     std::optional<Front> front;
     std::optional<TerminationSignals> signals;
