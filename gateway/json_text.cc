@@ -25,7 +25,7 @@ class StrictBuilder : public nlohmann::json_sax<Json> {
   bool key(string_t& name) override {
     Level& level = levels_.back();
     level.key = name;
-    if (level.container->contains(name)) return refuse("'" + path() + "' occurs twice");
+    if (level.container->contains(name)) return refuse(quoted_path() + " occurs twice");
     return true;
   }
 
@@ -33,7 +33,7 @@ class StrictBuilder : public nlohmann::json_sax<Json> {
                    const nlohmann::detail::exception& error) override {
     // nlohmann-json's number for "number overflow".
     constexpr int kNumberOverflow = 406;
-    if (error.id == kNumberOverflow) return refuse("'" + path() + "' is a number out of range");
+    if (error.id == kNumberOverflow) return refuse(quoted_path() + " is a number out of range");
     return refuse("the body is not valid JSON: error at byte " + std::to_string(position));
   }
 
@@ -55,7 +55,7 @@ class StrictBuilder : public nlohmann::json_sax<Json> {
 
   bool open(Json container) {
     if (levels_.size() >= kMaxJsonDepth) {
-      return refuse("'" + path() + "' is nested deeper than " + std::to_string(kMaxJsonDepth));
+      return refuse(quoted_path() + " is nested deeper than " + std::to_string(kMaxJsonDepth));
     }
     levels_.push_back({place(std::move(container)), {}});
     return true;
@@ -84,6 +84,13 @@ class StrictBuilder : public nlohmann::json_sax<Json> {
     return false;
   }
 
+  std::string quoted_path() const {
+    std::string text = "'";
+    text += path();
+    text += '\'';
+    return text;
+  }
+
   std::string path() const {
     constexpr std::size_t kMaxNamedLevels = 8;
     std::string text;
@@ -93,7 +100,8 @@ class StrictBuilder : public nlohmann::json_sax<Json> {
         const bool has_open_child = i + 1 < levels_.size();
         text += '[' + std::to_string(container.size() - (has_open_child ? 1 : 0)) + ']';
       } else {
-        text += (text.empty() ? "" : ".") + shortened(levels_[i].key);
+        if (!text.empty()) text += '.';
+        text += shortened(levels_[i].key);
       }
     }
     return text;

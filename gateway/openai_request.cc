@@ -96,12 +96,12 @@ void read_sampling(ObjectReader& body, comm::SamplingParams& sampling) {
 }
 
 void read_stream(ObjectReader& body, CompletionCall& call) {
-  body.boolean("stream", call.stream);
+  body.boolean("stream", call.format.stream);
   const Json* from = body.object("stream_options");
   if (from == nullptr) return;
-  if (!call.stream) return body.refuse("stream_options", "needs stream = true");
+  if (!call.format.stream) return body.refuse("stream_options", "needs stream = true");
   ObjectReader options(*from, "stream_options", body.faults());
-  options.boolean("include_usage", call.include_usage);
+  options.boolean("include_usage", call.format.include_usage);
   options.finish();
 }
 
@@ -147,7 +147,7 @@ void read_common(ObjectReader& body, const std::string& served_model_name, Compl
                  comm::GenerateRequest& request) {
   read_model(body, served_model_name);
   read_stream(body, call);
-  body.integer("n", {1, kMaxN}, call.n);
+  body.integer("n", {1, kMaxN}, call.format.n);
   body.unsigned_integer("seed", request.seed);
   read_stop(body, request.stop);
   read_sampling(body, request.sampling);
@@ -157,7 +157,7 @@ void read_common(ObjectReader& body, const std::string& served_model_name, Compl
   body.boolean("include_stop_str_in_output", request.include_stop_str_in_output);
   body.boolean("skip_special_tokens", request.skip_special_tokens);
   body.boolean("add_special_tokens", request.add_special_tokens);
-  body.boolean("return_token_ids", call.return_token_ids);
+  body.boolean("return_token_ids", call.format.return_token_ids);
 }
 
 void check_min_tokens(ObjectReader& body, const comm::GenerateRequest& request) {
@@ -167,13 +167,16 @@ void check_min_tokens(ObjectReader& body, const comm::GenerateRequest& request) 
                                 std::to_string(*request.max_tokens));
 }
 
-// Adds n requests: the same but for their seeds. Seeds count on from the client's (modulo 2^64), so
+// Adds n choices: the same but for their seeds. Seeds count on from the client's (modulo 2^64), so
 // that choice i of n is the answer to the same request with seed + i.
 void add_choices(CompletionCall& call, const comm::GenerateRequest& request) {
-  for (std::int32_t i = 0; i < call.n; ++i) {
+  for (std::int32_t i = 0; i < call.format.n; ++i) {
     comm::GenerateRequest& choice = call.requests.emplace_back(request);
     if (choice.seed) *choice.seed += static_cast<std::uint64_t>(i);
   }
+  call.format.num_choices = call.requests.size();
+  call.format.logprobs = request.sampling.logprobs >= 0;
+  call.format.stop = request.stop;
 }
 
 // ---- Completions ----
@@ -209,7 +212,6 @@ void add_prompt(const Json& from, const std::string& path, FaultSlot& faults, Co
   if (from.is_string()) {
     request.prompt = read_text(from, kMaxTextBytes, path, faults);
   } else {
-    if (call.echo) faults.refuse("echo", "needs a prompt of text, '" + path + "' is token ids");
     request.prompt_token_ids = read_prompt_ids(from, path, faults);
   }
   if (!faults.fault()) add_choices(call, request);
@@ -229,13 +231,27 @@ void read_prompts(ObjectReader& body, CompletionCall& call, const comm::Generate
   if (!all_of_type(*from, is_string) && !all_of_type(*from, is_array)) {
     return body.refuse("prompt", "must hold only strings, only token ids or only arrays of them");
   }
-  if (from->size() * static_cast<std::size_t>(call.n) > kMaxChoices) {
-    return body.refuse("prompt", "has " + std::to_string(from->size()) + " prompts for n = " +
-                                     std::to_string(call.n) + " answers each, must be at most " +
+  if (from->size() * static_cast<std::size_t>(call.format.n) > kMaxChoices) {
+    return body.refuse("prompt", "has " + std::to_string(from->size()) +
+                                     " prompts for n = " + std::to_string(call.format.n) +
+                                     " answers each, must be at most " +
                                      std::to_string(kMaxChoices) + " answers in all");
   }
   for (std::size_t i = 0; i < from->size() && !faults.fault(); ++i) {
     add_prompt((*from)[i], element_path("prompt", i), faults, call, request);
+  }
+}
+
+// REQUIRES: prompts and logprobs have been read.
+void read_echo(ObjectReader& body, CompletionCall& call) {
+  bool echo = false;
+  body.boolean("echo", echo);
+  if (!echo) return;
+  if (call.format.logprobs) return body.refuse("echo", "with logprobs is not supported");
+  for (const comm::GenerateRequest& request : call.requests) {
+    // Only the backend has a tokenizer.
+    if (!request.prompt) return body.refuse("echo", "needs a prompt of text, not of token ids");
+    call.format.echo.push_back(*request.prompt);
   }
 }
 
@@ -244,15 +260,11 @@ void read_completion_fields(ObjectReader& body, CompletionCall& call,
   request.max_tokens = kDefaultCompletionTokens;
   body.integer("max_tokens", {1, kMaxTokens}, request.max_tokens);
   body.integer("logprobs", {0, kMaxLogprobs}, request.sampling.logprobs);
-  body.boolean("echo", call.echo);
-  if (call.echo && request.sampling.logprobs >= 0) {
-    body.refuse("echo", "with logprobs is not supported");
-  }
   std::optional<std::int32_t> best_of;
   body.integer("best_of", {1, kMaxN}, best_of);
-  if (best_of && *best_of != call.n) {
+  if (best_of && *best_of != call.format.n) {
     body.refuse("best_of", "is " + std::to_string(*best_of) + ", must be n, which is " +
-                               std::to_string(call.n));
+                               std::to_string(call.format.n));
   }
   std::optional<std::string> suffix;
   body.text("suffix", kMaxTextBytes, suffix);
@@ -345,6 +357,7 @@ Result<CompletionCall> read_completion_request(std::string_view text,
   read_completion_fields(body, call, request);
   check_min_tokens(body, request);
   read_prompts(body, call, request);
+  read_echo(body, call);
   body.finish();
   if (faults.fault()) return *faults.fault();
   return call;
@@ -357,7 +370,7 @@ Result<CompletionCall> read_chat_request(std::string_view text,
   FaultSlot faults;
   ObjectReader body(*json, "", faults);
   CompletionCall call;
-  call.endpoint = Endpoint::kChat;
+  call.format.endpoint = Endpoint::kChat;
   comm::GenerateRequest request;
   read_common(body, served_model_name, call, request);
   read_chat_max_tokens(body, request.max_tokens);

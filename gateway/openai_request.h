@@ -18,15 +18,23 @@ inline constexpr std::size_t kMaxChoices = 128;  // prompts times n of one call
 
 enum class Endpoint { kCompletions, kChat };
 
+// How a call wants its answer told.
+struct AnswerFormat {
+  Endpoint endpoint = Endpoint::kCompletions;
+  std::size_t num_choices = 0;
+  std::int32_t n = 1;  // choices for each prompt
+  bool stream = false;
+  bool include_usage = false;  // a last chunk with the usage
+  bool logprobs = false;
+  bool return_token_ids = false;  // vLLM's: the ids of prompt and answer
+  std::vector<std::string> stop;  // the client's stop strings
+  std::vector<std::string> echo;  // before each choice's answer; empty: nothing
+};
+
 // One HTTP call: as many native requests as its answer has choices.
 struct CompletionCall {
-  Endpoint endpoint = Endpoint::kCompletions;
+  AnswerFormat format;
   std::vector<comm::GenerateRequest> requests;  // n for the first prompt, n for the second, ...
-  std::int32_t n = 1;
-  bool stream = false;
-  bool include_usage = false;     // a last chunk with the usage
-  bool echo = false;              // the prompt's text before the answer
-  bool return_token_ids = false;  // vLLM's: the ids of prompt and answer
 };
 
 // Reads one endpoint's body, untrusted. Every member is checked for type and limit, and one that

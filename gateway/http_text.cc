@@ -1,0 +1,139 @@
+#include "gateway/http_text.h"
+
+#include <algorithm>
+#include <array>
+#include <cctype>
+#include <charconv>
+
+#include "gateway/answer.h"
+#include "gateway/json_text.h"
+
+namespace lockstep::gateway {
+namespace {
+
+struct RouteEntry {
+  std::string_view path;
+  std::string_view method;
+  Route route;
+};
+
+constexpr std::string_view kModelPrefix = "/v1/models/";
+
+constexpr std::array<RouteEntry, 7> kRoutes = {{{"/v1/models", "GET", Route::kModels},
+                                                {kModelPrefix, "GET", Route::kModel},
+                                                {"/v1/completions", "POST", Route::kCompletions},
+                                                {"/v1/chat/completions", "POST", Route::kChat},
+                                                {"/health", "GET", Route::kHealth},
+                                                {"/metrics", "GET", Route::kMetrics},
+                                                {"/version", "GET", Route::kVersion}}};
+
+std::string_view reason_phrase(int status) {
+  switch (status) {
+    case 200: return "OK";
+    case 400: return "Bad Request";
+    case 404: return "Not Found";
+    case 405: return "Method Not Allowed";
+    case 408: return "Request Timeout";
+    case 411: return "Length Required";
+    case 413: return "Content Too Large";
+    case 415: return "Unsupported Media Type";
+    case 417: return "Expectation Failed";
+    case 431: return "Request Header Fields Too Large";
+    case 501: return "Not Implemented";
+    case 503: return "Service Unavailable";
+    case 504: return "Gateway Timeout";
+    default: return "Internal Server Error";
+  }
+}
+
+bool matches(const RouteEntry& entry, std::string_view path) {
+  if (entry.route != Route::kModel) return path == entry.path;
+  return path.size() > entry.path.size() && path.starts_with(entry.path);
+}
+
+// "Application/JSON; charset=utf-8" counts. Anything else does not: a web page may send text/plain
+// or a form to any server of the user's machine, but not JSON.
+bool is_json(std::string_view content_type) {
+  std::string media_type(content_type.substr(0, content_type.find(';')));
+  std::erase_if(media_type, [](unsigned char c) { return c == ' ' || c == '\t'; });
+  std::transform(media_type.begin(), media_type.end(), media_type.begin(),
+                 [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
+  return media_type == "application/json";
+}
+
+Fault invalid(std::string message) { return {"invalid_request_error", std::move(message), ""}; }
+
+}  // namespace
+
+HttpResponse error_response(int status, const Fault& fault) {
+  HttpResponse response;
+  response.status = status;
+  response.body = error_body(fault);
+  if (status == 503) response.headers.emplace_back("Retry-After", "1");
+  return response;
+}
+
+HttpResponse error_response(const Fault& fault) {
+  return error_response(http_status(fault), fault);
+}
+
+std::string http_text(const HttpResponse& response, bool keep_alive) {
+  std::string text = "HTTP/1.1 " + std::to_string(response.status) + ' ' +
+                     std::string(reason_phrase(response.status)) +
+                     "\r\nContent-Type: " + response.content_type +
+                     "\r\nContent-Length: " + std::to_string(response.body.size()) +
+                     "\r\nConnection: " + (keep_alive ? "keep-alive" : "close") + "\r\n";
+  for (const auto& [name, value] : response.headers) text += name + ": " + value + "\r\n";
+  return text + "\r\n" + response.body;
+}
+
+std::string event_stream_head(const std::string& request_id, bool chunked, bool keep_alive) {
+  std::string text =
+      "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream; charset=utf-8\r\n"
+      "Cache-Control: no-cache\r\nX-Accel-Buffering: no\r\nX-Request-Id: " +
+      request_id + "\r\nConnection: " + (keep_alive ? "keep-alive" : "close") + "\r\n";
+  if (chunked) text += "Transfer-Encoding: chunked\r\n";
+  return text + "\r\n";
+}
+
+std::string http_chunk(std::string_view data) {
+  std::array<char, 16> digits;
+  const auto [end, error] =
+      std::to_chars(digits.data(), digits.data() + digits.size(), data.size(), 16);
+  std::string text(digits.data(), end);
+  text.reserve(text.size() + data.size() + 4);
+  text += "\r\n";
+  text += data;
+  text += "\r\n";
+  return text;
+}
+
+std::string_view path_of_target(std::string_view target) {
+  return target.substr(0, target.find('?'));
+}
+
+RouteOrError find_route(const HttpRequest& request) {
+  const std::string_view path = path_of_target(request.target);
+  const auto entry = std::find_if(kRoutes.begin(), kRoutes.end(),
+                                  [&](const RouteEntry& e) { return matches(e, path); });
+  RouteOrError result;
+  if (entry == kRoutes.end()) {
+    result.label = "other";
+    result.error = error_response(404, invalid("no such path: " + shortened(path)));
+    return result;
+  }
+  result.label = entry->path;
+  result.route = entry->route;
+  if (request.method != entry->method) {
+    result.error = error_response(405, invalid("the method must be " + std::string(entry->method) +
+                                               ", not " + shortened(request.method)));
+    result.error.headers.emplace_back("Allow", entry->method);
+  } else if (entry->method == "POST" && !is_json(request.content_type)) {
+    result.error = error_response(415, invalid("Content-Type must be application/json"));
+  } else {
+    result.found = true;
+  }
+  return result;
+}
+
+}  // namespace lockstep::gateway
