@@ -71,6 +71,7 @@ struct Front::Impl {
       gateway::HttpOptions http;
       http.address = options.http;
       http.served_model_name = served_name(options);
+      http_host = options.http.substr(0, options.http.rfind(':'));
       gateway.emplace(http, context, kGatewayEndpoint);
     }
     engine_thread = start("coordinator", [this](std::stop_token stop) { engine->run(stop); });
@@ -95,6 +96,7 @@ struct Front::Impl {
   std::optional<model::ChatTemplate> chat_template;
   coordinator::PlanBusLink link;
   std::optional<coordinator::Engine> engine;
+  std::string http_host;
   std::optional<gateway::HttpServer> gateway;
   std::jthread engine_thread;  // ended before the gateway's: clients are told first
   std::jthread gateway_thread;
@@ -114,7 +116,10 @@ Front::~Front() {
 
 std::string Front::zmq_endpoint() const { return impl_->engine->endpoints().front(); }
 
-std::string Front::http_address() const { return impl_->gateway ? impl_->gateway->address() : ""; }
+std::string Front::http_address() const {
+  if (!impl_->gateway) return "";
+  return impl_->http_host + ":" + std::to_string(impl_->gateway->port());
+}
 
 void Front::request_stop() { impl_->engine_thread.request_stop(); }
 
