@@ -26,7 +26,9 @@ struct PlanBusAddress {
   std::string token;        // random_token()
 };
 
-// A directory that only this user can enter, for ipc:// endpoints; it goes with the object.
+// A directory that only this user can enter, for ipc:// endpoints. It goes with the object, or
+// earlier by remove(): connections live on without it, so that a coordinator which removes it once
+// wait_for_subscribers has returned leaves nothing behind however it ends.
 class PrivateDirectory {
  public:
   PrivateDirectory();  // below $TMPDIR or /tmp; throws Error
@@ -36,6 +38,7 @@ class PrivateDirectory {
 
   const std::string& path() const { return path_; }
   std::string endpoint() const { return "ipc://" + path_ + "/plans"; }
+  void remove();  // may be called again
 
  private:
   std::string path_;

@@ -38,8 +38,10 @@ PrivateDirectory::PrivateDirectory() {
   }
 }
 
-PrivateDirectory::~PrivateDirectory() {
-  std::error_code ignored;  // nobody is left to tell
+PrivateDirectory::~PrivateDirectory() { remove(); }
+
+void PrivateDirectory::remove() {
+  std::error_code ignored;  // a leftover harms nobody
   std::filesystem::remove_all(path_, ignored);
 }
 

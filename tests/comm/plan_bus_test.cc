@@ -107,6 +107,18 @@ TEST_F(PlanBus, CarriesThemOverTcpWithAPortOfTheSystemsChoice) {
   serve_three_shards(context_, {"tcp://127.0.0.1:*", kEpoch, random_token()});
 }
 
+TEST_F(PlanBus, GoesOnWhenItsDirectoryIsRemovedOnceAllHaveCome) {
+  PlanPublisher publisher(context_, address_, 1);
+  PlanSubscriber shard(context_, address_, 0);
+  publisher.wait_for_subscribers(kAmple);
+  directory_.remove();
+  EXPECT_FALSE(std::filesystem::exists(directory_.path()));
+  publisher.publish(plan_of(1));
+  EXPECT_EQ(shard.receive(kAmple).sequence_number, 1u);
+  shard.send(report_of(1, 0));
+  EXPECT_TRUE(publisher.receive_report(kAmple).has_value());
+}
+
 TEST_F(PlanBus, NamesTheRanksThatDoNotSayHello) {
   PlanPublisher publisher(context_, address_, 3);
   PlanSubscriber one(context_, address_, 1);
