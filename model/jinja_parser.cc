@@ -180,7 +180,8 @@ class Parser : private ExpressionParser {
   std::vector<Parameter> parse_parameters() {
     std::vector<Parameter> parameters;
     expect_operator("(");
-    while (!at_operator(")")) {
+    if (take_operator(")")) return parameters;
+    do {
       const Position at = peek().at;
       Parameter parameter{expect_name(), nullptr};
       if (is_constant_name(parameter.name)) fail_at(at, "can't assign to '" + parameter.name + "'");
@@ -190,8 +191,7 @@ class Parser : private ExpressionParser {
         fail_at(at, "non-default argument follows default argument");
       }
       parameters.push_back(std::move(parameter));
-      if (!take_operator(",")) break;
-    }
+    } while (take_operator(","));
     expect_operator(")");
     return parameters;
   }
