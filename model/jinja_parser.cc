@@ -109,9 +109,12 @@ class Parser : private ExpressionParser {
       ExprPtr condition = parse_tuple(false);
       Body body = parse_block_until({"endif", "elif", "else"});
       node.branches.emplace_back(std::move(condition), std::move(body));
-      const std::string end = next().text;
-      if (end == "elif") continue;
-      if (end == "else") node.otherwise = parse_block("endif");
+      if (take_name("elif")) continue;
+      if (take_name("else")) {
+        node.otherwise = parse_block("endif");
+      } else {
+        next();
+      }
       return node;
     }
   }
