@@ -294,7 +294,7 @@ Value round(Runtime&, const Value& self, const Arguments& arguments) {
   return (method == "ceil" ? std::ceil(scaled) : std::floor(scaled)) / scale;
 }
 
-JsonStyle json_style(const std::vector<const Value*>& bound) {
+JsonStyle json_style(Runtime& runtime, const std::vector<const Value*>& bound) {
   JsonStyle style;
   style.ensure_ascii = bound[0] && bound[0]->truthy();
   style.sort_keys = bound[3] && bound[3]->truthy();
@@ -310,11 +310,10 @@ JsonStyle json_style(const std::vector<const Value*>& bound) {
     }
   }
   if (bound[2] && !bound[2]->is_none()) {
-    if (!bound[2]->is_sequence() || bound[2]->items().size() != 2) {
-      throw TemplateError("separators must be a pair");
-    }
-    style.item_separator = require_string(bound[2]->items()[0], "a separator");
-    style.key_separator = require_string(bound[2]->items()[1], "a separator");
+    const Items separators = iterate(runtime, *bound[2]);
+    if (separators.size() != 2) throw TemplateError("separators must be a pair");
+    style.item_separator = require_string(separators[0], "a separator");
+    style.key_separator = require_string(separators[1], "a separator");
   }
   return style;
 }
@@ -323,7 +322,7 @@ JsonStyle json_style(const std::vector<const Value*>& bound) {
 Value to_json_filter(Runtime& runtime, const Value& self, const Arguments& arguments) {
   const auto bound =
       bind("tojson", arguments, {"ensure_ascii", "indent", "separators", "sort_keys"});
-  return runtime.text(to_json(runtime, self, json_style(bound)));
+  return runtime.text(to_json(runtime, self, json_style(runtime, bound)));
 }
 
 struct Filter {

@@ -129,6 +129,7 @@ Dict build_dict(Runtime& runtime, std::string_view function, const Arguments& ar
   Dict dict;
   if (!arguments.positional.empty()) {
     const Value& source = arguments.positional[0];
+    if (source.is_undefined()) fail_undefined(source);
     if (source.is_dict()) {
       dict = source.as_dict();
     } else {
@@ -180,6 +181,10 @@ std::optional<Value> Namespace::attribute(Runtime&, std::string_view name) const
 
 void Namespace::set(std::string_view name, Value value) {
   attributes_.set(Value(std::string(name)), std::move(value));
+}
+
+std::string Loop::representation(Runtime&) const {
+  return "<LoopContext " + std::to_string(index_ + 1) + "/" + std::to_string(length_) + ">";
 }
 
 void Loop::move_to(std::int64_t index, Value previous, Value next) {

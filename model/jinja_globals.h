@@ -35,6 +35,7 @@ class Loop final : public Object {
  public:
   explicit Loop(std::int64_t length) : length_(length) {}
   std::string type_name() const override { return "LoopContext"; }
+  std::string representation(Runtime& runtime) const override;
   std::optional<Value> attribute(Runtime& runtime, std::string_view name) const override;
   std::optional<std::int64_t> length() const override { return length_; }
   // Moves to item `index`; undefined stands for a neighbour that is not there.

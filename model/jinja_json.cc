@@ -14,7 +14,7 @@ namespace lockstep::model::jinja {
 namespace {
 
 std::string unicode_escape(unsigned unit) {
-  std::array<char, 8> buffer;
+  std::array<char, 16> buffer;
   std::snprintf(buffer.data(), buffer.size(), "\\u%04x", unit);
   return buffer.data();
 }

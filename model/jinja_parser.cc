@@ -109,9 +109,12 @@ class Parser : private ExpressionParser {
       ExprPtr condition = parse_tuple(false);
       Body body = parse_block_until({"endif", "elif", "else"});
       node.branches.emplace_back(std::move(condition), std::move(body));
-      const std::string end = next().text;
-      if (end == "elif") continue;
-      if (end == "else") node.otherwise = parse_block("endif");
+      if (take_name("elif")) continue;
+      if (take_name("else")) {
+        node.otherwise = parse_block("endif");
+      } else {
+        next();
+      }
       return node;
     }
   }
@@ -180,7 +183,8 @@ class Parser : private ExpressionParser {
   std::vector<Parameter> parse_parameters() {
     std::vector<Parameter> parameters;
     expect_operator("(");
-    while (!at_operator(")")) {
+    if (take_operator(")")) return parameters;
+    do {
       const Position at = peek().at;
       Parameter parameter{expect_name(), nullptr};
       if (is_constant_name(parameter.name)) fail_at(at, "can't assign to '" + parameter.name + "'");
@@ -190,8 +194,7 @@ class Parser : private ExpressionParser {
         fail_at(at, "non-default argument follows default argument");
       }
       parameters.push_back(std::move(parameter));
-      if (!take_operator(",")) break;
-    }
+    } while (take_operator(","));
     expect_operator(")");
     return parameters;
   }

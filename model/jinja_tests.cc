@@ -100,11 +100,13 @@ Value is_divisible(Runtime& runtime, const Value& self, const Arguments& argumen
 
 Value is_filter(Runtime&, const Value& self, const Arguments& arguments) {
   bind("filter", arguments, {});
+  hash_value(self);  // a name is looked up in a dict
   return self.is_string() && find_filter(self.as_string()) != nullptr;
 }
 
 Value is_test(Runtime&, const Value& self, const Arguments& arguments) {
   bind("test", arguments, {});
+  hash_value(self);
   return self.is_string() && find_test(self.as_string()) != nullptr;
 }
 

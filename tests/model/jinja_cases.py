@@ -307,6 +307,7 @@ a  {#- c #} b
 {% set q = 0 %}{% for x in xs %}{{ q }}{% set q = x %}{{ q }} {% endfor %}
 {% for x in xs %}{{ q }}{% set q = x %}{% endfor %}
 {{ loop }}x
+{% for x in xs %}{{ loop }}{% endfor %}
 {{ loop.index }}
 {% for x in xs %}{{ loop|length }}{{ loop.nope }}{% endfor %}
 {% for loop in xs %}{{ loop }}{% endfor %}
@@ -407,6 +408,7 @@ a  {#- c #} b
 {% macro m(x) %}{{ x }}{% endmacro %}{{ m(*[1]) }}{{ m(**{'x': 2}) }}
 {% macro m(x) %}{{ raise_exception('bad ' ~ x) }}{% endmacro %}{{ m(1) }}
 {% macro m %}{% endmacro %}
+{% macro m(a,) %}{% endmacro %}
 {% macro m() %}
 {% macro m(x) %}{% if x > 0 %}{{ x }}{{ m(x - 1) }}{% endif %}{% endmacro %}{{ m(20) }}
 {{ m() }}{% macro m() %}late{% endmacro %}
@@ -554,6 +556,7 @@ a  {#- c #} b
 {{ d|tojson(indent='--') }}
 {{ d|tojson(sort_keys=true) }}
 {{ d|tojson(separators=(',', ':')) }}
+{{ d|tojson(separators=';=') }}
 {{ d|tojson(indent=2, separators=(';', '=')) }}
 {{ u|tojson }} {{ u|tojson(ensure_ascii=true) }} {{ html|tojson }}
 {{ '\x00\x1f\x7f"\\/\b\f\n\r\t'|tojson }} {{ '\x7f\u2028'|tojson(true) }}
@@ -604,6 +607,7 @@ a  {#- c #} b
 {{ d.get('a', 1, 2) }}
 {{ dict(1) }}
 {{ namespace(1) }}
+{{ namespace(missing) }}
 {{ s.split(' ', 1, 2) }}
 {{ '-'.join(*[['a', 'b']]) }} {{ dict(**{'a': 1}) }}
 {{ range(*[1, 4])|list }} {{ '{a}'.format(**{'a': 5}) }}
