@@ -207,7 +207,7 @@ const Json* ObjectReader::object(std::string_view name) {
 void ObjectReader::finish() {
   if (!object_.is_object()) return;
   for (const auto& [name, member] : object_.items()) {
-    if (std::find(taken_.begin(), taken_.end(), name) == taken_.end()) {
+    if (!member.is_null() && std::find(taken_.begin(), taken_.end(), name) == taken_.end()) {
       return refuse(shortened(name), "is not a supported field");
     }
   }

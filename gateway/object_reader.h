@@ -63,7 +63,7 @@ class ObjectReader {
   const Json* array(std::string_view name, std::size_t max_items);
   const Json* object(std::string_view name);
 
-  // Refuses every member that was not taken.
+  // Refuses every member that was not taken, but for those that are null and so ask for nothing.
   void finish();
 
   void refuse(std::string_view name, const std::string& rule);
