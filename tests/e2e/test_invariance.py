@@ -53,7 +53,7 @@ def test_the_requests_ask_for_different_things(expected):
     assert all(len(ids) == body["max_tokens"] for ids, body in zip(expected, make_requests()))
 
 
-@pytest.mark.parametrize("ranks,chunk", itertools.product([1, 2, 3], [16, 512]))
+@pytest.mark.parametrize("ranks,chunk", list(itertools.product([1, 2, 3], [16, 512])))
 def test_same_tokens(expected, ranks, chunk):
     # A plan holds a token of every running sequence: a chunk of 16 runs 16 at a time.
     with cluster.Cluster(ranks, "--max-num-batched-tokens", chunk,
