@@ -68,7 +68,7 @@ def test_sigterm_ends_with_zero():
 
 def test_health_says_what_is_true():
     with cluster.Cluster(2, "--deadline-ms", 8000) as server:
-        assert json.loads(server.get("/health"))["status"] == "ok"
+        assert json.loads(server.get("/health"))["status"] == "healthy"
         keep_busy(server)
         time.sleep(0.5)
         os.kill(server.rank_pids()[1], signal.SIGSTOP)

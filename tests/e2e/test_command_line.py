@@ -1,0 +1,141 @@
+"""The commands as people and scripts use them: exit codes, help, errors, chat, configuration."""
+
+import os
+import pty
+import signal
+import subprocess
+import time
+
+import pytest
+
+import cluster
+
+LOCKSTEP = str(cluster.BINARY)
+
+
+def run(*arguments, stdin="", timeout=30):
+    return subprocess.run([LOCKSTEP, *map(str, arguments)], input=stdin, capture_output=True,
+                          text=True, timeout=timeout, env=cluster.environment())
+
+
+def test_help_has_examples_and_succeeds():
+    for arguments in ([], ["serve"], ["generate"], ["chat"]):
+        done = run(*arguments, "--help")
+        assert done.returncode == 0 and "Example" in done.stdout
+
+
+@pytest.mark.parametrize("arguments,named", [
+    ([], "subcommand"),
+    (["fly"], "fly"),
+    (["serve"], "MODEL"),
+    (["serve", "x", "--block-size", "24"], "--block-size"),
+    (["serve", "x", "--max-num-seqs", "0"], "--max-num-seqs"),
+    (["serve", "x", "--kernels", "mmx"], "--kernels"),
+    (["serve", "x", "--max-num-batched-tokens", "8"], "--max-num-batched-tokens"),
+    (["generate", "--temperature", "hot"], "--temperature"),
+    (["generate", "--prompt", "a", "--token-ids", "1"], "--token-ids"),
+], ids=lambda value: "_".join(value) if isinstance(value, list) else value)
+def test_usage_errors_exit_with_2_and_name_the_option(arguments, named):
+    done = run(*arguments)
+    assert done.returncode == 2
+    assert named in done.stderr
+
+
+def test_a_configuration_file_says_what_options_say(tmp_path):
+    config = tmp_path / "serve.toml"
+    config.write_text(f'model = "{cluster.find_model()}"\nblock_size = 24\n')
+    done = run("serve", "--config", config)
+    assert done.returncode == 2 and "block-size" in done.stderr
+    config.write_text('max-num-seqs = 4\nmax_num_sequences = 4\n')
+    done = run("serve", "--config", config)
+    assert done.returncode == 2
+    assert f"{config}:2: max_num_sequences" in done.stderr
+    config.write_text("threads = [1\n")
+    assert f"{config}:" in run("serve", "--config", config).stderr
+
+
+def test_a_model_that_is_not_there_is_named():
+    done = run("serve", "/nowhere/model.gguf", timeout=60)
+    assert done.returncode != 0
+    assert "/nowhere/model.gguf" in done.stderr
+
+
+def test_generate_streams_text_and_prints_json(server):
+    plain = run("generate", "--connect", server.zmq, "--prompt", "1, 2, 3, 4,", "--max-tokens", 9)
+    assert plain.returncode == 0
+    answer = server.generate("--prompt", "1, 2, 3, 4,", "--max-tokens", 9, "--logprobs", 1)
+    assert plain.stdout == answer["text"] + "\n"
+    assert set(answer) >= {"text", "token_ids", "finish_reason", "usage", "timings", "logprobs"}
+    from_stdin = run("generate", "--connect", server.zmq, "--max-tokens", 9, stdin="1, 2, 3, 4,")
+    assert from_stdin.stdout == plain.stdout
+
+
+def test_generate_names_what_the_server_refuses(server):
+    done = run("generate", "--connect", server.zmq, "--prompt", "x", "--max-tokens", 9000)
+    assert done.returncode == 1
+    assert "context_length_exceeded" in done.stderr and "8,192" in done.stderr
+
+
+def test_generate_says_when_nobody_answers():
+    done = run("generate", "--connect", "tcp://127.0.0.1:9", "--prompt", "x", "--timeout-ms", 300)
+    assert done.returncode == 1
+    assert "no answer from tcp://127.0.0.1:9" in done.stderr
+
+
+def test_ctrl_c_cancels_generate(server):
+    process = subprocess.Popen([LOCKSTEP, "generate", "--connect", server.zmq, "--prompt", "1 2",
+                                "--max-tokens", "5000", "--ignore-eos"], stdout=subprocess.PIPE)
+    process.stdout.read(10)
+    process.send_signal(signal.SIGINT)
+    process.stdout.read()
+    assert process.wait(10) == 130
+    deadline = time.monotonic() + 5
+    while server.metric("lockstep_num_requests_running") and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert server.metric("lockstep_num_requests_running") == 0
+
+
+def test_chat_reads_lines_from_a_pipe(server):
+    done = run("chat", "--connect", server.zmq, "--max-tokens", 12, stdin="Hello\n/reset\nHello\n")
+    first, second = done.stdout.strip().split("\n")
+    assert done.returncode == 0 and first == second
+
+
+class Terminal:
+    """A program on a pseudo-terminal."""
+
+    def __init__(self, *command):
+        self.pid, self.descriptor = pty.fork()
+        if self.pid == 0:
+            os.execve(command[0], command, {**cluster.environment(), "TERM": "dumb",
+                                            "XDG_STATE_HOME": "/nonexistent/state"})
+        self.seen = ""
+
+    def type(self, text):
+        os.write(self.descriptor, text.encode())
+
+    def wait_for(self, text, timeout=20):
+        deadline = time.monotonic() + timeout
+        while text not in self.seen:
+            assert time.monotonic() < deadline, self.seen
+            self.seen += os.read(self.descriptor, 4096).decode(errors="replace")
+        before, self.seen = self.seen.split(text, 1)
+        return before
+
+    def end(self):
+        return os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
+
+
+def test_ctrl_c_in_chat_ends_the_answer_and_not_the_program(server):
+    terminal = Terminal(LOCKSTEP, "chat", "--connect", server.zmq)
+    terminal.wait_for("> ")
+    terminal.type("Count from 1 to 1000, one number on each line.\n")
+    terminal.wait_for("\n")
+    time.sleep(0.7)
+    terminal.type("\x03")
+    terminal.wait_for("(stopped)")
+    terminal.wait_for("> ")
+    terminal.type("\x03")
+    terminal.wait_for("Ctrl-D or /quit leaves")
+    terminal.type("/quit\n")
+    assert terminal.end() == 0
