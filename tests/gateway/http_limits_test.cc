@@ -87,10 +87,8 @@ TEST(HttpLimits, RefusesAnEndlessChunkExtension) {
   client.send(
       "POST /v1/completions HTTP/1.1\r\nHost: test\r\nContent-Type: application/json\r\n"
       "Transfer-Encoding: chunked\r\n\r\n1;x=");
-  const std::string part(4096, 'x');
-  int sent = 0;
-  while (sent < 1024 && client.send(part)) ++sent;
-  EXPECT_LT(sent, 1024);  // 4 MiB: the server has closed long before
+  client.send(std::string(std::size_t{64} << 10, 'x'));
+  expect_refused(client, 400);
 }
 
 TEST(HttpLimits, RefusesAnEndlessHeader) {
