@@ -28,14 +28,14 @@ constexpr const char* kHelp =
 // Lines from a person at a terminal, with editing and a history kept in a file.
 class LineReader {
  public:
-  LineReader() : terminal_(isatty(STDIN_FILENO)) {
+  explicit LineReader(const Interrupt& interrupt)
+      : interrupt_(interrupt), terminal_(isatty(STDIN_FILENO)) {
     if (!terminal_) return;
-    // The program's own handler only raises a flag; readline then gives up the line.
+    // The program's own handler only raises a flag: a read that it interrupts gives up the line.
     rl_catch_signals = 0;
-    rl_signal_event_hook = [] {
-      rl_replace_line("", 0);
-      rl_done = 1;
-      return 0;
+    rl_getc_function = [](FILE* in) -> int {
+      unsigned char byte;
+      return read(fileno(in), &byte, 1) == 1 ? byte : EOF;
     };
     const char* state = std::getenv("XDG_STATE_HOME");
     const char* home = std::getenv("HOME");
@@ -61,7 +61,10 @@ class LineReader {
       return line;
     }
     char* typed = readline("> ");
-    if (typed == nullptr) return std::nullopt;
+    if (typed == nullptr) {
+      if (interrupt_.raised()) return "";
+      return std::nullopt;
+    }
     line = typed;
     std::free(typed);
     if (!line.empty()) add_history(line.c_str());
@@ -71,6 +74,7 @@ class LineReader {
   bool terminal() const { return terminal_; }
 
  private:
+  const Interrupt& interrupt_;
   bool terminal_;
   std::string file_;
 };
@@ -86,7 +90,7 @@ class Chat {
 
   int run() {
     const auto status = client_.status();
-    LineReader reader;
+    LineReader reader(interrupt_);
     if (reader.terminal()) {
       std::cerr << status.model << " on " << status.world_size << " ranks. /help lists commands.\n";
     }

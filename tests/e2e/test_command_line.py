@@ -26,7 +26,7 @@ def test_help_has_examples_and_succeeds():
 
 @pytest.mark.parametrize("arguments,named", [
     ([], "subcommand"),
-    (["fly"], "fly"),
+    (["fly"], "subcommand"),
     (["serve"], "MODEL"),
     (["serve", "x", "--block-size", "24"], "--block-size"),
     (["serve", "x", "--max-num-seqs", "0"], "--max-num-seqs"),
@@ -130,8 +130,8 @@ def test_ctrl_c_in_chat_ends_the_answer_and_not_the_program(server):
     terminal = Terminal(LOCKSTEP, "chat", "--connect", server.zmq)
     terminal.wait_for("> ")
     terminal.type("Count from 1 to 1000, one number on each line.\n")
-    terminal.wait_for("\n")
-    time.sleep(0.7)
+    terminal.wait_for("\n")  # the echo
+    terminal.wait_for("1")
     terminal.type("\x03")
     terminal.wait_for("(stopped)")
     terminal.wait_for("> ")
