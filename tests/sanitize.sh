@@ -1,0 +1,28 @@
+#!/usr/bin/env bash
+# The pure tests and the tests with ranks as threads, under a sanitizer.
+#
+#   tests/sanitize.sh asan    addresses, leaks and undefined behaviour: every test program
+#   tests/sanitize.sh tsan    data races: all but what goes through libzmq, which is not instrumented
+#                             (the plan bus, the sockets of coordinator and gateway)
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+declare -A filters=()
+case "${1:-}" in
+  asan) programs=(base kernels comm model shard coordinator gateway) ;;
+  tsan)
+    programs=(base kernels comm model shard coordinator)
+    filters[comm]='-PlanBus*:*PlanBus*:PrivateDirectory*'
+    filters[coordinator]='-Engine*:*ClientSocket*:*PlanBus*'
+    ;;
+  *)
+    sed -n '2,6s/^# \{0,1\}//p' "$0" >&2
+    exit 2
+    ;;
+esac
+
+launch/build.sh "cpu-$1" "${programs[@]/%/_test}"
+for program in "${programs[@]}"; do
+  echo "== $program"
+  "build/cpu-$1/tests/${program}_test" --gtest_brief=1 --gtest_filter="${filters[$program]:-*}"
+done
