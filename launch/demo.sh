@@ -23,7 +23,7 @@ cleanup() {
     for _ in $(seq 100); do kill -0 "$mpirun_pid" 2> /dev/null || break; sleep 0.1; done
     kill -KILL "$mpirun_pid" 2> /dev/null || true  # its ranks end within seconds
   fi
-  if ((status != 0)) && [[ -s $scratch/log ]]; then
+  if ((status != 0 && status != 130)) && [[ -s $scratch/log ]]; then
     echo "the demo ended with status $status; the server's log ends:" >&2
     tail -n 20 "$scratch/log" >&2
   fi
