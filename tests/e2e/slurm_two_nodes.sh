@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # launch/slurm/serve.sbatch on two Slurm nodes (slurm_cluster.sh): the tokens are those of one rank
-# under mpirun, a killed rank ends the step and the next life has the next epoch, SIGTERM stops all.
+# under mpirun, a killed rank ends the step and the next life has the next epoch, SIGTERM stops all,
+# and what cannot start is given up.
 #
 #   sudo tests/e2e/slurm_two_nodes.sh
 #
@@ -24,7 +25,7 @@ model=${LOCKSTEP_TEST_MODEL:-$(compgen -G "$PWD/.venv/lib/python3*/site-packages
 [[ -r $model ]] || skip "no model: run launch/install.sh or set LOCKSTEP_TEST_MODEL"
 export LOCKSTEP_BINARY=${LOCKSTEP_BINARY:-$PWD/build/cpu-release/lockstep}
 [[ -x $LOCKSTEP_BINARY ]] || skip "no $LOCKSTEP_BINARY: run launch/build.sh"
-enter_namespaces "$0" "$@"
+enter_namespaces tests/e2e/slurm_two_nodes.sh "$@"
 
 started=$(date +%s%N)
 dir=$(mktemp -d)
@@ -51,11 +52,15 @@ answer_of() {
 rank_pids() {
   local pid
   for pid in $(pgrep -f "^$LOCKSTEP_BINARY serve"); do
-    grep -qz "^SLURM_PROCID=${1:-}" "/proc/$pid/environ" 2> /dev/null && echo "$pid"
+    if grep -qz "^SLURM_PROCID=${1:-}" "/proc/$pid/environ" 2> /dev/null; then echo "$pid"; fi
   done
 }
-ready_lives() { [[ $(grep -c '^ready' "$1") == "$2" ]]; }
+ready_lives() { [[ $(grep -c '^ready' "$1" 2> /dev/null) == "$2" ]]; }
 log_says() { grep -q "$1" "$dir/job.log"; }
+life_is_ready() {
+  if log_says 'giving up$'; then fail "the replica does not start"; fi
+  ready_lives "$dir/job.log" "$1"
+}
 no_rank_is_left() { [[ -z $(rank_pids) ]]; }
 
 # What one rank says, without Slurm.
@@ -70,6 +75,14 @@ stop_one_rank() {
   wait "$!"
 }
 
+# Usage: submit <model>: one rank on each node; the job's number.
+submit() {
+  LOCKSTEP_ZMQ_PORT=5555 LOCKSTEP_HTTP_PORT='' LOCKSTEP_RANK_LOGS=$dir sbatch --parsable \
+    --output="$dir/job.log" launch/slurm/serve.sbatch "$1" --threads 1
+}
+state_of() { scontrol show job "$1" | sed -n 's/.*JobState=\([A-Z]*\).*/\1/p'; }
+job_has_ended() { [[ $(state_of "$1") =~ ^(COMPLETED|FAILED|CANCELLED)$ ]]; }
+
 start_slurm "$dir"
 pass "two Slurm nodes: $(sinfo -h -o '%N %t')"
 start_one_rank
@@ -78,11 +91,9 @@ stop_one_rank
 [[ $(wc -w <<< "$expected") -ge 10 ]] || fail "one rank answered only '$expected'"
 pass "one rank under mpirun answered $(wc -w <<< "$expected") tokens"
 
-job=$(LOCKSTEP_ZMQ_PORT=5555 LOCKSTEP_HTTP_PORT='' LOCKSTEP_RANK_LOGS=$dir \
-  sbatch --parsable --nodes=2 --ntasks-per-node=1 --output="$dir/job.log" \
-  launch/slurm/serve.sbatch "$model" --threads 1)
+job=$(submit "$model")
 touch "$dir/job.log"
-wait_for 60 "the replica" ready_lives "$dir/job.log" 1
+wait_for 60 "the replica" life_is_ready 1
 [[ $(rank_pids | wc -l) == 2 ]] || fail "not two ranks: $(rank_pids)"
 pass "$(grep '^ready' "$dir/job.log")"
 [[ $(answer_of tcp://127.0.0.1:5555) == "$expected" ]] || fail "two nodes answer other tokens"
@@ -91,9 +102,10 @@ pass "two nodes answer the same tokens"
 victim=$(rank_pids 1)
 killed=$(date +%s%N)
 kill -KILL "$victim"
-wait_for 20 "the end of the step" log_says '^serve.sbatch: epoch 1: ended with status [1-9]'
+# Well below --deadline-ms, with which the survivor would end the step by itself.
+wait_for 5 "the end of the step" log_says '^serve.sbatch: epoch 1: ended with status [1-9]'
 pass "rank 1 killed: the step ended $((($(date +%s%N) - killed) / 1000000)) ms later"
-wait_for 60 "the second life" ready_lives "$dir/job.log" 2
+wait_for 60 "the second life" life_is_ready 2
 log_says '^serve.sbatch: epoch 2: 2 ranks' || fail "the second life is not epoch 2"
 for pid in $(rank_pids); do
   grep -qz '^LOCKSTEP_EPOCH=2$' "/proc/$pid/environ" || fail "process $pid is not of epoch 2"
@@ -105,8 +117,13 @@ pass "epoch 2 answers the same tokens"
 scancel --batch --signal=TERM "$job"
 wait_for 20 "the stop in order" log_says '^serve.sbatch: epoch 2: ended with status 0'
 wait_for 20 "the ranks' end" no_rank_is_left
-wait_for 20 "the job's end" bash -c "[[ -z \$(squeue -h -j $job 2> /dev/null) || \
-  \$(squeue -h -t all -j $job -o %T) == COMPLETED ]]"
-state=$(scontrol show job "$job" | sed -n 's/.*JobState=\([A-Z]*\).*/\1/p')
-[[ $state == COMPLETED ]] || fail "the job's state is $state"
-pass "SIGTERM to the batch shell stopped all ranks in order; the job is $state"
+wait_for 20 "the job's end" job_has_ended "$job"
+[[ $(state_of "$job") == COMPLETED ]] || fail "the job's state is $(state_of "$job")"
+pass "SIGTERM to the batch shell stopped all ranks in order; the job is COMPLETED"
+
+: > "$dir/job.log"
+job=$(submit "$dir/no-such-model.gguf")
+wait_for 60 "three failed starts" log_says '^serve.sbatch: 3 lives in a row were shorter'
+wait_for 20 "the job's end" job_has_ended "$job"
+[[ $(state_of "$job") == FAILED ]] || fail "the job's state is $(state_of "$job")"
+pass "a replica that cannot start is given up after three lives; the job is FAILED"
