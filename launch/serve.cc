@@ -8,6 +8,7 @@
 #include <optional>
 
 #include "comm/activity.h"
+#include "comm/host_address.h"
 #include "comm/mpi_environment.h"
 #include "comm/plan_bus.h"
 #include "comm/random_token.h"
@@ -64,7 +65,8 @@ class Rank {
         mpi_(mpi),
         epoch_(epoch_of_environment()),
         model_(model::open_model(options.model)),
-        communicator_(comm::make_communicator(mpi, options.transport, collective_deadline(options))),
+        communicator_(
+            comm::make_communicator(mpi, options.transport, collective_deadline(options))),
         sizes_(settle_sizes(options, model_.config, mpi, *communicator_)),
         family_(kernels::select_family(options.kernels)),
         pool_(sizes_.threads) {
@@ -131,7 +133,7 @@ class Rank {
       if (mpi_.one_host()) {
         address.endpoint = directory.emplace().endpoint();
       } else {
-        address.endpoint = "tcp://" + mpi_.host_name() + ":*";
+        address.endpoint = "tcp://" + comm::address_for_other_hosts(mpi_.host_name()) + ":*";
       }
       publisher.emplace(context_, address, mpi_.size());
       address.endpoint = publisher->endpoint();
