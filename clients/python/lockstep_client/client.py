@@ -1,0 +1,122 @@
+"""The client for ordinary programs; lockstep_client.aio has its twin for asyncio."""
+
+from __future__ import annotations
+
+import queue
+import time
+from typing import TYPE_CHECKING, Any, Dict, Iterator, List, Optional
+
+import zmq
+
+from . import protocol
+from .connection import Connection, checked
+from .errors import NoAnswer
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+_Inbox = queue.SimpleQueue  # of messages
+
+
+class Stream(Iterator[protocol.Delta]):
+    """The deltas of one answer. The request is sent when the first is asked for; `close`, the end
+    of a `with` or the loss of the last reference cancels it if it has not ended."""
+
+    def __init__(self, messages: Iterator[protocol.Message]) -> None:
+        self._messages = messages
+        self.completion = protocol.Completion()  #: the answer, as far as it has come
+
+    def __next__(self) -> protocol.Delta:
+        for message in self._messages:
+            delta = self.completion.take(message)
+            if delta is not None:
+                return delta
+        raise StopIteration
+
+    def close(self) -> None:
+        self._messages.close()  # type: ignore[attr-defined]
+
+    def __enter__(self) -> Stream:
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self.close()
+
+
+class Client:
+    """A connection to `lockstep serve --zmq ADDR`. Several streams may be read in turns.
+
+    Not thread-safe: a client and its streams belong to one thread at a time. Use one client per
+    thread, or an AsyncClient for many requests at once.
+
+    `timeout`: seconds that a request may go without any message of the server before NoAnswer is
+    raised; None waits for ever. Every method raises LockstepError where there is no answer."""
+
+    def __init__(self, address: str, timeout: Optional[float] = 60.0) -> None:
+        self._connection: Connection[_Inbox] = Connection(zmq.Context(), address, timeout)
+
+    def generate(self, prompt: Optional[str] = None, *, prompt_token_ids: Optional[List[int]] = None,
+                 messages: Optional[List[Dict[str, Any]]] = None, max_tokens: Optional[int] = None,
+                 **sampling: Unpack[protocol.Options]) -> protocol.Completion:
+        """The whole answer to one prompt, given as text, as token ids or as chat messages.
+        `sampling`: the fields of Options. `max_tokens`: what the context still holds."""
+        with self.stream(prompt, prompt_token_ids=prompt_token_ids, messages=messages,
+                         max_tokens=max_tokens, **sampling) as stream:
+            for _ in stream:
+                pass
+        return stream.completion
+
+    def generate_text(self, prompt: str, max_tokens: Optional[int] = None, **sampling: Unpack[protocol.Options]) -> str:
+        """The text of the answer to a prompt."""
+        return self.generate(prompt, max_tokens=max_tokens, **sampling).text
+
+    def chat(self, messages: List[Dict[str, Any]], max_tokens: Optional[int] = None,
+             **sampling: Unpack[protocol.Options]) -> protocol.Completion:
+        """The assistant's answer to `[{"role": ..., "content": ...}, ...]`."""
+        return self.generate(messages=messages, max_tokens=max_tokens, **sampling)
+
+    def stream(self, prompt: Optional[str] = None, *, prompt_token_ids: Optional[List[int]] = None,
+               messages: Optional[List[Dict[str, Any]]] = None, max_tokens: Optional[int] = None,
+               **sampling: Unpack[protocol.Options]) -> Stream:
+        """As generate(), piece by piece. Arguments are checked at once."""
+        return Stream(self._messages(protocol.generate_request(
+            {"prompt": prompt, "prompt_token_ids": prompt_token_ids, "messages": messages,
+             "max_tokens": max_tokens, **sampling})))
+
+    def status(self, metrics: bool = False) -> protocol.Status:
+        """How the server is; with `metrics` also as Prometheus text."""
+        return protocol.status(next(self._messages({"type": "status", "metrics": metrics})))
+
+    def close(self) -> None:
+        """Cancels what is open and closes the connection. Waits at most a second."""
+        self._connection.close()
+        self._connection.context.term()
+
+    def __enter__(self) -> Client:
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self.close()
+
+    def _messages(self, request: protocol.Message) -> Iterator[protocol.Message]:
+        """Sends `request`, gives what answers it, and cancels it if left before the end."""
+        inbox: _Inbox = queue.SimpleQueue()
+        request_id, ended = self._connection.open(request, inbox), False
+        try:
+            while not ended:
+                message = self._receive(inbox)
+                ended = message["type"] in protocol.LAST_MESSAGES
+                yield checked(message)
+        finally:
+            self._connection.leave(request_id, ended)
+
+    def _receive(self, inbox: _Inbox) -> protocol.Message:
+        """The next message of an inbox; what comes for others meanwhile goes to theirs."""
+        connection = self._connection
+        deadline = None if connection.timeout is None else time.monotonic() + connection.timeout
+        while inbox.empty():
+            left = None if deadline is None else max(0, int(1000 * (deadline - time.monotonic())))
+            if not connection.socket.poll(left):
+                raise NoAnswer(connection.address, connection.timeout)
+            protocol.deliver(protocol.decode(connection.socket.recv()), connection.inboxes)
+        return inbox.get_nowait()
