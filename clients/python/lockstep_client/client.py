@@ -1,88 +1,126 @@
-"""The blocking client."""
+"""The client for ordinary programs; lockstep_client.aio has its twin for asyncio."""
 
 from __future__ import annotations
 
-import itertools
+import queue
 import time
-from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any, Dict, Iterator, List, Optional
 
 import zmq
 
 from . import protocol
-from .protocol import Completion, Delta, LockstepError, NoAnswer
+from .connection import Connection, checked
+from .errors import NoAnswer
+from .protocol import Completion, Delta, Message, Options, Status
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+    _Inbox = queue.SimpleQueue[Message]
+
+
+class Stream(Iterator[Delta]):
+    """The deltas of one answer. The request is sent when the first is asked for; `close`, the end
+    of a `with` or the loss of the last reference cancels it if it has not ended."""
+
+    def __init__(self, messages: Iterator[Message]) -> None:
+        self._messages = messages
+        self.completion = Completion()  #: the answer, as far as it has come
+
+    def __next__(self) -> Delta:
+        for message in self._messages:
+            delta = self.completion.take(message)
+            if delta is not None:
+                return delta
+        raise StopIteration
+
+    def close(self) -> None:
+        self._messages.close()  # type: ignore[attr-defined]
+
+    def __enter__(self) -> Stream:
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self.close()
 
 
 class Client:
-    """One connection, one request at a time; used by one thread at a time.
+    """A connection to `lockstep serve --zmq ADDR`. Several streams may be read in turns.
 
-    `timeout` is how long the server may be silent, in seconds, before NoAnswer is raised."""
+    Not thread-safe: a client and its streams belong to one thread at a time. Use one client per
+    thread, or an AsyncClient for many requests at once.
 
-    def __init__(self, address: str = "tcp://127.0.0.1:5555", timeout: float = 60.0):
+    `timeout`: seconds that a request may go without any message of the server before NoAnswer is
+    raised; None waits for ever. Every method raises LockstepError where there is no answer."""
+
+    def __init__(self, address: str, timeout: Optional[float] = 60.0) -> None:
         self._address, self._timeout = address, timeout
-        self._socket = zmq.Context.instance().socket(zmq.DEALER)
-        self._socket.linger = 500
-        self._socket.maxmsgsize = protocol.MAX_MESSAGE_BYTES
-        self._socket.connect(address)
-        self._ids = map(str, itertools.count(1))
+        self._connection: Connection[_Inbox] = Connection(zmq.Context(), address)
+
+    def generate(self, prompt: Optional[str] = None, *,
+                 prompt_token_ids: Optional[List[int]] = None,
+                 messages: Optional[List[Dict[str, Any]]] = None, max_tokens: Optional[int] = None,
+                 **sampling: Unpack[Options]) -> Completion:
+        """The whole answer to one prompt, given as text, as token ids or as chat messages.
+        `sampling`: the fields of Options. `max_tokens`: what the context still holds."""
+        with self.stream(prompt, prompt_token_ids=prompt_token_ids, messages=messages,
+                         max_tokens=max_tokens, **sampling) as stream:
+            for _ in stream:
+                pass
+        return stream.completion
+
+    def generate_text(self, prompt: str, max_tokens: Optional[int] = None,
+                      **sampling: Unpack[Options]) -> str:
+        """The text of the answer to a prompt."""
+        return self.generate(prompt, max_tokens=max_tokens, **sampling).text
+
+    def chat(self, messages: List[Dict[str, Any]], max_tokens: Optional[int] = None,
+             **sampling: Unpack[Options]) -> Completion:
+        """The assistant's answer to `[{"role": ..., "content": ...}, ...]`."""
+        return self.generate(messages=messages, max_tokens=max_tokens, **sampling)
+
+    def stream(self, prompt: Optional[str] = None, *, prompt_token_ids: Optional[List[int]] = None,
+               messages: Optional[List[Dict[str, Any]]] = None, max_tokens: Optional[int] = None,
+               **sampling: Unpack[Options]) -> Stream:
+        """As generate(), piece by piece. Arguments are checked at once."""
+        return Stream(self._messages(protocol.generate_request(
+            {"prompt": prompt, "prompt_token_ids": prompt_token_ids, "messages": messages,
+             "max_tokens": max_tokens, **sampling})))
+
+    def status(self, metrics: bool = False) -> Status:
+        """How the server is; with `metrics` also as Prometheus text."""
+        return protocol.status(next(self._messages({"type": "status", "metrics": metrics})))
 
     def close(self) -> None:
-        self._socket.close()
+        """Cancels what is open and closes the connection. Waits at most a second."""
+        self._connection.close()
+        self._connection.context.term()
 
     def __enter__(self) -> Client:
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, *exc_info: object) -> None:
         self.close()
 
-    def stream(self, prompt: str | None = None, *, prompt_token_ids: list[int] | None = None,
-               messages: list[dict[str, Any]] | None = None, completion: Completion | None = None,
-               **parameters: Any) -> Iterator[Delta]:
-        """Yields the answer as it comes, and puts it together in `completion`. Leaving the loop
-        early cancels the request. Parameters: protocol.PARAMETERS."""
-        completion = Completion() if completion is None else completion
-        request_id = next(self._ids)
-        self._socket.send(protocol.generate_message(request_id, prompt, prompt_token_ids, messages,
-                                                    parameters))
-        open_here = True
+    def _messages(self, request: Message) -> Iterator[Message]:
+        """Sends `request`, gives what answers it, and cancels it if left before the end."""
+        inbox: _Inbox = queue.SimpleQueue()
+        request_id, ended = self._connection.open(request, inbox), False
         try:
-            while not completion.finished:
-                try:
-                    delta = completion.take(self._receive(request_id))
-                except LockstepError:
-                    open_here = False
-                    raise
-                if delta is not None:
-                    yield delta
-            open_here = False
+            while not ended:
+                message = self._receive(inbox)
+                ended = message["type"] in protocol.LAST_MESSAGES
+                yield checked(message)
         finally:
-            if open_here:
-                self._socket.send(protocol.cancel_message(request_id))
+            self._connection.leave(request_id, ended)
 
-    def generate(self, prompt: str | None = None, **arguments: Any) -> Completion:
-        """The whole answer; arguments as for stream()."""
-        completion = Completion()
-        for _ in self.stream(prompt, completion=completion, **arguments):
-            pass
-        return completion
-
-    def generate_text(self, prompt: str, max_tokens: int | None = None, **parameters: Any) -> str:
-        return self.generate(prompt, max_tokens=max_tokens, **parameters).text
-
-    def chat(self, messages: list[dict[str, Any]], **parameters: Any) -> Completion:
-        """The answer to a conversation, through the model's chat template."""
-        return self.generate(messages=messages, **parameters)
-
-    def status(self, metrics: bool = False) -> dict[str, Any]:
-        request_id = next(self._ids)
-        self._socket.send(protocol.status_message(request_id, metrics))
-        return self._receive(request_id)
-
-    def _receive(self, request_id: str) -> dict[str, Any]:
-        """The next message of this request; those of requests that were left early are dropped."""
-        deadline = time.monotonic() + self._timeout
-        while self._socket.poll(max(0, deadline - time.monotonic()) * 1000):
-            message = protocol.decode(self._socket.recv())
-            if message.get("id") in (request_id, ""):
-                return message
-        raise NoAnswer(self._address, self._timeout)
+    def _receive(self, inbox: _Inbox) -> Message:
+        """The next message of an inbox; what comes for others meanwhile goes to theirs."""
+        connection, timeout = self._connection, self._timeout
+        deadline = None if timeout is None else time.monotonic() + timeout
+        while inbox.empty():
+            left = None if deadline is None else max(0, int(1000 * (deadline - time.monotonic())))
+            if not connection.socket.poll(left):
+                raise NoAnswer(self._address, timeout or 0.0)
+            protocol.deliver(protocol.decode(connection.socket.recv()), connection.inboxes)
+        return inbox.get_nowait()

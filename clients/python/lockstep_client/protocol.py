@@ -1,129 +1,259 @@
-"""Messages without sockets: requests to bytes, bytes to events (docs/protocol.md)."""
+"""The messages of docs/protocol.md: requests out of arguments, answers out of bytes. No I/O.
+
+Names and types are checked here, before anything is sent; limits are the server's, and its error
+names them."""
 
 from __future__ import annotations
 
 import dataclasses
+import difflib
 import json
-from typing import Any
+from dataclasses import dataclass, field
+from typing import (Any, Callable, Dict, List, Mapping, Optional, Type, TypedDict, TypeVar,
+                    get_args, get_origin, get_type_hints)
 
-import msgpack
+import msgpack  # type: ignore[import-untyped]
 
-MAX_MESSAGE_BYTES = 12 << 20
+from .errors import LockstepError, refused
 
-# What generate() takes besides its prompt, under the protocol's names.
-PARAMETERS = frozenset(
-    "max_tokens temperature top_p top_k min_p repetition_penalty presence_penalty "
-    "frequency_penalty seed logprobs min_tokens stop stop_token_ids logit_bias "
-    "include_stop_str_in_output ignore_eos skip_special_tokens add_special_tokens "
-    "add_generation_prompt template_args".split())
+MAX_MESSAGE_BYTES = 12 * 2**20  # the server closes the connection on a longer one
+LAST_MESSAGES = ("done", "error", "status")  # nothing follows one of these
 
-
-class LockstepError(Exception):
-    """The server refused or failed a request."""
-
-    def __init__(self, code: str, message: str, param: str = ""):
-        super().__init__(f"{code}: {message}" + (f" ({param})" if param else ""))
-        self.code, self.message, self.param = code, message, param
+Message = Dict[str, Any]
+T = TypeVar("T")
 
 
-class NoAnswer(TimeoutError):
-    """Nothing came from the server in time."""
+class Options(TypedDict, total=False):
+    """What `generate` can be asked for besides prompt and `max_tokens`; defaults and limits are in
+    docs/protocol.md. None means the default."""
 
-    def __init__(self, address: str, seconds: float):
-        super().__init__(f"no answer from {address} within {seconds:g} s")
+    add_generation_prompt: bool
+    add_special_tokens: bool
+    frequency_penalty: float
+    ignore_eos: bool
+    include_stop_str_in_output: bool
+    logit_bias: Dict[int, float]
+    logprobs: int
+    min_p: float
+    min_tokens: int
+    presence_penalty: float
+    repetition_penalty: float
+    seed: int
+    skip_special_tokens: bool
+    stop: List[str]
+    stop_token_ids: List[int]
+    temperature: float
+    template_args: Dict[str, Any]
+    top_k: int
+    top_p: float
 
 
-@dataclasses.dataclass(frozen=True)
+class _Generate(Options, total=False):
+    prompt: str
+    prompt_token_ids: List[int]
+    messages: List[Dict[str, Any]]
+    max_tokens: int
+
+
+_KIND_OF = get_type_hints(_Generate)
+_WORDS = {bool: "true or false", int: "an integer", float: "a number", str: "a string",
+          List[int]: "a list of integers", List[str]: "a list of strings",
+          List[Dict[str, Any]]: "a list of messages", Dict[str, Any]: "a dict with string keys",
+          Dict[int, float]: "a dict from token ids to numbers"}
+
+
+def _checker(kind: Any) -> Callable[[Any], bool]:
+    """Whether a value has exactly this type: True is no integer, and a string is no list."""
+    if kind is Any:
+        return lambda value: True
+    if get_origin(kind) is list:
+        item = _checker(*get_args(kind))
+        return lambda value: isinstance(value, (list, tuple)) and all(map(item, value))
+    if get_origin(kind) is dict:
+        key, item = map(_checker, get_args(kind))
+        return lambda value: (isinstance(value, dict) and all(map(key, value))
+                              and all(map(item, value.values())))
+    if kind is bool or kind is str:
+        return lambda value: isinstance(value, kind)
+    allowed = (int, float) if kind is float else int
+    return lambda value: isinstance(value, allowed) and not isinstance(value, bool)
+
+
+_CHECK_OF = {name: _checker(kind) for name, kind in _KIND_OF.items()}
+
+
+def generate_request(arguments: Mapping[str, Any]) -> Message:
+    """A `generate` without its id; arguments that are None are left out.
+    Raises LockstepError for an unknown name, a wrong type, or not exactly one prompt."""
+    request: Message = {"type": "generate"}
+    for name, value in arguments.items():
+        if name not in _KIND_OF:
+            close = difflib.get_close_matches(name, _KIND_OF, 1)
+            hint = f"; did you mean '{close[0]}'?" if close else ""
+            raise refused(f"unknown parameter '{name}'{hint}", name)
+        if value is None:
+            continue
+        if not _CHECK_OF[name](value):
+            raise refused(f"{name} must be {_WORDS[_KIND_OF[name]]}", name)
+        if name in ("messages", "template_args"):
+            try:
+                value = json.dumps(value, ensure_ascii=False, allow_nan=False)
+            except (TypeError, ValueError) as error:
+                raise refused(f"{name} is not JSON: {error}", name) from None
+        request[name] = value
+    prompts = [name for name in ("prompt", "prompt_token_ids", "messages") if name in request]
+    if len(prompts) != 1:
+        raise refused("exactly one of prompt, prompt_token_ids and messages must be given; "
+                      f"got {' and '.join(prompts) or 'none'}")
+    return request
+
+
+def encode(message: Message, request_id: str) -> bytes:
+    try:
+        frame: bytes = msgpack.packb({"type": message["type"], "id": request_id, **message})
+    except (TypeError, ValueError, OverflowError) as error:  # e.g. a seed of 2**64
+        raise refused(f"the request has no msgpack form: {error}") from None
+    if len(frame) > MAX_MESSAGE_BYTES:
+        raise refused(f"the request has {len(frame)} bytes; at most {MAX_MESSAGE_BYTES}")
+    return frame
+
+
+def error_message(code: str, message: str) -> Message:
+    """An `error` made by the client that concerns every open request."""
+    return {"type": "error", "id": "", "code": code, "message": message}
+
+
+def decode(frame: bytes) -> Message:
+    """A message of the server; an `error` for every request when it cannot be read."""
+    try:
+        message: Message = msgpack.unpackb(frame, strict_map_key=False)
+        if isinstance(message["type"], str) and isinstance(message["id"], str):
+            return message
+        what = "its type or id is not text"
+    except (KeyError, TypeError, ValueError, msgpack.UnpackException) as error:
+        what = repr(error)
+    return error_message("protocol_error", f"a message of the server cannot be read: {what}")
+
+
+def deliver(message: Message, inboxes: Mapping[str, Any]) -> None:
+    """Puts a message into the inbox of its request, or into all when its id is empty. One of a
+    request that has been left is dropped."""
+    addressed = [message["id"]] if message["id"] else list(inboxes)
+    for request_id in addressed:
+        if request_id in inboxes:
+            inboxes[request_id].put_nowait(message)
+
+
+@dataclass(frozen=True)
 class Token:
-    """A token with its log-probability; `token` are its bytes, perhaps not whole characters."""
-
     token_id: int
-    token: bytes
-    logprob: float
-    top: tuple[Token, ...] = ()
+    token: bytes  #: need not be whole UTF-8
+    logprob: float  #: natural logarithm
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclass(frozen=True)
+class TokenLogprobs:
+    chosen: Token
+    top: List[Token]  #: best first
+
+
+@dataclass(frozen=True)
 class Delta:
-    """What became known since the last one."""
-
-    text: str
-    token_ids: list[int]
-    logprobs: list[Token]
+    text: str  #: what is new; may be empty
+    token_ids: List[int]  #: what is new; may be empty
+    logprobs: List[TokenLogprobs]  #: one per token id when asked for, else empty
 
 
-@dataclasses.dataclass
+@dataclass(frozen=True)
+class Usage:
+    prompt_tokens: int
+    completion_tokens: int
+    cached_tokens: int  #: of the prompt, found in the prefix cache
+
+
+@dataclass(frozen=True)
+class Timings:
+    queue_ms: float  #: arrival to first scheduled
+    prefill_ms: float  #: to the first token
+    decode_ms: float  #: to the last
+
+
+@dataclass
 class Completion:
-    """A whole answer. `text`, `token_ids` and `logprobs` grow while it streams."""
+    """An answer, as far as it has come: what has a default of None is set by the last message."""
 
     text: str = ""
-    token_ids: list[int] = dataclasses.field(default_factory=list)
-    logprobs: list[Token] = dataclasses.field(default_factory=list)
-    prompt_token_ids: list[int] = dataclasses.field(default_factory=list)
-    seed: int = 0
-    finish_reason: str = ""
-    stop_reason: str = ""
-    usage: dict[str, int] = dataclasses.field(default_factory=dict)
-    timings: dict[str, float] = dataclasses.field(default_factory=dict)
-    system_fingerprint: str = ""
+    token_ids: List[int] = field(default_factory=list)
+    logprobs: List[TokenLogprobs] = field(default_factory=list)
+    prompt_token_ids: List[int] = field(default_factory=list)
+    seed: Optional[int] = None
+    finish_reason: Optional[str] = None  #: "stop", "length" or "abort"
+    stop_reason: Optional[str] = None  #: the stop string, or the stop token's id in digits
+    usage: Optional[Usage] = None
+    timings: Optional[Timings] = None
+    system_fingerprint: Optional[str] = None
 
-    def take(self, message: dict[str, Any]) -> Delta | None:
-        """Adds one message of the server; gives the delta, if it was one. Raises LockstepError."""
+    def take(self, message: Message) -> Optional[Delta]:
+        """Adds a message of the answer. Returns what it brought, if it is a `delta`."""
         kind = message["type"]
-        if kind == "error":
-            raise LockstepError(message["code"], message["message"], message.get("param", ""))
-        if kind == "accepted":
-            self.prompt_token_ids, self.seed = message["prompt_token_ids"], message["seed"]
-        elif kind == "done":
-            for field in ("finish_reason", "stop_reason", "usage", "timings", "system_fingerprint"):
-                setattr(self, field, message.get(field, getattr(self, field)))
-        elif kind == "delta":
-            delta = Delta(message.get("text", ""), message.get("token_ids", []),
-                          [_token(entry) for entry in message.get("logprobs", [])])
-            self.text += delta.text
-            self.token_ids += delta.token_ids
-            self.logprobs += delta.logprobs
-            return delta
+        try:
+            if kind == "delta":
+                delta = Delta(message["text"], message["token_ids"],
+                              list(map(_token_logprobs, message.get("logprobs", ()))))
+                self.text += delta.text
+                self.token_ids += delta.token_ids
+                self.logprobs += delta.logprobs
+                return delta
+            if kind == "accepted":
+                self.prompt_token_ids, self.seed = message["prompt_token_ids"], message["seed"]
+            elif kind == "done":
+                self.usage = _record(Usage, message["usage"])
+                self.timings = _record(Timings, message["timings"])
+                self.system_fingerprint = message["system_fingerprint"]
+                self.stop_reason = message.get("stop_reason")
+                self.finish_reason = message["finish_reason"]
+            else:
+                raise KeyError(kind)
+        except (KeyError, TypeError, AttributeError) as error:
+            raise _unreadable(message, error) from None
         return None
 
-    @property
-    def finished(self) -> bool:
-        return bool(self.finish_reason)
+
+@dataclass(frozen=True)
+class Status:
+    healthy: bool  #: steps are being made, or nothing is queued
+    model: str
+    version: str
+    system_fingerprint: str
+    world_size: int  #: ranks
+    epoch: int  #: the life of the replica; it changes with every restart
+    steps: int  #: made in this epoch
+    running: int  #: requests
+    waiting: int  #: requests
+    blocks_total: int  #: of the KV cache
+    blocks_used: int
+    max_model_len: int  #: tokens, prompt and answer together
+    metrics: Optional[str] = None  #: Prometheus text, when asked for
 
 
-def _token(entry: dict[str, Any]) -> Token:
-    chosen = entry.get("chosen", entry)
-    return Token(chosen["token_id"], chosen["token"], chosen["logprob"],
-                 tuple(_token(other) for other in entry.get("top", [])))
+def status(message: Message) -> Status:
+    try:
+        return _record(Status, message)
+    except (KeyError, TypeError) as error:
+        raise _unreadable(message, error) from None
 
 
-def generate_message(request_id: str, prompt: str | None, prompt_token_ids: list[int] | None,
-                     messages: list[dict[str, Any]] | None, parameters: dict[str, Any]) -> bytes:
-    """The bytes of a request. Raises TypeError for a parameter that does not exist."""
-    prompts = {"prompt": prompt, "prompt_token_ids": prompt_token_ids, "messages": messages}
-    given = {name: value for name, value in prompts.items() if value is not None}
-    if len(given) != 1:
-        raise TypeError("exactly one of prompt, prompt_token_ids and messages is needed")
-    unknown = set(parameters) - PARAMETERS
-    if unknown:
-        raise TypeError(f"there is no parameter {sorted(unknown)[0]!r}")
-    fields = {name: value for name, value in parameters.items() if value is not None}
-    if isinstance(fields.get("stop"), str):
-        fields["stop"] = [fields["stop"]]
-    for name in ("messages", "template_args"):
-        source = given if name in given else fields
-        if name in source:
-            source[name] = json.dumps(source[name])
-    return msgpack.packb({"type": "generate", "id": request_id, **given, **fields})
+def _record(cls: Type[T], values: Message) -> T:
+    """A dataclass out of a map; fields of a newer server are passed over."""
+    names = {each.name for each in dataclasses.fields(cls)}  # type: ignore[arg-type]
+    return cls(**{name: value for name, value in values.items() if name in names})
 
 
-def cancel_message(request_id: str) -> bytes:
-    return msgpack.packb({"type": "cancel", "id": request_id})
+def _token_logprobs(values: Message) -> TokenLogprobs:
+    return TokenLogprobs(_record(Token, values["chosen"]),
+                         [_record(Token, token) for token in values.get("top", ())])
 
 
-def status_message(request_id: str, metrics: bool) -> bytes:
-    return msgpack.packb({"type": "status", "id": request_id, "metrics": metrics})
-
-
-def decode(data: bytes) -> dict[str, Any]:
-    return msgpack.unpackb(data)  # bounds every length by the bytes that are there
+def _unreadable(message: Message, error: Exception) -> LockstepError:
+    return LockstepError("protocol_error",
+                         f"a '{message['type']}' of the server cannot be read: {error!r}")
