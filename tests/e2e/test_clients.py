@@ -1,7 +1,6 @@
 """The Python client and the official openai package against the real server."""
 
 import asyncio
-import contextlib
 import time
 
 import openai
@@ -35,9 +34,9 @@ def test_text_and_whole_answers(client):
     answer = client.generate(PROMPT, max_tokens=8, logprobs=2)
     assert client.generate_text(PROMPT, 8) == answer.text
     assert answer.finish_reason == "length" and len(answer.token_ids) == 8
-    assert answer.usage == {"prompt_tokens": 5, "completion_tokens": 8, "cached_tokens": 0}
-    assert [token.token_id for token in answer.logprobs] == answer.token_ids
-    assert b"".join(token.token for token in answer.logprobs).decode() == answer.text
+    assert answer.usage == lockstep_client.Usage(5, 8, cached_tokens=0)
+    assert [token.chosen.token_id for token in answer.logprobs] == answer.token_ids
+    assert b"".join(token.chosen.token for token in answer.logprobs).decode() == answer.text
     assert all(len(token.top) == 2 and token.top[0].logprob >= token.top[1].logprob
                for token in answer.logprobs)
 
@@ -50,9 +49,10 @@ def test_stop_strings_end_the_answer_before_them(client):
 
 
 def test_a_stream_left_early_is_cancelled(server, client):
-    for number, _ in enumerate(client.stream(PROMPT, max_tokens=5000, ignore_eos=True)):
-        if number == 3:
-            break
+    with client.stream(PROMPT, max_tokens=5000, ignore_eos=True) as stream:
+        for number, _ in enumerate(stream):
+            if number == 3:
+                break
     wait_until_idle(server)
 
 
@@ -62,7 +62,7 @@ def test_refusals_carry_code_and_field(client):
     assert refused.value.code == "context_length_exceeded"
     with pytest.raises(lockstep_client.LockstepError, match="temperature"):
         client.generate(PROMPT, temperature=-1.0)
-    with pytest.raises(TypeError, match="temprature"):
+    with pytest.raises(lockstep_client.LockstepError, match="temprature"):
         client.generate(PROMPT, temprature=0.5)
 
 
@@ -87,7 +87,7 @@ def test_an_async_stream_closed_early_is_cancelled(server):
     async def ask():
         async with lockstep_client.AsyncClient(server.zmq) as many:
             stream = many.stream(PROMPT, max_tokens=5000, ignore_eos=True)
-            async with contextlib.aclosing(stream):
+            async with stream:
                 async for _ in stream:
                     break
             await asyncio.sleep(0.2)
@@ -98,8 +98,8 @@ def test_an_async_stream_closed_early_is_cancelled(server):
 
 def test_status(client):
     status = client.status(metrics=True)
-    assert status["healthy"] and status["world_size"] == 2
-    assert "lockstep_num_requests_running" in status["metrics"]
+    assert status.healthy and status.world_size == 2
+    assert "lockstep_num_requests_running" in status.metrics
 
 
 def test_openai_completions(official):
