@@ -4,8 +4,10 @@ import asyncio
 import gc
 import itertools
 import json
+import pathlib
 import pickle
 import random
+import re
 
 import pytest
 
@@ -331,6 +333,14 @@ def test_an_async_client_must_be_entered():
 def test_an_address_that_is_none_is_named():
     with pytest.raises(ValueError, match="cannot connect to 'nowhere'"):
         Client("nowhere")
+
+
+def test_the_arguments_are_the_fields_of_the_protocol_document():
+    document = (pathlib.Path(__file__).parents[2] / "docs/protocol.md").read_text()
+    section = document.split("### `generate`")[1].split("###")[0]
+    fields = set(re.findall(r"^\| `(\w+)` \|", section, re.MULTILINE))
+    arguments = {"prompt", "prompt_token_ids", "messages", "max_tokens"}
+    assert set(lockstep_client.Options.__annotations__) == fields - {"id"} - arguments
 
 
 def test_the_version_is_that_of_the_project():
