@@ -133,15 +133,26 @@ class Chat {
     return true;
   }
 
-  // False when the server refused; the conversation is then as before.
+  // One request's boundary: a server that has gone is a fault of this request, and a person may ask
+  // again when it is back.
+  Result<Answer> ask(comm::GenerateRequest request) {
+    try {
+      return client_.generate(
+          std::move(request),
+          [](const comm::Delta& delta) { std::cout << delta.text << std::flush; },
+          [this] { return interrupt_.raised(); });
+    } catch (const Error& error) {
+      return Fault{.code = "connection_error", .message = error.what(), .param = ""};
+    }
+  }
+
+  // False when the server refused or has gone; the conversation is then as before.
   bool answer(const std::string& text) {
     messages_.push_back({{"role", "user"}, {"content", text}});
     comm::GenerateRequest request = request_;
     request.messages = messages_.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
     interrupt_.clear();
-    const auto result = client_.generate(
-        std::move(request), [](const comm::Delta& delta) { std::cout << delta.text << std::flush; },
-        [this] { return interrupt_.raised(); });
+    const auto result = ask(std::move(request));
     std::cout << std::endl;
     if (!result) {
       messages_.erase(messages_.size() - 1);

@@ -96,21 +96,21 @@ void print_stats(const Answer& answer) {
   std::cerr << "\n";
 }
 
-int run_generate(const GenerateOptions& options) {
+int print_fault(const Fault& fault) {
+  std::cerr << "lockstep: " << fault.code << ": " << fault.message
+            << (fault.param.empty() ? "" : " (" + fault.param + ")") << "\n";
+  return 1;
+}
+
+int ask(const GenerateOptions& options, comm::GenerateRequest request, const Interrupt& interrupt) {
   NativeClient client(options.client.address, std::chrono::milliseconds(options.client.timeout_ms));
-  Interrupt interrupt;
   const auto result = client.generate(
-      make_request(options),
+      std::move(request),
       [&](const comm::Delta& delta) {
         if (!options.json) std::cout << delta.text << std::flush;
       },
       [&] { return interrupt.raised(); });
-  if (!result) {
-    const Fault& fault = result.fault();
-    std::cerr << "lockstep: " << fault.code << ": " << fault.message
-              << (fault.param.empty() ? "" : " (" + fault.param + ")") << "\n";
-    return 1;
-  }
+  if (!result) return print_fault(result.fault());
   if (options.json) {
     std::cout << to_json(*result).dump(-1, ' ', false, nlohmann::json::error_handler_t::replace)
               << std::endl;
@@ -119,6 +119,18 @@ int run_generate(const GenerateOptions& options) {
   }
   if (options.stats || (!options.json && isatty(STDERR_FILENO))) print_stats(*result);
   return interrupt.raised() ? kInterrupted : 0;
+}
+
+int run_generate(const GenerateOptions& options) {
+  comm::GenerateRequest request = make_request(options);  // Ctrl-C ends a wait for standard input
+  const Interrupt interrupt;
+  try {
+    return ask(options, std::move(request), interrupt);
+  } catch (const Error& error) {
+    if (!interrupt.raised()) throw;
+    std::cerr << "lockstep: " << error.what() << "\n";
+    return kInterrupted;
+  }
 }
 
 }  // namespace
@@ -143,8 +155,10 @@ void add_generate_command(CLI::App& app, Run& run) {
       ->check(CLI::Range(0, 20));
   command->add_flag("--ignore-eos", options->client.request.ignore_eos,
                     "Go on past the end of the answer");
-  command->add_flag("--chat", options->chat,
-                    "The prompt is a user's message to the model's chat template");
+  command
+      ->add_flag("--chat", options->chat,
+                 "The prompt is a user's message to the model's chat template")
+      ->excludes(ids);
   command->add_flag("--json", options->json, "Print one JSON object at the end instead of text");
   command->add_flag("--stats", options->stats,
                     "Print tokens per second, also where there is no terminal");

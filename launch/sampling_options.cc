@@ -2,12 +2,15 @@
 
 #include <CLI/CLI.hpp>
 
+#include "launch/argument_checks.h"
+
 namespace lockstep::launch {
 
 void add_client_options(CLI::App& command, ClientOptions& options) {
   auto& request = options.request;
   auto& sampling = request.sampling;
   command.add_option("--connect", options.address, "The server's --zmq address")
+      ->check(check_zmq_address)
       ->capture_default_str()
       ->type_name("ADDRESS");
   command
@@ -20,7 +23,7 @@ void add_client_options(CLI::App& command, ClientOptions& options) {
   command.add_option("--temperature", sampling.temperature, "0: always the most likely token")
       ->check(CLI::Range(0.0, 100.0))
       ->capture_default_str();
-  command.add_option("--seed", request.seed, "Makes sampling repeatable");
+  command.add_option("--seed", request.seed, "Makes sampling repeatable")->check(check_unsigned);
   command
       .add_option("--top-p", sampling.top_p, "Sample from the smallest set with this probability")
       ->check(CLI::Range(0.0, 1.0));

@@ -4,133 +4,28 @@
 #include <CLI/CLI.hpp>
 #include <memory>
 
-#include "base/error.h"
 #include "launch/commands.h"
 #include "launch/serve.h"
-#include "launch/toml_config.h"
+#include "launch/serve_arguments.h"
 
 namespace lockstep::launch {
-namespace {
-
-const std::map<std::string, comm::Transport> kTransports{
-    {"auto", comm::Transport::automatic},
-    {"shared-memory", comm::Transport::shared_memory},
-    {"mpi", comm::Transport::mpi}};
-
-// Everything that a command line or a TOML file can say about a replica.
-struct Parsed {
-  ServeOptions options;
-  std::string config;
-  std::int64_t deadline_ms = ServeOptions{}.deadline.count();
-};
-
-void add_engine_options(CLI::App& serve, ServeOptions& options) {
-  const auto defaults = [](CLI::Option* option) { return option->capture_default_str(); };
-  defaults(serve.add_option("--max-num-seqs", options.max_num_seqs,
-                            "Sequences that run at the same time"))
-      ->check(CLI::Range(1, 4096));
-  defaults(serve.add_option("--max-num-batched-tokens", options.max_num_batched_tokens,
-                            "Tokens computed in one step; long prompts are cut in chunks"))
-      ->check(CLI::Range(1, 65536));
-  defaults(serve.add_option("--max-model-len", options.max_model_len,
-                            "Longest prompt and answer together; 0: what the model was made for"))
-      ->check(CLI::Range(0, 1 << 24));
-  defaults(serve.add_option("--block-size", options.block_size,
-                            "Positions in a block of the KV cache, a multiple of 16"))
-      ->check(CLI::Range(16, 1024));
-  serve
-      .add_option("--kv-cache-memory", options.kv_cache_memory,
-                  "Memory for the KV cache on each rank, e.g. 512MiB; 0: a quarter of what is free")
-      ->transform(CLI::AsSizeValue(false))
-      ->type_name("SIZE");
-  defaults(serve.add_option("--max-queue", options.max_queue,
-                            "Waiting requests; more are refused as overloaded"))
-      ->check(CLI::Range(1, 1 << 20));
-  defaults(serve.add_option("--seed", options.seed, "Seed of requests that bring none"));
-}
-
-void add_machine_options(CLI::App& serve, Parsed& parsed) {
-  ServeOptions& options = parsed.options;
-  serve
-      .add_option("--tp,--tensor-parallel-size", options.tensor_parallel_size,
-                  "Ranks that share the model; checked against what mpirun has started")
-      ->check(CLI::Range(1, 1024));
-  serve
-      .add_option("--threads", options.threads,
-                  "Compute threads per rank; 0: this rank's share of the cores")
-      ->check(CLI::Range(0, 1024));
-  serve
-      .add_option("--transport", options.transport,
-                  "Between ranks: auto, shared-memory or mpi [auto]")
-      ->transform(CLI::CheckedTransformer(kTransports, CLI::ignore_case))
-      ->type_name("NAME");
-  serve.add_option("--kernels", options.kernels, "CPU instructions: auto, scalar, avx2, avx512")
-      ->check(CLI::IsMember({"auto", "scalar", "avx2", "avx512"}))
-      ->capture_default_str()
-      ->type_name("NAME");
-  serve
-      .add_option("--deadline-ms", parsed.deadline_ms,
-                  "A rank that is missing for so long ends the job")
-      ->check(CLI::Range(100, 3'600'000))
-      ->capture_default_str();
-  serve.add_option("--log-level", options.log_level, "trace, debug, info, warning, error")
-      ->check(CLI::IsMember({"trace", "debug", "info", "warning", "error"}))
-      ->capture_default_str()
-      ->type_name("NAME");
-}
-
-// What no single option can check.
-void check(const ServeOptions& options) {
-  if (options.model.empty()) throw CLI::RequiredError("MODEL");
-  if (options.block_size % 16 != 0) {
-    throw CLI::ValidationError("--block-size",
-                               std::to_string(options.block_size) + " is not a multiple of 16");
-  }
-  if (options.max_num_batched_tokens < options.max_num_seqs) {
-    throw CLI::ValidationError(
-        "--max-num-batched-tokens",
-        std::to_string(options.max_num_batched_tokens) + " is below --max-num-seqs " +
-            std::to_string(options.max_num_seqs) + ": a step holds a token of every sequence");
-  }
-}
-
-}  // namespace
 
 void add_serve_command(CLI::App& app, Run& run) {
   auto* serve = app.add_subcommand("serve", "Serve a model: one rank of an MPI job");
-  const auto parsed = std::make_shared<Parsed>();
-  ServeOptions& options = parsed->options;
-  serve->add_option("model,--model", options.model, "A GGUF file or a Hugging Face folder")
-      ->type_name("MODEL");
-  serve
-      ->add_option("--config", parsed->config,
-                   "TOML file with any of these options; options override it")
-      ->check(CLI::ExistingFile);
-  serve->add_option("--http", options.http, "Serve the OpenAI API here, e.g. 127.0.0.1:8000")
-      ->type_name("HOST:PORT");
-  serve->add_option("--zmq", options.zmq, "Serve native clients here")
-      ->capture_default_str()
-      ->type_name("ADDRESS");
-  serve->add_option("--served-model-name", options.served_model_name,
-                    "The model's name in the API; default: the file's");
-  add_engine_options(*serve, options);
-  add_machine_options(*serve, *parsed);
+  const auto options = std::make_shared<ServeOptions>();
+  add_serve_arguments(*serve, *options, [options, &run] {
+    run = [options] {
+      // Standard output is for the line that scripts wait for.
+      spdlog::set_default_logger(spdlog::stderr_color_mt("lockstep"));
+      spdlog::set_level(spdlog::level::from_str(options->log_level));
+      return run_serve(*options);
+    };
+  });
   serve->footer(
       "Prints one line beginning with \"ready\" when requests are served. SIGTERM to rank 0 (its "
       "pid\n"
       "is in that line) ends all ranks with status 0.\n\n"
       "Example:\n  mpirun -np 2 lockstep serve model.gguf --http 127.0.0.1:8000 --threads 1");
-  serve->callback([serve, parsed, &run] {
-    if (!parsed->config.empty()) apply_toml(parsed->config, *serve);
-    parsed->options.deadline = std::chrono::milliseconds(parsed->deadline_ms);
-    check(parsed->options);
-    run = [parsed] {
-      // Standard output is for the line that scripts wait for.
-      spdlog::set_default_logger(spdlog::stderr_color_mt("lockstep"));
-      spdlog::set_level(spdlog::level::from_str(parsed->options.log_level));
-      return run_serve(parsed->options);
-    };
-  });
 }
 
 }  // namespace lockstep::launch

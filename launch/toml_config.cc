@@ -18,28 +18,28 @@ std::string place(const std::string& path, const toml::source_region& source,
   return text.str();
 }
 
-// The value as it would stand on the command line.
-std::string as_text(const toml::node& value, const std::string& where) {
-  if (const auto* text = value.as_string()) return text->get();
-  if (const auto* number = value.as_integer()) return std::to_string(number->get());
-  if (const auto* flag = value.as_boolean()) return flag->get() ? "true" : "false";
-  if (const auto* real = value.as_floating_point()) {
-    std::ostringstream out;
-    out << real->get();
-    return out.str();
+// The value as it would stand on the command line. CLI11 alone would take "4" and true for the
+// number of an option; its name for the option's type tells what the file must hold.
+std::string as_text(const CLI::Option& option, const toml::node& value, const std::string& where) {
+  const std::string type = option.get_type_name();  // "UINT", "INT:INT in [1 - 4096]", "TEXT", ...
+  const bool size = type.starts_with("SIZE");
+  const bool number = type.starts_with("INT") || type.starts_with("UINT");
+  if (size || number) {
+    if (const auto* integer = value.as_integer()) return std::to_string(integer->get());
   }
-  throw Error(where + ": a string, a number or a boolean is expected");
+  if (!number) {
+    if (const auto* text = value.as_string()) return text->get();
+  }
+  throw Error(where + ": " +
+              (number ? "an integer is expected"
+               : size ? "bytes, or a string such as \"512MiB\", are expected"
+                      : "a string is expected"));
 }
 
 CLI::Option* find_option(CLI::App& command, std::string key) {
   std::ranges::replace(key, '_', '-');
-  for (const std::string& name : {"--" + key, key}) {
-    if (auto* option = command.get_option_no_throw(name);
-        option != nullptr && key != "config" && key != "help") {
-      return option;
-    }
-  }
-  return nullptr;
+  if (key == "config" || key == "help") return nullptr;  // of the command line alone
+  return command.get_option_no_throw("--" + key);
 }
 
 }  // namespace
@@ -51,14 +51,18 @@ void apply_toml(const std::string& path, CLI::App& command) {
   } catch (const toml::parse_error& error) {
     throw Error(place(path, error.source(), std::string(error.description())));
   }
+  const auto typed =
+      command.get_options([](const CLI::Option* option) { return option->count() > 0; });
   for (const auto& [key, value] : table) {
     const std::string name(key.str());
     const std::string where = place(path, value.source(), name);
     CLI::Option* option = find_option(command, name);
     if (option == nullptr) throw Error(where + ": there is no such option");
-    if (option->count() > 0) continue;  // the command line overrides
+    const std::string text = as_text(*option, value, where);
+    if (std::ranges::find(typed, option) != typed.end()) continue;  // the command line overrides
+    if (option->count() > 0) throw Error(where + ": given twice, once under another spelling");
     try {
-      option->add_result(as_text(value, where));
+      option->add_result(text);
       option->run_callback();
     } catch (const CLI::Error& error) {
       throw Error(where + ": " + error.what());

@@ -1,0 +1,17 @@
+// The arguments of `lockstep serve`.
+#pragma once
+
+#include <CLI/App.hpp>
+#include <functional>
+
+#include "launch/serve_options.h"
+
+namespace lockstep::launch {
+
+// Puts every option on `serve`, and --config with a TOML file of the same names. When `serve` has
+// been parsed, `options` holds what was typed, else what the file says, else the default, all
+// within their limits, and `done` is called. `options` must live until then. Parsing throws
+// CLI::ParseError naming the option, or Error naming the file, the line and the key.
+void add_serve_arguments(CLI::App& serve, ServeOptions& options, std::function<void()> done);
+
+}  // namespace lockstep::launch
