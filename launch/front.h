@@ -14,7 +14,7 @@
 
 namespace lockstep::launch {
 
-// Serves clients on threads of its own. Ready when constructed has returned from start().
+// Serves clients on threads of its own, from construction to destruction.
 class Front {
  public:
   // `bus` has been bound; `on_failure` is called from a thread when the coordinator or the gateway

@@ -95,7 +95,14 @@ class Rank {
                       [this] { fail("a second signal: stopping at once"); });
       announce(*front);
     }
-    work(*runner, plans);
+    try {
+      work(*runner, plans);
+    } catch (const std::exception& error) {
+      // Before the front goes: its coordinator still tells the clients, misses a report meanwhile
+      // and ends the job with an error that says less than this one.
+      spdlog::critical("rank {} on {}: {}", mpi_.rank(), mpi_.host_name(), error.what());
+      throw;
+    }
   }
 
   // Ends the job; callable from any thread.

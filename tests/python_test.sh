@@ -4,8 +4,8 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 python=${LOCKSTEP_PYTHON:-.venv/bin/python}
-if ! "$python" -c 'import pytest' 2> /dev/null; then
-  echo "no pytest in $python: run launch/install.sh --tests"
+if ! "$python" -c 'import msgpack, pytest, zmq' 2> /dev/null; then
+  echo "$python lacks msgpack, pytest or zmq: run launch/install.sh --tests"
   exit 77
 fi
 PYTHONPATH=clients/python:tests/e2e exec "$python" -m pytest -q -p no:cacheprovider --durations=0 \

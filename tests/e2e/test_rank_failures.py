@@ -3,6 +3,7 @@
 import concurrent.futures
 import json
 import os
+import re
 import signal
 import time
 
@@ -43,9 +44,11 @@ def test_a_stopped_rank_is_named(busy):
         assert server.wait(20) != 0
         print(f"ended {time.monotonic() - stopped:.1f} s after SIGSTOP")
         assert all_gone(server.pids)
-        log = server.log_text()
-        assert "rank 1" in log
-        assert "layer" in log or "embedding" in log or "step" in log
+        # Under load a collective says where rank 1 is missing; idle, the coordinator which step.
+        named = (r"rank 1 did not arrive at '[^']+' .* it was last in '[^']*'" if busy
+                 else r"no report of step \d+ within \d+ ms from rank 1$")
+        errors = [line for line in server.log_text().splitlines() if "[critical]" in line]
+        assert any(re.search(named, line) for line in errors), errors
 
 
 @pytest.mark.parametrize("rank", [0, 1])
