@@ -18,6 +18,7 @@ std::vector<CpuFamily> supported_families() {
         __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl") &&
         __builtin_cpu_supports("avx512vnni")) {
       families.push_back(CpuFamily::avx512);
+      if (__builtin_cpu_supports("avx512bf16")) families.push_back(CpuFamily::avx512_bf16);
     }
   }
   return families;
@@ -40,6 +41,7 @@ const cpu::KernelTable& kernel_table(CpuFamily family) {
   switch (family) {
     case CpuFamily::avx2: return cpu::avx2_table();
     case CpuFamily::avx512: return cpu::avx512_table();
+    case CpuFamily::avx512_bf16: return cpu::avx512_bf16_table();
     case CpuFamily::scalar: break;
   }
   return cpu::scalar_table();

@@ -10,7 +10,7 @@ namespace lockstep::kernels {
 
 // Chosen once at start-up. All families give the same bits: a request's answer does not depend on
 // which machine of a mixed cluster computed it.
-enum class CpuFamily { scalar, avx2, avx512 };
+enum class CpuFamily { scalar, avx2, avx512, avx512_bf16 };
 
 std::string_view name(CpuFamily family);
 

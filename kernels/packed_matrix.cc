@@ -27,6 +27,11 @@ constexpr std::size_t nibble_byte(int column, int r) {
 }
 constexpr int nibble_shift(int column) { return column < 16 ? 0 : 4; }
 
+// Where the bf16 value of `column` of row `r` lies.
+constexpr std::size_t pair_byte(int column, int r) {
+  return static_cast<std::size_t>(64 * (column / 2) + 4 * r + 2 * (column % 2));
+}
+
 void pack_q4(std::byte* group, int r, const std::byte* block, bool has_minimum) {
   const std::uint16_t scale = load_u16(block);
   // q4_0 counts from -8: the same value with a minimum of -8 * scale, exact in f16 unless the
@@ -62,7 +67,7 @@ float unpack(PackedFormat format, const std::byte* group, int r, int column) {
       const auto byte = std::to_integer<std::int8_t>(group[64 * (column / 4) + 4 * r + column % 4]);
       return f16_to_float(load_u16(group + kByteBytes + 2 * r)) * static_cast<float>(byte);
     }
-    case PackedFormat::bf16: return bf16_to_float(load_u16(group + 2 * (16 * column + r)));
+    case PackedFormat::bf16: return bf16_to_float(load_u16(group + pair_byte(column, r)));
     case PackedFormat::f16: return f16_to_float(load_u16(group + 2 * (16 * column + r)));
     case PackedFormat::f32: break;
   }
@@ -126,6 +131,11 @@ void PackedMatrix::set_row(std::int64_t row, const std::byte* source) {
     switch (format_) {
       case PackedFormat::q4: pack_q4(to, r, source, source_type_ == DType::q4_1); break;
       case PackedFormat::q8: pack_q8(to, r, source); break;
+      case PackedFormat::bf16:
+        for (int column = 0; column < kColumns; ++column) {
+          std::memcpy(to + pair_byte(column, r), source + 2 * column, 2);
+        }
+        break;
       default: {
         const std::size_t width = block_bytes(source_type_);
         for (std::size_t column = 0; column < kColumns; ++column) {

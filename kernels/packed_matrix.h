@@ -17,7 +17,9 @@ inline constexpr std::int64_t kRowBlock = 16;
 //   q4:  256 bytes of nibbles, 16 f16 scales, 16 f16 minima. Byte 64*c + 4*r + j holds, in its low
 //        half, column 4*c + j of row r, in its high half column 16 + 4*c + j (c, j = 0..3).
 //   q8:  512 signed bytes, 16 f16 scales. Byte 64*c + 4*r + j is column 4*c + j of row r (c =
-//   0..7). bf16, f16, f32: element 16*c + r is column c of row r.
+//        0..7).
+//   bf16: element 32*(c/2) + 2*r + c%2 is column c of row r: pairs of columns.
+//   f16, f32: element 16*c + r is column c of row r.
 // Row blocks follow each other, and inside one the groups in order of K: a product reads memory
 // front to back.
 enum class PackedFormat { q4, q8, bf16, f16, f32 };

@@ -1,5 +1,7 @@
 #include "kernels/thread_pool.h"
 
+#include "kernels/flush_denormals.h"
+
 namespace lockstep::kernels {
 namespace {
 
@@ -51,6 +53,7 @@ void ThreadPool::run_erased(ErasedTask task, const void* context) {
 }
 
 void ThreadPool::help(int index) {
+  const FlushDenormals flush_denormals;
   unsigned seen = 0;
   while (true) {
     wait_for_change(generation_, seen);

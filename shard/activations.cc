@@ -4,31 +4,68 @@
 
 namespace lockstep::shard {
 
+namespace {
+
+// Rows of a tile are read side by side. One cache line more than the columns need keeps them apart
+// in the first-level cache, whose sets repeat every 4 KiB.
+constexpr std::int64_t kRowPadding = 64;
+
+template <class T>
+kernels::AlignedBuffer buffer(std::int64_t count) {
+  return kernels::AlignedBuffer(static_cast<std::size_t>(count) * sizeof(T));
+}
+
+}  // namespace
+
 Activations::Activations(std::int64_t max_rows, std::int64_t columns)
     : columns_(columns),
-      values_(static_cast<std::size_t>(max_rows * columns) * sizeof(float)),
-      bytes_(static_cast<std::size_t>(max_rows * columns)),
-      scales_(static_cast<std::size_t>(max_rows * columns / kernels::kGroup) * sizeof(float)),
-      sums_(static_cast<std::size_t>(max_rows * columns / kernels::kGroup) * sizeof(std::int32_t)) {
+      rounded_stride_(columns + kRowPadding),
+      group_stride_(columns / kernels::kGroup),
+      values_(buffer<float>(max_rows * columns)),
+      halves_(buffer<std::uint16_t>(max_rows * rounded_stride_)),
+      bytes_(buffer<std::int8_t>(max_rows * rounded_stride_)),
+      scales_(buffer<float>(max_rows * group_stride_)),
+      offsets_(buffer<float>(max_rows * group_stride_)),
+      biases_(buffer<std::int32_t>(max_rows * group_stride_)) {}
+
+kernels::cpu::ActivationRows Activations::view(std::int64_t row, std::int64_t column) const {
+  const std::int64_t rounded = row * rounded_stride_ + column;
+  const std::int64_t group = row * group_stride_ + column / kernels::kGroup;
+  return {.values = values_.as<float>() + row * columns_ + column,
+          .stride = columns_,
+          .halves = halves_.as<std::uint16_t>() + rounded,
+          .half_stride = rounded_stride_,
+          .bytes = {.values = bytes_.as<std::int8_t>() + rounded,
+                    .scales = scales_.as<float>() + group,
+                    .offsets = offsets_.as<float>() + group,
+                    .biases = biases_.as<std::int32_t>() + group,
+                    .value_stride = rounded_stride_,
+                    .group_stride = group_stride_}};
 }
 
-kernels::cpu::QuantizedRows Activations::quantized_row(std::int64_t row) const {
-  const std::int64_t group = row * columns_ / kernels::kGroup;
-  return {bytes_.as<std::int8_t>() + row * columns_, scales_.as<float>() + group,
-          sums_.as<std::int32_t>() + group};
+void Activations::round(const kernels::cpu::KernelTable& kernels, RoundedForms forms,
+                        std::int64_t begin, std::int64_t end, std::int64_t column,
+                        std::int64_t columns) {
+  const kernels::cpu::ActivationRows rows = view(begin, column);
+  if (forms.bf16) kernels.round_rows(rows, end - begin, columns);
+  if (forms.int8) kernels.quantize_rows(rows, end - begin, columns);
 }
 
-void Activations::quantize(const kernels::cpu::KernelTable& kernels, std::int64_t begin,
-                           std::int64_t end) {
-  kernels.quantize_rows(row(begin), end - begin, columns_, quantized_row(begin));
+RoundedForms Compute::rounded_forms(
+    std::initializer_list<const kernels::PackedMatrix*> all_weights) const {
+  RoundedForms forms;
+  for (const kernels::PackedMatrix* weights : all_weights) {
+    forms.bf16 |= activations(*weights) == kernels::ActivationFormat::bf16;
+    forms.int8 |= activations(*weights) == kernels::ActivationFormat::int8;
+  }
+  return forms;
 }
 
-void multiply(kernels::ThreadPool& pool, const kernels::cpu::KernelTable& kernels,
-              const Activations& x, std::int64_t rows, const kernels::LaneProgram& lanes,
-              std::span<const Product> products) {
+void multiply(const Compute& compute, const Activations& x, std::int64_t rows,
+              const kernels::LaneProgram& lanes, std::span<const Product> products) {
   std::int64_t blocks = 0;
   for (const Product& product : products) blocks += product.weights->row_blocks();
-  pool.for_ranges(blocks, [&](std::ptrdiff_t begin, std::ptrdiff_t end) {
+  compute.pool->for_ranges(blocks, [&](std::ptrdiff_t begin, std::ptrdiff_t end) {
     std::int64_t first = 0;
     for (const Product& product : products) {
       const std::int64_t count = product.weights->row_blocks();
@@ -36,17 +73,17 @@ void multiply(kernels::ThreadPool& pool, const kernels::cpu::KernelTable& kernel
       const std::int64_t to = std::clamp<std::int64_t>(end - first, 0, count);
       first += count;
       if (from == to) continue;
-      kernels.linear({.weights = product.weights,
-                      .x = x.row(0),
-                      .quantized = x.quantized_row(0),
-                      .m = rows,
-                      .steps = lanes.steps.data(),
-                      .num_steps = static_cast<std::int32_t>(lanes.steps.size()),
-                      .block_begin = from,
-                      .block_end = to,
-                      .out = product.out,
-                      .row_stride = product.row_stride,
-                      .segment_stride = product.segment_stride});
+      compute.kernels->linear({.weights = product.weights,
+                               .activations = compute.activations(*product.weights),
+                               .x = x.view(),
+                               .m = rows,
+                               .steps = lanes.steps.data(),
+                               .num_steps = static_cast<std::int32_t>(lanes.steps.size()),
+                               .block_begin = from,
+                               .block_end = to,
+                               .out = product.out,
+                               .row_stride = product.row_stride,
+                               .segment_stride = product.segment_stride});
     }
   });
 }

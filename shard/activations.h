@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <initializer_list>
 #include <span>
 
 #include "kernels/aligned_buffer.h"
@@ -10,7 +11,29 @@
 
 namespace lockstep::shard {
 
-// [rows, columns] in f32, with an eight-bit copy for quantized weights.
+// Which form of activations enters the product with some weights: --activations.
+class ActivationChoice {
+ public:
+  // automatic: natural_activations() of the weights. f32: never rounded, several times slower.
+  enum Policy { automatic, f32 };
+
+  constexpr ActivationChoice(Policy policy = automatic) : policy_(policy) {}
+  kernels::ActivationFormat operator()(const kernels::PackedMatrix& weights) const {
+    return policy_ == f32 ? kernels::ActivationFormat::f32
+                          : kernels::natural_activations(weights.format());
+  }
+
+ private:
+  Policy policy_;
+};
+
+// The rounded forms that some products need of their activations.
+struct RoundedForms {
+  bool bf16 = false;
+  bool int8 = false;
+};
+
+// [rows, columns] in f32, with copies in bf16 and int8 for the products that take them.
 class Activations {
  public:
   Activations(std::int64_t max_rows, std::int64_t columns);
@@ -19,14 +42,23 @@ class Activations {
   float* row(std::int64_t row) { return values_.as<float>() + row * columns_; }
   const float* row(std::int64_t row) const { return values_.as<float>() + row * columns_; }
 
-  // Makes the eight-bit copy of rows [begin, end).
-  void quantize(const kernels::cpu::KernelTable& kernels, std::int64_t begin, std::int64_t end);
-  kernels::cpu::QuantizedRows quantized_row(std::int64_t row) const;
+  // Makes the rounded copies of columns [column, column + columns) of rows [begin, end).
+  // REQUIRES: multiples of 32.
+  void round(const kernels::cpu::KernelTable& kernels, RoundedForms forms, std::int64_t begin,
+             std::int64_t end, std::int64_t column, std::int64_t columns);
+  void round(const kernels::cpu::KernelTable& kernels, RoundedForms forms, std::int64_t begin,
+             std::int64_t end) {
+    round(kernels, forms, begin, end, 0, columns_);
+  }
+
+  // All forms, from (row, column) on.
+  kernels::cpu::ActivationRows view(std::int64_t row = 0, std::int64_t column = 0) const;
 
  private:
   std::int64_t columns_;
-  kernels::AlignedBuffer values_;
-  mutable kernels::AlignedBuffer bytes_, scales_, sums_;
+  std::int64_t rounded_stride_;
+  std::int64_t group_stride_;
+  mutable kernels::AlignedBuffer values_, halves_, bytes_, scales_, offsets_, biases_;
 };
 
 // One weight matrix and where its product goes: out[segment][row][n], rows `row_stride` apart,
@@ -38,10 +70,19 @@ struct Product {
   std::int64_t segment_stride = 0;
 };
 
+// What all products of a rank share.
+struct Compute {
+  kernels::ThreadPool* pool;
+  const kernels::cpu::KernelTable* kernels;
+  ActivationChoice activations;
+
+  RoundedForms rounded_forms(
+      std::initializer_list<const kernels::PackedMatrix*> all_weights) const;
+};
+
 // Computes x[0, rows) * W^T for every product, all summed along K as `lanes` says; the row blocks
 // of all of them are shared out over the pool.
-void multiply(kernels::ThreadPool& pool, const kernels::cpu::KernelTable& kernels,
-              const Activations& x, std::int64_t rows, const kernels::LaneProgram& lanes,
-              std::span<const Product> products);
+void multiply(const Compute& compute, const Activations& x, std::int64_t rows,
+              const kernels::LaneProgram& lanes, std::span<const Product> products);
 
 }  // namespace lockstep::shard

@@ -11,9 +11,8 @@
 
 namespace lockstep::shard {
 
-// bf16. A block of one layer and head holds its keys, in tiles [head_dim, 16 positions], then its
-// values, in tiles [16 positions, head_dim]. Which block belongs to whom is the coordinator's
-// affair.
+// bf16. A block of one layer and head holds its keys, then its values, each in tiles of 16 positions
+// (kernels/cpu/attention_body.h). Which block belongs to whom is the coordinator's affair.
 class KvCache {
  public:
   // REQUIRES: block_size % 16 == 0.

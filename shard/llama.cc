@@ -6,12 +6,15 @@
 #include <cstring>
 
 #include "base/error.h"
+#include "kernels/flush_denormals.h"
 
 namespace lockstep::shard {
 namespace {
 
 // Query rows of one attention item: enough to share the work of one long prompt over the threads.
 constexpr std::int32_t kItemRows = 32;
+// Below so many attention items for a thread, items are made smaller.
+constexpr std::int64_t kItemsPerThread = 4;
 
 std::vector<Range> lane_runs(const std::vector<Partition>& parts, Range Partition::*lanes) {
   std::vector<Range> runs;
@@ -37,11 +40,6 @@ kernels::LaneProgram mlp_program(const model::ModelConfig& config, const Partiti
 std::int64_t inner_columns(const model::ModelConfig& config, const Partition& part) {
   return std::int64_t{kernels::kGroup} * (mlp_lane_groups(config, part.mlp_lanes.end - 1).end -
                                           mlp_lane_groups(config, part.mlp_lanes.begin).begin);
-}
-
-bool takes_bytes(const kernels::PackedMatrix& weights) {
-  return weights.format() == kernels::PackedFormat::q4 ||
-         weights.format() == kernels::PackedFormat::q8;
 }
 
 std::int32_t max_queries_per_head(const model::ModelConfig& config) {
@@ -72,6 +70,7 @@ LlamaRunner::LlamaRunner(const model::Model& model, const RunnerOptions& options
       communicator_(&communicator),
       pool_(&pool),
       kernels_(&kernels),
+      compute_{&pool, &kernels, options.activations},
       parts_(partition_model(config_, communicator.size())),
       weights_(load_weights(model, part(), pool)),
       cache_(config_, part(), options.block_size, options.num_blocks),
@@ -104,23 +103,25 @@ LlamaRunner::LlamaRunner(const model::Model& model, const RunnerOptions& options
       scratch_(static_cast<std::size_t>(pool.size()) * scratch_floats(config_) * sizeof(float)) {}
 
 std::span<float> LlamaRunner::forward(std::span<const ForwardSequence> batch) {
+  const kernels::FlushDenormals flush_denormals;
   lay_out(batch);
   if (rows_.empty()) return {};
+  lay_out_attention(batch);
   embed();
   const float* update = nullptr;
   for (std::size_t layer = 0; layer < weights_.layers.size(); ++layer) {
     const LayerWeights& weights = weights_.layers[layer];
     add_and_norm(update, weights.input_norm,
-                 takes_bytes(weights.q) || takes_bytes(weights.k) || takes_bytes(weights.v));
+                 compute_.rounded_forms({&weights.q, &weights.k, &weights.v}));
     update = attention_block(batch, layer);
     add_and_norm(update, weights.post_attention_norm,
-                 takes_bytes(weights.gate) || takes_bytes(weights.up));
+                 compute_.rounded_forms({&weights.gate, &weights.up}));
     update = mlp_block(layer);
   }
   return logits(update);
 }
 
-// Lists the batch's rows, and its attention work in units that threads can take.
+// Lists the batch's rows.
 void LlamaRunner::lay_out(std::span<const ForwardSequence> batch) {
   rows_.clear();
   items_.clear();
@@ -137,11 +138,6 @@ void LlamaRunner::lay_out(std::span<const ForwardSequence> batch) {
       rows_.push_back(
           {batch[s].token_ids[static_cast<std::size_t>(i)], batch[s].first_position + i, sequence});
     }
-    for (std::int32_t head = 0; head < part().key_value_heads.size(); ++head) {
-      for (std::int32_t row = 0; row < count; row += kItemRows) {
-        items_.push_back({sequence, head, first_row + row, std::min(kItemRows, count - row)});
-      }
-    }
     if (batch[s].wants_logits) last_rows_.push_back(first_row + count - 1);
   }
   if (tokens() > options_.max_batch_tokens || std::ssize(last_rows_) > options_.max_sequences) {
@@ -149,6 +145,32 @@ void LlamaRunner::lay_out(std::span<const ForwardSequence> batch) {
                 std::to_string(last_rows_.size()) + " of them with logits: the limits are " +
                 std::to_string(options_.max_batch_tokens) + " and " +
                 std::to_string(options_.max_sequences));
+  }
+}
+
+// Lists the attention work in units that threads can take. Query heads of one key-value head read
+// its keys and values together, unless there would be too few units to share out evenly.
+void LlamaRunner::lay_out_attention(std::span<const ForwardSequence> batch) {
+  std::int64_t units = 0;
+  for (const ForwardSequence& sequence : batch) {
+    units += (std::ssize(sequence.token_ids) + kItemRows - 1) / kItemRows;
+  }
+  const bool apart = units * part().key_value_heads.size() < kItemsPerThread * pool_->size();
+  std::int32_t first_row = 0;
+  for (std::size_t s = 0; s < batch.size(); ++s) {
+    const auto count = static_cast<std::int32_t>(batch[s].token_ids.size());
+    for (std::int32_t head = 0; head < part().key_value_heads.size(); ++head) {
+      const Range all = part().queries_of(part().key_value_heads.begin + head, config_);
+      const std::int32_t step = apart ? 1 : all.size();
+      for (std::int32_t query = all.begin; query < all.end; query += step) {
+        const std::int32_t own = query - part().query_heads.begin;
+        for (std::int32_t row = 0; row < count; row += kItemRows) {
+          items_.push_back({static_cast<std::int32_t>(s), head, {own, own + step}, first_row + row,
+                            std::min(kItemRows, count - row)});
+        }
+      }
+    }
+    first_row += count;
   }
 }
 
@@ -196,7 +218,7 @@ void LlamaRunner::embed() {
 }
 
 void LlamaRunner::add_and_norm(const float* update, const std::vector<float>& weight,
-                               bool quantize) {
+                               RoundedForms forms) {
   const std::int64_t columns = config_.hidden_size;
   pool_->for_ranges(tokens(), [&](std::ptrdiff_t begin, std::ptrdiff_t end) {
     for (std::ptrdiff_t row = begin; row < end; ++row) {
@@ -204,7 +226,7 @@ void LlamaRunner::add_and_norm(const float* update, const std::vector<float>& we
       if (update != nullptr) kernels_->add(hidden, update + row * columns, columns, hidden);
       kernels_->rms_norm(hidden, weight.data(), config_.rms_norm_eps, columns, normed_.row(row));
     }
-    if (quantize) normed_.quantize(*kernels_, begin, end);
+    normed_.round(*kernels_, forms, begin, end);
   });
 }
 
@@ -214,13 +236,13 @@ const float* LlamaRunner::attention_block(std::span<const ForwardSequence> batch
   const Product projections[] = {{&weights.q, queries_.row(0), queries_.columns()},
                                  {&weights.k, keys_.row(0), keys_.columns()},
                                  {&weights.v, values_.row(0), values_.columns()}};
-  multiply(*pool_, *kernels_, normed_, tokens(), hidden_sum_, projections);
+  multiply(compute_, normed_, tokens(), hidden_sum_, projections);
   rotate_and_store(batch, layer);
   attend(batch, layer);
   const std::int64_t values = tokens() * config_.hidden_size;
   const Product output[] = {
       {&weights.o, attention_reducer_.segments(), config_.hidden_size, values}};
-  multiply(*pool_, *kernels_, attended_, tokens(), attention_lanes_, output);
+  multiply(compute_, attended_, tokens(), attention_lanes_, output);
   return attention_reducer_.reduce(values, attention_names_[layer]);
 }
 
@@ -269,49 +291,41 @@ void LlamaRunner::attend(std::span<const ForwardSequence> batch, std::size_t lay
 
 void LlamaRunner::attend_item(const AttentionItem& item, std::span<const ForwardSequence> batch,
                               std::size_t layer, float* scratch) {
-  const Range heads = part().queries_of(part().key_value_heads.begin + item.head, config_);
-  const std::int64_t offset = (heads.begin - part().query_heads.begin) * config_.head_dim;
+  const std::int64_t offset = item.query_heads.begin * config_.head_dim;
   kernels_->attention({
       .q = queries_.row(item.first_row) + offset,
       .out = attended_.row(item.first_row) + offset,
       .query_stride = queries_.columns(),
       .rows = item.rows,
       .first_position = rows_[static_cast<std::size_t>(item.first_row)].position,
-      .heads = heads.size(),
+      .heads = item.query_heads.size(),
       .head_dim = static_cast<std::int32_t>(config_.head_dim),
       .scale = 1.0f / std::sqrt(static_cast<float>(config_.head_dim)),
-      .cache = cache_.keys(static_cast<std::int64_t>(layer), item.head),
+      .cache = cache_.keys(static_cast<std::int64_t>(layer), item.key_value_head),
       .block_stride = cache_.block_stride(),
       .value_offset = cache_.value_offset(),
       .tiles_per_block = cache_.block_size() / 16,
       .block_table = batch[static_cast<std::size_t>(item.sequence)].block_table.data(),
       .scratch = scratch,
   });
-  if (!takes_bytes(weights_.layers[layer].o)) return;
-  const std::int64_t width = heads.size() * config_.head_dim;
-  for (std::int64_t row = item.first_row; row < item.first_row + item.rows; ++row) {
-    kernels::cpu::QuantizedRows out = attended_.quantized_row(row);
-    out.values += offset;
-    out.scales += offset / kernels::kGroup;
-    out.sums += offset / kernels::kGroup;
-    kernels_->quantize_rows(attended_.row(row) + offset, 1, width, out);
-  }
+  attended_.round(*kernels_, compute_.rounded_forms({&weights_.layers[layer].o}), item.first_row,
+                  item.first_row + item.rows, offset, item.query_heads.size() * config_.head_dim);
 }
 
 const float* LlamaRunner::mlp_block(std::size_t layer) {
   const LayerWeights& weights = weights_.layers[layer];
   const Product inner[] = {{&weights.gate, gate_.row(0), gate_.columns()},
                            {&weights.up, up_.row(0), up_.columns()}};
-  multiply(*pool_, *kernels_, normed_, tokens(), hidden_sum_, inner);
-  const bool quantize = takes_bytes(weights.down);
+  multiply(compute_, normed_, tokens(), hidden_sum_, inner);
+  const RoundedForms forms = compute_.rounded_forms({&weights.down});
   pool_->for_ranges(tokens(), [&](std::ptrdiff_t begin, std::ptrdiff_t end) {
     kernels_->silu_mul(gate_.row(begin), up_.row(begin), (end - begin) * gate_.columns(),
                        gate_.row(begin));
-    if (quantize) gate_.quantize(*kernels_, begin, end);
+    gate_.round(*kernels_, forms, begin, end);
   });
   const std::int64_t values = tokens() * config_.hidden_size;
   const Product output[] = {{&weights.down, mlp_reducer_.segments(), config_.hidden_size, values}};
-  multiply(*pool_, *kernels_, gate_, tokens(), mlp_lanes_, output);
+  multiply(compute_, gate_, tokens(), mlp_lanes_, output);
   return mlp_reducer_.reduce(values, mlp_names_[layer]);
 }
 
@@ -325,11 +339,11 @@ std::span<float> LlamaRunner::logits(const float* update) {
     kernels_->rms_norm(hidden_.row(row), weights_.final_norm.data(), config_.rms_norm_eps, columns,
                        last_.row(i));
   }
-  if (takes_bytes(weights_.output())) last_.quantize(*kernels_, 0, wanted);
+  last_.round(*kernels_, compute_.rounded_forms({&weights_.output()}), 0, wanted);
   auto* out = logits_.as<float>();
   const std::int64_t padded = weights_.output().row_blocks() * kernels::kRowBlock;
   const Product head[] = {{&weights_.output(), out, padded}};
-  multiply(*pool_, *kernels_, last_, wanted, hidden_sum_, head);
+  multiply(compute_, last_, wanted, hidden_sum_, head);
   const std::int64_t range = part().vocabulary.size();
   for (std::ptrdiff_t i = 1; i < wanted && padded != range; ++i) {
     std::memmove(out + i * range, out + i * padded,

@@ -27,6 +27,7 @@ struct RunnerOptions {
   std::int32_t max_batch_tokens = 512;  // tokens of all sequences of a step
   std::int32_t max_sequences = 64;
   std::int32_t max_positions = 0;  // longest sequence
+  ActivationChoice activations = {};
 };
 
 // RMSNorm, rotary embedding, grouped-query attention, SwiGLU. References: Touvron et al.,
@@ -51,22 +52,25 @@ class LlamaRunner final : public ModelRunner {
     std::int32_t position;
     std::int32_t sequence;
   };
-  // Query rows of one sequence and one key-value head: a unit of attention work.
+  // Query rows of one sequence and query heads that share one key-value head: a unit of attention
+  // work.
   struct AttentionItem {
     std::int32_t sequence;
-    std::int32_t head;       // of this rank
-    std::int32_t first_row;  // of the batch
+    std::int32_t key_value_head;  // of this rank
+    Range query_heads;            // of this rank
+    std::int32_t first_row;       // of the batch
     std::int32_t rows;
   };
 
   const Partition& part() const { return parts_[static_cast<std::size_t>(communicator_->rank())]; }
   void lay_out(std::span<const ForwardSequence> batch);
+  void lay_out_attention(std::span<const ForwardSequence> batch);
   void embed();
   // Each returns what is to be added to the residual stream, [tokens, hidden_size].
   const float* attention_block(std::span<const ForwardSequence> batch, std::size_t layer);
   const float* mlp_block(std::size_t layer);
   // hidden += update (where there is one); normed = rms_norm(hidden) * weight.
-  void add_and_norm(const float* update, const std::vector<float>& weight, bool quantize);
+  void add_and_norm(const float* update, const std::vector<float>& weight, RoundedForms forms);
   void rotate_and_store(std::span<const ForwardSequence> batch, std::size_t layer);
   void attend(std::span<const ForwardSequence> batch, std::size_t layer);
   void attend_item(const AttentionItem& item, std::span<const ForwardSequence> batch,
@@ -80,6 +84,7 @@ class LlamaRunner final : public ModelRunner {
   comm::Communicator* communicator_;
   kernels::ThreadPool* pool_;
   const kernels::cpu::KernelTable* kernels_;
+  const Compute compute_;
   std::vector<Partition> parts_;
   Weights weights_;
   KvCache cache_;

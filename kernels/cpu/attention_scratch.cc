@@ -1,10 +1,11 @@
-#include "kernels/cpu/attention_body.h"
+#include "kernels/cpu/attention_scratch.h"
+
+#include "kernels/cpu/kernel_table.h"
 
 namespace lockstep::kernels::cpu {
 
 std::int64_t attention_scratch_floats(std::int32_t heads, std::int32_t head_dim) {
-  const std::int64_t queries = std::int64_t{kQueryRows} * heads;
-  return 2 * std::int64_t{kTile} * head_dim + queries * head_dim + 2 * queries;
+  return AttentionScratch::floats(std::int64_t{kQueryRows} * heads, head_dim);
 }
 
 }  // namespace lockstep::kernels::cpu

@@ -1,80 +1,12 @@
-// AVX-512 with VNNI: dpbusd sums four products of an unsigned and a signed byte per 32-bit lane.
+// AVX-512 with VNNI.
 #include "kernels/cpu/simd_avx512.h"
 #include "kernels/cpu/table_body.h"
+#include "kernels/cpu/vnni_dot.h"
 
 namespace lockstep::kernels::cpu {
-namespace {
-
-using S = Avx512Simd;
-
-S::V halves(const std::byte* p) { return S::load_f16(reinterpret_cast<const std::uint16_t*>(p)); }
-
-__m512i load(const std::byte* p) { return _mm512_loadu_si512(p); }
-
-__m512i four_bytes(const std::int8_t* bytes, int chunk) {
-  return _mm512_set1_epi32(reinterpret_cast<const std::int32_t*>(bytes)[chunk]);
-}
-
-struct Q4 {
-  static constexpr bool kHasMinimum = true;
-  static constexpr std::size_t kGroupBytes = 320;
-  class Weights {
-   public:
-    explicit Weights(const std::byte* group)
-        : scale_(halves(group + 256)), minimum_(halves(group + 288)) {
-      const __m512i low = _mm512_set1_epi8(15);
-      for (int chunk = 0; chunk < 4; ++chunk) {
-        const __m512i both = load(group + 64 * chunk);
-        w_[chunk] = _mm512_and_si512(both, low);
-        w_[chunk + 4] = _mm512_and_si512(_mm512_srli_epi16(both, 4), low);
-      }
-    }
-    S::V dot(const std::int8_t* bytes, std::int32_t) const {
-      __m512i sums = _mm512_setzero_si512();
-      for (int chunk = 0; chunk < 8; ++chunk) {
-        sums = _mm512_dpbusd_epi32(sums, w_[chunk], four_bytes(bytes, chunk));
-      }
-      return _mm512_cvtepi32_ps(sums);
-    }
-    S::V scale() const { return scale_; }
-    S::V minimum() const { return minimum_; }
-
-   private:
-    __m512i w_[8];
-    S::V scale_, minimum_;
-  };
-};
-
-struct Q8 {
-  static constexpr bool kHasMinimum = false;
-  static constexpr std::size_t kGroupBytes = 544;
-  class Weights {
-   public:
-    explicit Weights(const std::byte* group) : scale_(halves(group + 512)) {
-      const __m512i bias = _mm512_set1_epi8(static_cast<char>(0x80));
-      for (int chunk = 0; chunk < 8; ++chunk) {
-        w_[chunk] = _mm512_xor_si512(load(group + 64 * chunk), bias);  // w + 128, unsigned
-      }
-    }
-    S::V dot(const std::int8_t* bytes, std::int32_t byte_sum) const {
-      __m512i sums = _mm512_set1_epi32(-128 * byte_sum);
-      for (int chunk = 0; chunk < 8; ++chunk) {
-        sums = _mm512_dpbusd_epi32(sums, w_[chunk], four_bytes(bytes, chunk));
-      }
-      return _mm512_cvtepi32_ps(sums);
-    }
-    S::V scale() const { return scale_; }
-
-   private:
-    __m512i w_[8];
-    S::V scale_;
-  };
-};
-
-}  // namespace
 
 const KernelTable& avx512_table() {
-  static constexpr KernelTable table = make_table<S, Q4, Q8>("avx512");
+  static constexpr KernelTable table = make_table<Avx512Simd, VnniQ4, VnniQ8>("avx512");
   return table;
 }
 

@@ -7,7 +7,6 @@
 
 #include "kernels/cpu/kernel_table.h"
 #include "kernels/cpu/simd_math.h"
-#include "kernels/half.h"
 
 namespace lockstep::kernels::cpu {
 
@@ -18,7 +17,7 @@ void rms_norm(const float* x, const float* weight, float eps, std::int64_t colum
     const auto value = S::load(x + k);
     squares = S::fma(value, value, squares);
   }
-  const float mean = sum<S>(squares) / static_cast<float>(columns);
+  const float mean = S::sum(squares) / static_cast<float>(columns);
   const auto inverse = S::set(1.0f / std::sqrt(mean + eps));
   for (std::int64_t k = 0; k < columns; k += 16) {
     S::store(out + k, S::mul(S::mul(S::load(x + k), inverse), S::load(weight + k)));
@@ -30,9 +29,10 @@ void silu_mul(const float* gate, const float* up, std::int64_t n, float* out) {
   const auto one = S::set(1.0f);
   for (std::int64_t i = 0; i < n; i += 16) {
     const auto g = S::load(gate + i);
-    // sigmoid(g) = e^min(g,0) / (1 + e^-|g|): neither exponent is positive.
-    const auto numerator = exp_nonpositive<S>(S::min(S::zero(), g));
-    const auto denominator = S::add(one, exp_nonpositive<S>(S::sub(S::zero(), S::abs(g))));
+    // sigmoid(g) = e^min(g,0) / (1 + e^-|g|): one exponential, and no positive exponent.
+    const auto decay = exp_nonpositive<S>(S::sub(S::zero(), S::abs(g)));
+    const auto numerator = S::select_negative(g, decay, one);
+    const auto denominator = S::add(one, decay);
     S::store(out + i, S::mul(S::mul(g, S::div(numerator, denominator)), S::load(up + i)));
   }
 }
@@ -59,29 +59,36 @@ void rope(float* head, const float* cos, const float* sin, std::int64_t head_dim
 
 // Symmetric, per group of 32: scale = max|x| / 127, bytes rounded to the nearest even.
 template <class S>
-void quantize_rows(const float* x, std::int64_t rows, std::int64_t columns, QuantizedRows out) {
-  for (std::int64_t g = 0; g < rows * columns / kGroup; ++g) {
-    const auto low = S::load(x + g * kGroup);
-    const auto high = S::load(x + g * kGroup + 16);
-    const float largest = maximum<S>(S::max(S::abs(low), S::abs(high)));
-    const auto inverse = S::set(largest > 0.0f ? 127.0f / largest : 0.0f);
-    const auto q_low = round<S>(S::mul(low, inverse));
-    const auto q_high = round<S>(S::mul(high, inverse));
-    S::store_i8(out.values + g * kGroup, q_low);
-    S::store_i8(out.values + g * kGroup + 16, q_high);
-    out.scales[g] = largest / 127.0f;
-    out.sums[g] = static_cast<std::int32_t>(sum<S>(S::add(q_low, q_high)));  // whole, hence exact
+void quantize_rows(const ActivationRows& x, std::int64_t rows, std::int64_t columns) {
+  for (std::int64_t row = 0; row < rows; ++row) {
+    const float* values = x.values + row * x.stride;
+    std::int8_t* bytes = x.bytes.values + row * x.bytes.value_stride;
+    const std::int64_t first = row * x.bytes.group_stride;
+    for (std::int64_t g = 0; g < columns / kGroup; ++g) {
+      const auto low = S::load(values + g * kGroup);
+      const auto high = S::load(values + g * kGroup + 16);
+      const float largest = S::maximum(S::max(S::abs(low), S::abs(high)));
+      const auto inverse = S::set(largest > 0.0f ? 127.0f / largest : 0.0f);
+      const auto q_low = round<S>(S::mul(low, inverse));
+      const auto q_high = round<S>(S::mul(high, inverse));
+      S::store_i8(bytes + g * kGroup, q_low);
+      S::store_i8(bytes + g * kGroup + 16, q_high);
+      const float scale = largest / 127.0f;
+      const float sum = S::sum(S::add(q_low, q_high));  // whole, hence exact
+      x.bytes.scales[first + g] = scale;
+      x.bytes.offsets[first + g] = scale * sum;
+      x.bytes.biases[first + g] = -128 * static_cast<std::int32_t>(sum);
+    }
   }
 }
 
-// Puts one position's key and value of one head into its tile of 16 positions: keys lie
-// [head_dim][16], so that sixteen scores are one register; values [16][head_dim].
+// To bf16, to the nearest even.
 template <class S>
-void store_kv(const float* k, const float* v, std::int64_t head_dim, std::uint16_t* k_tile,
-              std::uint16_t* v_tile, std::int32_t slot) {
-  for (std::int64_t d = 0; d < head_dim; ++d) k_tile[d * 16 + slot] = float_to_bf16(k[d]);
-  for (std::int64_t d = 0; d < head_dim; d += 16) {
-    S::store_bf16(v_tile + slot * head_dim + d, S::load(v + d));
+void round_rows(const ActivationRows& x, std::int64_t rows, std::int64_t columns) {
+  for (std::int64_t row = 0; row < rows; ++row) {
+    for (std::int64_t k = 0; k < columns; k += 16) {
+      S::store_bf16(x.halves + row * x.half_stride + k, S::load(x.values + row * x.stride + k));
+    }
   }
 }
 

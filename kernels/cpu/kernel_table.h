@@ -3,23 +3,38 @@
 
 #include <cstdint>
 
+#include "kernels/activation_format.h"
 #include "kernels/lanes.h"
 #include "kernels/packed_matrix.h"
 
 namespace lockstep::kernels::cpu {
 
-// Activations of a quantized product: per row and group of 32 columns, value = scale * byte.
+// Activations in bytes: per row and group of 32 columns, value = scale * byte.
 struct QuantizedRows {
-  std::int8_t* values;  // [rows, columns]
-  float* scales;        // [rows, columns / 32]
-  std::int32_t* sums;   // [rows, columns / 32]: of the group's bytes
+  std::int8_t* values;  // rows value_stride apart
+  // One per group of 32 columns, rows group_stride apart:
+  float* scales;
+  float* offsets;        // scale * sum of the group's bytes: what a minimum of 1 adds
+  std::int32_t* biases;  // -128 * sum of the group's bytes: what undoes weights shifted by 128
+  std::int64_t value_stride;
+  std::int64_t group_stride;
+};
+
+// Activations in the three forms that products take; a form that is not asked for may be null.
+struct ActivationRows {
+  float* values;  // rows `stride` apart
+  std::int64_t stride;
+  std::uint16_t* halves;  // bf16, rows half_stride apart
+  std::int64_t half_stride;
+  QuantizedRows bytes;
 };
 
 // One call of a product: row blocks [block_begin, block_end) of `weights`, all `m` activation rows.
 struct LinearCall {
   const PackedMatrix* weights;
-  const float* x;           // [m, columns], for float weights
-  QuantizedRows quantized;  // for q4 and q8 weights
+  // int8 suits q4 and q8, bf16 suits bf16, f32 suits all.
+  ActivationFormat activations;
+  ActivationRows x;
   std::int64_t m;
   const LaneStep* steps;
   std::int32_t num_steps;
@@ -30,15 +45,17 @@ struct LinearCall {
   std::int64_t segment_stride;
 };
 
-// Attention of some query rows of one sequence over the paged cache of one key-value head.
+// Attention of some query rows of one sequence over the paged cache of one key-value head. Positions
+// are attended in chunks of kAttentionChunk counted from position 0: what a chunk gives depends on
+// nothing outside it, and chunks are combined in their order.
 struct AttentionCall {
-  const float* q;  // [rows, query_stride]: the head group's queries start here
+  const float* q;  // [rows, query_stride]: the first query head starts here
   float* out;      // [rows, query_stride], same place
   std::int64_t query_stride;
   std::int32_t rows;  // query positions first_position ... first_position + rows - 1
   std::int32_t first_position;
   std::int32_t heads;          // query heads that share this key-value head
-  std::int32_t head_dim;       // multiple of 16
+  std::int32_t head_dim;       // multiple of 32
   float scale;                 // 1 / sqrt(head_dim)
   const std::uint16_t* cache;  // this layer's keys and values of block 0 of this head
   std::int64_t block_stride;   // elements from one block to the next
@@ -51,12 +68,15 @@ struct AttentionCall {
 struct KernelTable {
   const char* name;
   void (*linear)(const LinearCall&);
-  void (*quantize_rows)(const float* x, std::int64_t rows, std::int64_t columns, QuantizedRows out);
+  // Fills x.bytes, or x.halves, of `rows` rows from x.values.
+  void (*quantize_rows)(const ActivationRows& x, std::int64_t rows, std::int64_t columns);
+  void (*round_rows)(const ActivationRows& x, std::int64_t rows, std::int64_t columns);
   void (*rms_norm)(const float* x, const float* weight, float eps, std::int64_t columns,
                    float* out);
   void (*silu_mul)(const float* gate, const float* up, std::int64_t n, float* out);
   void (*add)(const float* a, const float* b, std::int64_t n, float* out);
   void (*rope)(float* head, const float* cos, const float* sin, std::int64_t head_dim);
+  // Puts a position's key and value of one head into place `slot` of its tile (attention_body.h).
   void (*store_kv)(const float* k, const float* v, std::int64_t head_dim, std::uint16_t* k_tile,
                    std::uint16_t* v_tile, std::int32_t slot);
   void (*attention)(const AttentionCall&);
@@ -68,5 +88,6 @@ std::int64_t attention_scratch_floats(std::int32_t heads, std::int32_t head_dim)
 const KernelTable& scalar_table();
 const KernelTable& avx2_table();
 const KernelTable& avx512_table();
+const KernelTable& avx512_bf16_table();
 
 }  // namespace lockstep::kernels::cpu

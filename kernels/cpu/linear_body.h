@@ -3,9 +3,16 @@
 // a bit.
 #pragma once
 
+#include <algorithm>
+
 #include "kernels/cpu/kernel_table.h"
 
 namespace lockstep::kernels::cpu {
+
+// Activations that stay in the second-level cache while the weights pass.
+inline constexpr std::int64_t kPanelBytes = 256 << 10;
+// How far ahead weights are asked for.
+inline constexpr std::int64_t kPrefetchBytes = 2048;
 
 // Partial sums of one tile of MT rows by 16 outputs, combined as the lane steps say.
 template <class S, int MT>
@@ -38,78 +45,114 @@ class LaneStack {
 };
 
 // Q is one family's integer dot product for one packed format:
-//   Q::Weights w(group_bytes);  V w.dot(bytes, byte_sum): exact sums of weight * byte, as floats
+//   Q::Weights w(group_bytes);  V w.dot(bytes, bias): exact sums of weight * byte, as floats
 //   w.scale(), and w.minimum() where Q::kHasMinimum.
 template <class S, class Q, int MT>
 void quantized_tile(const LinearCall& call, std::int64_t row, std::int64_t block) {
-  const std::int64_t columns = call.weights->columns();
-  const std::int64_t groups = call.weights->groups();
+  const QuantizedRows& x = call.x.bytes;
   const std::byte* group = call.weights->block(block);
-  const std::int8_t* bytes = call.quantized.values + row * columns;
-  const float* scales = call.quantized.scales + row * groups;
-  const std::int32_t* byte_sums = call.quantized.sums + row * groups;
+  const std::int8_t* bytes = x.values + row * x.value_stride;
+  const float* scales = x.scales + row * x.group_stride;
+  const float* offsets = x.offsets + row * x.group_stride;
+  const std::int32_t* biases = x.biases + row * x.group_stride;
   LaneStack<S, MT> stack;
   for (std::int32_t step = 0; step < call.num_steps; ++step) {
     typename S::V sums[MT];
     for (int i = 0; i < MT; ++i) sums[i] = S::zero();
     for (std::int32_t g = 0; g < call.steps[step].groups; ++g) {
+      __builtin_prefetch(group + kPrefetchBytes);
       const typename Q::Weights w(group);
+#pragma GCC unroll 16
       for (int i = 0; i < MT; ++i) {
-        const float scale = scales[i * groups];
-        const std::int32_t byte_sum = byte_sums[i * groups];
-        const auto dot = S::mul(w.dot(bytes + i * columns, byte_sum), S::set(scale));
+        const std::int64_t at = i * x.group_stride;
+        const auto dot = S::mul(w.dot(bytes + i * x.value_stride, biases[at]), S::set(scales[at]));
         sums[i] = S::fma(dot, w.scale(), sums[i]);
-        if constexpr (Q::kHasMinimum) {
-          sums[i] = S::fma(S::set(scale * static_cast<float>(byte_sum)), w.minimum(), sums[i]);
-        }
+        if constexpr (Q::kHasMinimum) sums[i] = S::fma(S::set(offsets[at]), w.minimum(), sums[i]);
       }
       group += Q::kGroupBytes;
       bytes += kGroup;
       ++scales;
-      ++byte_sums;
+      ++offsets;
+      ++biases;
     }
     stack.push(sums, call.steps[step].merges);
   }
   stack.write(call, row, block);
 }
 
-// W reads 16 interleaved float weights: V W::load(bytes, k), W::kBytes of one value.
-template <class S, class W, int MT>
-void float_tile(const LinearCall& call, std::int64_t row, std::int64_t block) {
-  const std::int64_t columns = call.weights->columns();
-  const std::byte* weights = call.weights->block(block);
-  const float* x = call.x + row * columns;
+// bf16 by bf16: pairs of columns, the second of a pair before the first (S::dot).
+template <class S, int MT>
+void bf16_tile(const LinearCall& call, std::int64_t row, std::int64_t block) {
+  const std::int64_t stride = call.x.half_stride;
+  const auto* weights = reinterpret_cast<const std::uint16_t*>(call.weights->block(block));
+  const std::uint16_t* x = call.x.halves + row * stride;
   LaneStack<S, MT> stack;
   for (std::int32_t step = 0; step < call.num_steps; ++step) {
     typename S::V sums[MT];
     for (int i = 0; i < MT; ++i) sums[i] = S::zero();
     const std::int64_t width = std::int64_t{call.steps[step].groups} * kGroup;
-    for (std::int64_t k = 0; k < width; ++k) {
-      const auto w = W::load(weights + k * kRowBlock * W::kBytes);
-      for (int i = 0; i < MT; ++i) sums[i] = S::fma(S::set(x[i * columns + k]), w, sums[i]);
+    for (std::int64_t k = 0; k < width; k += 2) {
+      __builtin_prefetch(weights + k * kRowBlock + kPrefetchBytes / 2);
+      const auto w = S::load_pairs(weights + k * kRowBlock);
+#pragma GCC unroll 16
+      for (int i = 0; i < MT; ++i) sums[i] = S::dot(sums[i], w, S::set_pair(x + i * stride + k));
     }
-    weights += width * kRowBlock * W::kBytes;
+    weights += width * kRowBlock;
     x += width;
     stack.push(sums, call.steps[step].merges);
   }
   stack.write(call, row, block);
 }
 
-// Walks the tiles of a call: Tile::run<MT>(call, row, block).
-template <class Tile>
-void walk_tiles(const LinearCall& call) {
-  for (std::int64_t block = call.block_begin; block < call.block_end; ++block) {
-    std::int64_t row = 0;
-    for (; row + 8 <= call.m; row += 8) Tile::template run<8>(call, row, block);
-    if (row + 4 <= call.m) {
-      Tile::template run<4>(call, row, block);
-      row += 4;
+// W gives 16 rows of one column of a group in f32: V W::column(group_bytes, column).
+template <class S, class W, int MT>
+void float_tile(const LinearCall& call, std::int64_t row, std::int64_t block) {
+  const std::int64_t stride = call.x.stride;
+  const std::byte* group = call.weights->block(block);
+  const std::size_t group_bytes = packed_group_bytes(call.weights->format());
+  const float* x = call.x.values + row * stride;
+  LaneStack<S, MT> stack;
+  for (std::int32_t step = 0; step < call.num_steps; ++step) {
+    typename S::V sums[MT];
+    for (int i = 0; i < MT; ++i) sums[i] = S::zero();
+    for (std::int32_t g = 0; g < call.steps[step].groups; ++g) {
+      for (int column = 0; column < kGroup; ++column) {
+        const auto w = W::column(group, column);
+#pragma GCC unroll 16
+        for (int i = 0; i < MT; ++i) sums[i] = S::fma(S::set(x[i * stride + column]), w, sums[i]);
+      }
+      group += group_bytes;
+      x += kGroup;
     }
-    if (row + 2 <= call.m) {
-      Tile::template run<2>(call, row, block);
-      row += 2;
+    stack.push(sums, call.steps[step].merges);
+  }
+  stack.write(call, row, block);
+}
+
+// Runs Tile::run<MT> for the `rows` rows, fewer than 2 * MT, from `row` on.
+template <class Tile, int MT>
+void run_rest(const LinearCall& call, std::int64_t row, std::int64_t rows, std::int64_t block) {
+  if (rows >= MT) {
+    Tile::template run<MT>(call, row, block);
+    row += MT;
+    rows -= MT;
+  }
+  if constexpr (MT > 1) run_rest<Tile, MT / 2>(call, row, rows, block);
+}
+
+// Walks the tiles of a call. Rows are taken in panels that stay in the second-level cache while all
+// row blocks pass.
+template <class S, class Tile>
+void walk_tiles(const LinearCall& call, std::int64_t row_bytes) {
+  constexpr int MT = S::kTileRows;
+  const std::int64_t panel = std::max<std::int64_t>(kPanelBytes / row_bytes / MT, 1) * MT;
+  for (std::int64_t begin = 0; begin < call.m; begin += panel) {
+    const std::int64_t end = std::min(begin + panel, call.m);
+    for (std::int64_t block = call.block_begin; block < call.block_end; ++block) {
+      std::int64_t row = begin;
+      for (; row + MT <= end; row += MT) Tile::template run<MT>(call, row, block);
+      run_rest<Tile, MT / 2>(call, row, end - row, block);
     }
-    if (row < call.m) Tile::template run<1>(call, row, block);
   }
 }
 
@@ -121,6 +164,14 @@ struct QuantizedTile {
   }
 };
 
+template <class S>
+struct Bf16Tile {
+  template <int MT>
+  static void run(const LinearCall& call, std::int64_t row, std::int64_t block) {
+    bf16_tile<S, MT>(call, row, block);
+  }
+};
+
 template <class S, class W>
 struct FloatTile {
   template <int MT>
@@ -129,37 +180,67 @@ struct FloatTile {
   }
 };
 
+// Columns of the packed formats (packed_matrix.h) in f32.
 template <class S>
-struct Bf16Weights {
-  static constexpr int kBytes = 2;
-  static typename S::V load(const std::byte* p) {
-    return S::load_bf16(reinterpret_cast<const std::uint16_t*>(p));
+struct Q4Columns {
+  static typename S::V column(const std::byte* group, int column) {
+    const auto* scales = reinterpret_cast<const std::uint16_t*>(group + 256);
+    const int shift = column % 4 * 8 + (column < 16 ? 0 : 4);
+    return S::fma(S::load_f16(scales), S::unsigned_bits(group + column % 16 / 4 * 64, shift, 15),
+                  S::load_f16(scales + 16));
   }
 };
 template <class S>
-struct F16Weights {
-  static constexpr int kBytes = 2;
-  static typename S::V load(const std::byte* p) {
-    return S::load_f16(reinterpret_cast<const std::uint16_t*>(p));
+struct Q8Columns {
+  static typename S::V column(const std::byte* group, int column) {
+    const auto* scales = reinterpret_cast<const std::uint16_t*>(group + 512);
+    return S::mul(S::load_f16(scales), S::signed_byte(group + column / 4 * 64, column % 4));
   }
 };
 template <class S>
-struct F32Weights {
-  static constexpr int kBytes = 4;
-  static typename S::V load(const std::byte* p) {
-    return S::load(reinterpret_cast<const float*>(p));
+struct Bf16Columns {
+  static typename S::V column(const std::byte* group, int column) {
+    const auto pairs = S::load_pairs(reinterpret_cast<const std::uint16_t*>(group + column / 2 * 64));
+    return column % 2 == 0 ? S::firsts(pairs) : S::seconds(pairs);
   }
 };
+template <class S>
+struct F16Columns {
+  static typename S::V column(const std::byte* group, int column) {
+    return S::load_f16(reinterpret_cast<const std::uint16_t*>(group) + column * kRowBlock);
+  }
+};
+template <class S>
+struct F32Columns {
+  static typename S::V column(const std::byte* group, int column) {
+    return S::load(reinterpret_cast<const float*>(group) + column * kRowBlock);
+  }
+};
+
+template <class S>
+void float_linear(const LinearCall& call) {
+  const std::int64_t row_bytes = call.x.stride * std::int64_t{sizeof(float)};
+  switch (call.weights->format()) {
+    case PackedFormat::q4: return walk_tiles<S, FloatTile<S, Q4Columns<S>>>(call, row_bytes);
+    case PackedFormat::q8: return walk_tiles<S, FloatTile<S, Q8Columns<S>>>(call, row_bytes);
+    case PackedFormat::bf16: return walk_tiles<S, FloatTile<S, Bf16Columns<S>>>(call, row_bytes);
+    case PackedFormat::f16: return walk_tiles<S, FloatTile<S, F16Columns<S>>>(call, row_bytes);
+    case PackedFormat::f32: return walk_tiles<S, FloatTile<S, F32Columns<S>>>(call, row_bytes);
+  }
+}
 
 // Q4 and Q8 are the family's integer dot products.
 template <class S, class Q4, class Q8>
 void linear(const LinearCall& call) {
-  switch (call.weights->format()) {
-    case PackedFormat::q4: return walk_tiles<QuantizedTile<S, Q4>>(call);
-    case PackedFormat::q8: return walk_tiles<QuantizedTile<S, Q8>>(call);
-    case PackedFormat::bf16: return walk_tiles<FloatTile<S, Bf16Weights<S>>>(call);
-    case PackedFormat::f16: return walk_tiles<FloatTile<S, F16Weights<S>>>(call);
-    case PackedFormat::f32: return walk_tiles<FloatTile<S, F32Weights<S>>>(call);
+  switch (call.activations) {
+    case ActivationFormat::f32: return float_linear<S>(call);
+    case ActivationFormat::bf16: return walk_tiles<S, Bf16Tile<S>>(call, 2 * call.x.half_stride);
+    case ActivationFormat::int8: break;
+  }
+  if (call.weights->format() == PackedFormat::q4) {
+    walk_tiles<S, QuantizedTile<S, Q4>>(call, call.x.bytes.value_stride);
+  } else {
+    walk_tiles<S, QuantizedTile<S, Q8>>(call, call.x.bytes.value_stride);
   }
 }
 

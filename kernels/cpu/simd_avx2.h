@@ -3,6 +3,7 @@
 
 #include <immintrin.h>
 
+#include <cstddef>
 #include <cstdint>
 
 namespace lockstep::kernels::cpu {
@@ -11,9 +12,15 @@ struct Avx2Simd {
   struct V {
     __m256 lo, hi;
   };
+  struct Pairs {  // sixteen pairs of bf16
+    __m256i lo, hi;
+  };
+  static constexpr int kTileRows = 4;
+  static constexpr int kTileQueries = 2;
   static V zero() { return {_mm256_setzero_ps(), _mm256_setzero_ps()}; }
   static V set(float x) { return {_mm256_set1_ps(x), _mm256_set1_ps(x)}; }
   static V load(const float* p) { return {_mm256_loadu_ps(p), _mm256_loadu_ps(p + 8)}; }
+  static float first(V a) { return _mm256_cvtss_f32(a.lo); }
   static void store(float* p, V a) {
     _mm256_storeu_ps(p, a.lo);
     _mm256_storeu_ps(p + 8, a.hi);
@@ -26,6 +33,36 @@ struct Avx2Simd {
   static V load_f16(const std::uint16_t* p) {
     const auto* halves = reinterpret_cast<const __m128i*>(p);
     return {_mm256_cvtph_ps(_mm_loadu_si128(halves)), _mm256_cvtph_ps(_mm_loadu_si128(halves + 1))};
+  }
+  static Pairs load_pairs(const std::uint16_t* p) {
+    const auto* words = reinterpret_cast<const __m256i*>(p);
+    return {_mm256_loadu_si256(words), _mm256_loadu_si256(words + 1)};
+  }
+  static Pairs set_pair(const std::uint16_t* p) {
+    const __m256i pair = _mm256_set1_epi32(*reinterpret_cast<const std::int32_t*>(p));
+    return {pair, pair};
+  }
+  static Pairs first_of_pairs(Pairs a) {
+    const __m256i first = _mm256_set1_epi32(0xffff);
+    return {_mm256_and_si256(a.lo, first), _mm256_and_si256(a.hi, first)};
+  }
+  static V firsts(Pairs a) {
+    return {_mm256_castsi256_ps(_mm256_slli_epi32(a.lo, 16)),
+            _mm256_castsi256_ps(_mm256_slli_epi32(a.hi, 16))};
+  }
+  static V seconds(Pairs a) {
+    const __m256i second = _mm256_set1_epi32(-0x10000);
+    return {_mm256_castsi256_ps(_mm256_and_si256(a.lo, second)),
+            _mm256_castsi256_ps(_mm256_and_si256(a.hi, second))};
+  }
+  static V dot(V sums, Pairs a, Pairs b) {
+    return fma(firsts(a), firsts(b), fma(seconds(a), seconds(b), sums));
+  }
+  static V unsigned_bits(const std::byte* p, int shift, int mask) {
+    return {unsigned_half(p, shift, mask), unsigned_half(p + 32, shift, mask)};
+  }
+  static V signed_byte(const std::byte* p, int index) {
+    return {signed_half(p, index), signed_half(p + 32, index)};
   }
   static V add(V a, V b) { return {_mm256_add_ps(a.lo, b.lo), _mm256_add_ps(a.hi, b.hi)}; }
   static V sub(V a, V b) { return {_mm256_sub_ps(a.lo, b.lo), _mm256_sub_ps(a.hi, b.hi)}; }
@@ -40,6 +77,24 @@ struct Avx2Simd {
     const __m256 sign = _mm256_set1_ps(-0.0f);
     return {_mm256_andnot_ps(sign, a.lo), _mm256_andnot_ps(sign, a.hi)};
   }
+  static V select_negative(V sign, V a, V b) {
+    const auto select = [](__m256 s, __m256 x, __m256 y) {
+      return _mm256_blendv_ps(y, x, _mm256_cmp_ps(s, _mm256_setzero_ps(), _CMP_LT_OQ));
+    };
+    return {select(sign.lo, a.lo, b.lo), select(sign.hi, a.hi, b.hi)};
+  }
+  static float sum(V a) {
+    const __m256 four = _mm256_add_ps(a.lo, a.hi);
+    const __m128 two = _mm_add_ps(_mm256_castps256_ps128(four), _mm256_extractf128_ps(four, 1));
+    const __m128 one = _mm_add_ps(two, _mm_movehl_ps(two, two));
+    return _mm_cvtss_f32(_mm_add_ss(one, _mm_movehdup_ps(one)));
+  }
+  static float maximum(V a) {
+    const __m256 four = _mm256_max_ps(a.lo, a.hi);
+    const __m128 two = _mm_max_ps(_mm256_castps256_ps128(four), _mm256_extractf128_ps(four, 1));
+    const __m128 one = _mm_max_ps(two, _mm_movehl_ps(two, two));
+    return _mm_cvtss_f32(_mm_max_ss(one, _mm_movehdup_ps(one)));
+  }
   static V pow2(V n) { return {pow2_half(n.lo), pow2_half(n.hi)}; }
   static void store_i8(std::int8_t* p, V a) {
     const __m256i words = _mm256_packs_epi32(_mm256_cvttps_epi32(a.lo), _mm256_cvttps_epi32(a.hi));
@@ -50,6 +105,16 @@ struct Avx2Simd {
   }
 
  private:
+  static __m256 unsigned_half(const std::byte* p, int shift, int mask) {
+    const __m256i words = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p));
+    return _mm256_cvtepi32_ps(_mm256_and_si256(_mm256_srl_epi32(words, _mm_cvtsi32_si128(shift)),
+                                               _mm256_set1_epi32(mask)));
+  }
+  static __m256 signed_half(const std::byte* p, int index) {
+    const __m256i words = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p));
+    return _mm256_cvtepi32_ps(
+        _mm256_srai_epi32(_mm256_sll_epi32(words, _mm_cvtsi32_si128(24 - 8 * index)), 24));
+  }
   static __m256 widen_bf16(const std::uint16_t* p) {
     const __m256i words =
         _mm256_cvtepu16_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));

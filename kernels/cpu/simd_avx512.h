@@ -3,15 +3,20 @@
 
 #include <immintrin.h>
 
+#include <cstddef>
 #include <cstdint>
 
 namespace lockstep::kernels::cpu {
 
 struct Avx512Simd {
   using V = __m512;
+  using Pairs = __m512i;  // sixteen pairs of bf16
+  static constexpr int kTileRows = 16;
+  static constexpr int kTileQueries = 4;
   static V zero() { return _mm512_setzero_ps(); }
   static V set(float x) { return _mm512_set1_ps(x); }
   static V load(const float* p) { return _mm512_loadu_ps(p); }
+  static float first(V a) { return _mm512_cvtss_f32(a); }
   static void store(float* p, V a) { _mm512_storeu_ps(p, a); }
   static V load_bf16(const std::uint16_t* p) {
     const __m256i halves = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p));
@@ -30,6 +35,27 @@ struct Avx512Simd {
   static V load_f16(const std::uint16_t* p) {
     return _mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)));
   }
+  static Pairs load_pairs(const std::uint16_t* p) { return _mm512_loadu_si512(p); }
+  static Pairs set_pair(const std::uint16_t* p) {
+    return _mm512_set1_epi32(*reinterpret_cast<const std::int32_t*>(p));
+  }
+  static Pairs first_of_pairs(Pairs a) { return _mm512_and_si512(a, _mm512_set1_epi32(0xffff)); }
+  static V firsts(Pairs a) { return _mm512_castsi512_ps(_mm512_slli_epi32(a, 16)); }
+  static V seconds(Pairs a) {
+    return _mm512_castsi512_ps(_mm512_and_si512(a, _mm512_set1_epi32(-0x10000)));
+  }
+  static V dot(V sums, Pairs a, Pairs b) {
+    sums = _mm512_fmadd_ps(seconds(a), seconds(b), sums);
+    return _mm512_fmadd_ps(firsts(a), firsts(b), sums);
+  }
+  static V unsigned_bits(const std::byte* p, int shift, int mask) {
+    const __m512i words = _mm512_srl_epi32(_mm512_loadu_si512(p), _mm_cvtsi32_si128(shift));
+    return _mm512_cvtepi32_ps(_mm512_and_si512(words, _mm512_set1_epi32(mask)));
+  }
+  static V signed_byte(const std::byte* p, int index) {
+    const __m512i top = _mm512_sll_epi32(_mm512_loadu_si512(p), _mm_cvtsi32_si128(24 - 8 * index));
+    return _mm512_cvtepi32_ps(_mm512_srai_epi32(top, 24));
+  }
   static V add(V a, V b) { return _mm512_add_ps(a, b); }
   static V sub(V a, V b) { return _mm512_sub_ps(a, b); }
   static V mul(V a, V b) { return _mm512_mul_ps(a, b); }
@@ -38,6 +64,21 @@ struct Avx512Simd {
   static V max(V a, V b) { return _mm512_max_ps(a, b); }
   static V min(V a, V b) { return _mm512_min_ps(a, b); }
   static V abs(V a) { return _mm512_abs_ps(a); }
+  static V select_negative(V sign, V a, V b) {
+    return _mm512_mask_mov_ps(b, _mm512_cmp_ps_mask(sign, zero(), _CMP_LT_OQ), a);
+  }
+  static float sum(V a) {
+    const __m256 four = _mm256_add_ps(_mm512_castps512_ps256(a), _mm512_extractf32x8_ps(a, 1));
+    const __m128 two = _mm_add_ps(_mm256_castps256_ps128(four), _mm256_extractf128_ps(four, 1));
+    const __m128 one = _mm_add_ps(two, _mm_movehl_ps(two, two));
+    return _mm_cvtss_f32(_mm_add_ss(one, _mm_movehdup_ps(one)));
+  }
+  static float maximum(V a) {
+    const __m256 four = _mm256_max_ps(_mm512_castps512_ps256(a), _mm512_extractf32x8_ps(a, 1));
+    const __m128 two = _mm_max_ps(_mm256_castps256_ps128(four), _mm256_extractf128_ps(four, 1));
+    const __m128 one = _mm_max_ps(two, _mm_movehl_ps(two, two));
+    return _mm_cvtss_f32(_mm_max_ss(one, _mm_movehdup_ps(one)));
+  }
   static V pow2(V n) {
     const __m512i exponent = _mm512_add_epi32(_mm512_cvttps_epi32(n), _mm512_set1_epi32(127));
     return _mm512_castsi512_ps(_mm512_slli_epi32(exponent, 23));

@@ -4,25 +4,6 @@
 
 namespace lockstep::kernels::cpu {
 
-// Reductions over the sixteen lanes: halves are folded, 8, 4, 2, 1.
-template <class S, class Combine>
-float fold(typename S::V a, Combine combine) {
-  float lane[16];
-  S::store(lane, a);
-  for (int half = 8; half > 0; half /= 2) {
-    for (int i = 0; i < half; ++i) lane[i] = combine(lane[i], lane[i + half]);
-  }
-  return lane[0];
-}
-template <class S>
-float sum(typename S::V a) {
-  return fold<S>(a, [](float x, float y) { return x + y; });
-}
-template <class S>
-float maximum(typename S::V a) {
-  return fold<S>(a, [](float x, float y) { return x > y ? x : y; });
-}
-
 // To the nearest whole number, ties to even. REQUIRES: |a| < 2^22.
 template <class S>
 typename S::V round(typename S::V a) {
@@ -50,6 +31,12 @@ typename S::V exp_nonpositive(typename S::V a) {
   // Times 0 below -87 and 1 above: a masked position must weigh nothing.
   const auto above = S::mul(S::add(a, S::set(87.0f)), S::set(1e30f));
   return S::mul(value, S::min(S::max(above, S::zero()), one));
+}
+
+// e^a of one number, a <= 0.
+template <class S>
+float exp_of(float a) {
+  return S::first(exp_nonpositive<S>(S::set(a)));
 }
 
 }  // namespace lockstep::kernels::cpu

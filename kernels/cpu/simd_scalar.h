@@ -4,6 +4,7 @@
 
 #include <bit>
 #include <cmath>
+#include <cstddef>
 #include <cstdint>
 #include <cstring>
 
@@ -15,6 +16,13 @@ struct ScalarSimd {
   struct V {
     float lane[16];
   };
+  struct Pairs {  // sixteen pairs of bf16
+    std::uint16_t of[16][2];
+  };
+  // Rows of activations that one product tile holds sums of.
+  static constexpr int kTileRows = 4;
+  // Queries whose scores are computed together.
+  static constexpr int kTileQueries = 1;
   template <class F>
   static V map(F&& f) {
     V r;
@@ -30,6 +38,7 @@ struct ScalarSimd {
     std::memcpy(&r, p, sizeof r);
     return r;
   }
+  static float first(V a) { return a.lane[0]; }
   static void store(float* p, V a) { std::memcpy(p, &a, sizeof a); }
   static V load_bf16(const std::uint16_t* p) {
     return map([p](int i) { return bf16_to_float(p[i]); });
@@ -39,6 +48,44 @@ struct ScalarSimd {
   }
   static V load_f16(const std::uint16_t* p) {
     return map([p](int i) { return f16_to_float(p[i]); });
+  }
+  static Pairs load_pairs(const std::uint16_t* p) {
+    Pairs r;
+    std::memcpy(&r, p, sizeof r);
+    return r;
+  }
+  // One pair, sixteen times.
+  static Pairs set_pair(const std::uint16_t* p) {
+    Pairs r;
+    for (auto& pair : r.of) pair[0] = p[0], pair[1] = p[1];
+    return r;
+  }
+  // The first of every pair, and a zero beside it.
+  static Pairs first_of_pairs(Pairs a) {
+    for (auto& pair : a.of) pair[1] = 0;
+    return a;
+  }
+  static V firsts(Pairs a) {
+    return map([&](int i) { return bf16_to_float(a.of[i][0]); });
+  }
+  static V seconds(Pairs a) {
+    return map([&](int i) { return bf16_to_float(a.of[i][1]); });
+  }
+  // sums + second * second, rounded, then + first * first, rounded: what vdpbf16ps does.
+  static V dot(V sums, Pairs a, Pairs b) {
+    return fma(firsts(a), firsts(b), fma(seconds(a), seconds(b), sums));
+  }
+  // (word >> shift) & mask of sixteen 32-bit words.
+  static V unsigned_bits(const std::byte* p, int shift, int mask) {
+    return map([&](int i) {
+      return static_cast<float>((word(p, i) >> shift) & static_cast<std::uint32_t>(mask));
+    });
+  }
+  // Byte `index` of sixteen 32-bit words, signed.
+  static V signed_byte(const std::byte* p, int index) {
+    return map([&](int i) {
+      return static_cast<float>(static_cast<std::int8_t>(word(p, i) >> (8 * index)));
+    });
   }
   static V add(V a, V b) {
     return map([&](int i) { return a.lane[i] + b.lane[i]; });
@@ -65,6 +112,17 @@ struct ScalarSimd {
   static V abs(V a) {
     return map([&](int i) { return std::fabs(a.lane[i]); });
   }
+  // a where `sign` is below zero, else b.
+  static V select_negative(V sign, V a, V b) {
+    return map([&](int i) { return sign.lane[i] < 0.0f ? a.lane[i] : b.lane[i]; });
+  }
+  // Reductions over the sixteen lanes: halves are folded, 8, 4, 2, 1.
+  static float sum(V a) {
+    return fold(a, [](float x, float y) { return x + y; });
+  }
+  static float maximum(V a) {
+    return fold(a, [](float x, float y) { return x > y ? x : y; });
+  }
   // 2^n for whole n in [-126, 127].
   static V pow2(V n) {
     return map([&](int i) {
@@ -74,6 +132,20 @@ struct ScalarSimd {
   // Stores 16 whole numbers in [-128, 127] as bytes.
   static void store_i8(std::int8_t* p, V a) {
     for (int i = 0; i < 16; ++i) p[i] = static_cast<std::int8_t>(a.lane[i]);
+  }
+
+ private:
+  static std::uint32_t word(const std::byte* p, int i) {
+    std::uint32_t value;
+    std::memcpy(&value, p + 4 * i, sizeof value);
+    return value;
+  }
+  template <class Combine>
+  static float fold(V a, Combine combine) {
+    for (int half = 8; half > 0; half /= 2) {
+      for (int i = 0; i < half; ++i) a.lane[i] = combine(a.lane[i], a.lane[i + half]);
+    }
+    return a.lane[0];
   }
 };
 

@@ -92,28 +92,42 @@ StoredRow random_row(DType type, std::size_t columns, std::mt19937& random) {
   return row;
 }
 
-// Quantized activations and their storage.
+// Activations in all their forms.
 struct Activations {
   Activations(const cpu::KernelTable& table, const std::vector<float>& x, std::int64_t m,
               std::int64_t k)
-      : values(x.size()), scales(x.size() / 32), sums(x.size() / 32) {
-    table.quantize_rows(x.data(), m, k, view());
+      : values(x),
+        halves(x.size()),
+        bytes(x.size()),
+        scales(x.size() / 32),
+        offsets(x.size() / 32),
+        biases(x.size() / 32),
+        columns(k) {
+    table.quantize_rows(view(), m, k);
+    table.round_rows(view(), m, k);
   }
-  cpu::QuantizedRows view() { return {values.data(), scales.data(), sums.data()}; }
-  std::vector<std::int8_t> values;
-  std::vector<float> scales;
-  std::vector<std::int32_t> sums;
+  cpu::ActivationRows view() {
+    return {values.data(), columns, halves.data(), columns,
+            {bytes.data(), scales.data(), offsets.data(), biases.data(), columns, columns / 32}};
+  }
+  std::vector<float> values;
+  std::vector<std::uint16_t> halves;
+  std::vector<std::int8_t> bytes;
+  std::vector<float> scales, offsets;
+  std::vector<std::int32_t> biases;
+  std::int64_t columns;
 };
 
 struct LinearCase {
   DType type;
+  ActivationFormat activations;
   std::int64_t m, n, k;
 };
 
 class Linear : public testing::TestWithParam<LinearCase> {
  protected:
   void SetUp() override {
-    const auto [type, m, n, k] = GetParam();
+    const auto [type, activations, m, n, k] = GetParam();
     std::mt19937 random(7);
     weights_ = PackedMatrix(type, n, k);
     for (std::int64_t row = 0; row < n; ++row) {
@@ -125,14 +139,14 @@ class Linear : public testing::TestWithParam<LinearCase> {
 
   // [segments, m, padded n]
   std::vector<float> product(CpuFamily family, const LaneProgram& lanes) {
-    const auto [type, m, n, k] = GetParam();
+    const auto [type, activations, m, n, k] = GetParam();
     const auto& table = kernel_table(family);
-    Activations quantized(table, x_, m, k);
+    Activations x(table, x_, m, k);
     const std::int64_t padded = weights_.row_blocks() * kRowBlock;
     std::vector<float> out(static_cast<std::size_t>(lanes.segments * m * padded));
     table.linear({.weights = &weights_,
-                  .x = x_.data(),
-                  .quantized = quantized.view(),
+                  .activations = activations,
+                  .x = x.view(),
                   .m = m,
                   .steps = lanes.steps.data(),
                   .num_steps = static_cast<std::int32_t>(lanes.steps.size()),
@@ -150,9 +164,8 @@ class Linear : public testing::TestWithParam<LinearCase> {
 };
 
 TEST_P(Linear, EqualsTheDoublePrecisionProduct) {
-  const auto [type, m, n, k] = GetParam();
+  const auto [type, activations, m, n, k] = GetParam();
   const auto out = product(CpuFamily::scalar, whole_sum(k));
-  const bool quantized = block_values(type) > 1;
   const std::int64_t padded = weights_.row_blocks() * kRowBlock;
   for (std::int64_t i = 0; i < m; ++i) {
     for (std::int64_t j = 0; j < n; ++j) {
@@ -163,7 +176,9 @@ TEST_P(Linear, EqualsTheDoublePrecisionProduct) {
         magnitude += std::fabs(term);
       }
       // Eight-bit activations: half a step of 1/127 of a group's largest value (here below 4).
-      const double bound = quantized ? magnitude * 0.02 + 1e-3 : magnitude * 1e-5 + 1e-6;
+      const double bound = activations == ActivationFormat::int8   ? magnitude * 0.02 + 1e-3
+                           : activations == ActivationFormat::bf16 ? magnitude * 0.004
+                                                                   : magnitude * 1e-5 + 1e-6;
       EXPECT_NEAR(out[i * padded + j], expected, bound) << i << "," << j;
     }
   }
@@ -178,7 +193,7 @@ TEST_P(Linear, GivesTheSameBitsInEveryFamily) {
 }
 
 TEST_P(Linear, GivesARowTheSameBitsInAnyBatch) {
-  const auto [type, m, n, k] = GetParam();
+  const auto [type, activations, m, n, k] = GetParam();
   const auto all = product(supported_families().back(), whole_sum(k));
   const std::int64_t padded = weights_.row_blocks() * kRowBlock;
   const auto x = x_;
@@ -186,16 +201,16 @@ TEST_P(Linear, GivesARowTheSameBitsInAnyBatch) {
   const auto lanes = whole_sum(k);
   for (std::int64_t i = 0; i < m; ++i) {
     const std::vector<float> one(x.begin() + i * k, x.begin() + (i + 1) * k);
-    Activations quantized(table, one, 1, k);
+    Activations row(table, one, 1, k);
     std::vector<float> out(static_cast<std::size_t>(padded));
-    table.linear({&weights_, one.data(), quantized.view(), 1, lanes.steps.data(), 1, 0,
+    table.linear({&weights_, activations, row.view(), 1, lanes.steps.data(), 1, 0,
                   weights_.row_blocks(), out.data(), padded, padded});
     EXPECT_EQ(bits(out), bits({all.begin() + i * padded, all.begin() + (i + 1) * padded})) << i;
   }
 }
 
 TEST_P(Linear, SumsLanesInTheOrderOfTheirProgram) {
-  const auto [type, m, n, k] = GetParam();
+  const auto [type, activations, m, n, k] = GetParam();
   const auto groups = static_cast<std::int32_t>(k / 32);
   // Lanes of 1, 1, groups - 3 and 1 groups: ((a + b), c) leaves (a+b)+c merged, d apart.
   const LaneProgram program{{{1, 0}, {1, 1}, {groups - 3, 1}, {1, 0}}, 2};
@@ -217,15 +232,29 @@ std::vector<LinearCase> linear_cases() {
   std::vector<LinearCase> cases;
   for (const DType type :
        {DType::f32, DType::f16, DType::bf16, DType::q4_0, DType::q4_1, DType::q8_0}) {
-    cases.push_back({type, 1, 1, 128});
-    cases.push_back({type, 3, 17, 160});
-    cases.push_back({type, 13, 48, 576});
+    const ActivationFormat natural = natural_activations(packed_format(type));
+    cases.push_back({type, natural, 1, 1, 128});
+    cases.push_back({type, natural, 3, 17, 160});
+    cases.push_back({type, natural, 45, 48, 576});
+    if (natural == ActivationFormat::f32) continue;
+    cases.push_back({type, ActivationFormat::f32, 3, 17, 160});
   }
+  cases.push_back({DType::q4_1, ActivationFormat::int8, 150, 16, 4096});  // more than one panel
   return cases;
 }
 
+std::string activations_name(ActivationFormat format) {
+  switch (format) {
+    case ActivationFormat::f32: return "f32";
+    case ActivationFormat::bf16: return "bf16";
+    case ActivationFormat::int8: break;
+  }
+  return "int8";
+}
+
 INSTANTIATE_TEST_SUITE_P(Shapes, Linear, testing::ValuesIn(linear_cases()), [](const auto& info) {
-  return std::string(name(info.param.type)) + "_m" + std::to_string(info.param.m) + "_n" +
+  return std::string(name(info.param.type)) + "_" + activations_name(info.param.activations) +
+         "_m" + std::to_string(info.param.m) + "_n" +
          std::to_string(info.param.n) + "_k" + std::to_string(info.param.k);
 });
 
@@ -290,16 +319,20 @@ TEST_P(Family, QuantizesToTheNearestByteWithItsSums) {
   auto x = random_floats(4 * 96, 6);
   std::fill_n(x.begin() + 32, 32, 0.0f);
   Activations rows(table_, x, 4, 96), reference(scalar_, x, 4, 96);
-  EXPECT_EQ(rows.values, reference.values);
+  EXPECT_EQ(rows.bytes, reference.bytes);
   EXPECT_EQ(bits(rows.scales), bits(reference.scales));
-  EXPECT_EQ(rows.sums, reference.sums);
+  EXPECT_EQ(bits(rows.offsets), bits(reference.offsets));
+  EXPECT_EQ(rows.biases, reference.biases);
+  EXPECT_EQ(rows.halves, reference.halves);
   for (std::size_t g = 0; g < rows.scales.size(); ++g) {
     std::int32_t total = 0;
     for (std::size_t i = 32 * g; i < 32 * g + 32; ++i) {
-      EXPECT_NEAR(rows.values[i] * rows.scales[g], x[i], rows.scales[g] * 0.5001);
-      total += rows.values[i];
+      EXPECT_NEAR(rows.bytes[i] * rows.scales[g], x[i], rows.scales[g] * 0.5001);
+      EXPECT_EQ(rows.halves[i], float_to_bf16(x[i]));
+      total += rows.bytes[i];
     }
-    EXPECT_EQ(rows.sums[g], total);
+    EXPECT_EQ(rows.biases[g], -128 * total);
+    EXPECT_EQ(rows.offsets[g], rows.scales[g] * static_cast<float>(total));
   }
   EXPECT_EQ(rows.scales[1], 0.0f);
 }
@@ -307,14 +340,17 @@ TEST_P(Family, QuantizesToTheNearestByteWithItsSums) {
 // A cache of one key-value head in shuffled blocks, and the whole computation in double.
 class PagedAttention : public testing::TestWithParam<CpuFamily> {
  protected:
-  static constexpr int kHeadDim = 64, kHeads = 3, kBlockSize = 32, kPositions = 77;
+  static constexpr int kHeadDim = 64, kHeads = 3, kBlockSize = 32, kPositions = 601;
+  static constexpr int kBlocks = 20;  // one more than needed; 7 and 20 share no divisor
 
   void SetUp() override {
     keys_ = random_floats(kPositions * kHeadDim, 8);
     values_ = random_floats(kPositions * kHeadDim, 9);
     queries_ = random_floats(kPositions * kHeads * kHeadDim, 10, 2.0f);
     const int half_block = kBlockSize * kHeadDim;
-    cache_.assign(4 * 2 * half_block, float_to_bf16(1e9f));  // what others left must not matter
+    for (int i = 0; i < kBlocks; ++i) table_.push_back((i * 7 + 3) % kBlocks);
+    // What others left must not matter, even if it is not a number.
+    cache_.assign(kBlocks * 2 * half_block, float_to_bf16(std::nanf("")));
     for (int p = 0; p < kPositions; ++p) {
       std::uint16_t* block = cache_.data() + table_[p / kBlockSize] * 2 * half_block;
       std::uint16_t* k_tile = block + p % kBlockSize / 16 * 16 * kHeadDim;
@@ -339,14 +375,14 @@ class PagedAttention : public testing::TestWithParam<CpuFamily> {
                                     .block_stride = 2 * kBlockSize * kHeadDim,
                                     .value_offset = kBlockSize * kHeadDim,
                                     .tiles_per_block = kBlockSize / 16,
-                                    .block_table = table_,
+                                    .block_table = table_.data(),
                                     .scratch = scratch.data()});
     return out;
   }
 
   std::vector<float> keys_, values_, queries_;
   std::vector<std::uint16_t> cache_;
-  const std::int32_t table_[3] = {2, 0, 3};
+  std::vector<std::int32_t> table_;
 };
 
 TEST_P(PagedAttention, EqualsSoftmaxInDoublePrecision) {
@@ -355,20 +391,23 @@ TEST_P(PagedAttention, EqualsSoftmaxInDoublePrecision) {
   for (int p = 0; p < kPositions; ++p) {
     for (int h = 0; h < kHeads; ++h) {
       const float* q = &queries_[(p * kHeads + h) * kHeadDim];
-      std::vector<double> weight(p + 1), expected(kHeadDim);
+      std::vector<double> weight(p + 1), expected(kHeadDim), magnitude(kHeadDim);
       double total = 0;
       for (int s = 0; s <= p; ++s) {
         double score = 0;
-        for (int d = 0; d < kHeadDim; ++d) score += q[d] * rounded(keys_[s * kHeadDim + d]);
+        for (int d = 0; d < kHeadDim; ++d) score += rounded(q[d]) * rounded(keys_[s * kHeadDim + d]);
         total += weight[s] = std::exp(score * 0.125);
       }
       for (int s = 0; s <= p; ++s) {
         for (int d = 0; d < kHeadDim; ++d) {
-          expected[d] += weight[s] / total * rounded(values_[s * kHeadDim + d]);
+          const double term = weight[s] / total * rounded(values_[s * kHeadDim + d]);
+          expected[d] += term;
+          magnitude[d] += std::fabs(term);
         }
       }
       for (int d = 0; d < kHeadDim; ++d) {
-        EXPECT_NEAR(out[(p * kHeads + h) * kHeadDim + d], expected[d], 2e-5);
+        // Weights are rounded to bf16: by at most 2^-8 of each.
+        EXPECT_NEAR(out[(p * kHeads + h) * kHeadDim + d], expected[d], magnitude[d] * 0.004 + 2e-5);
       }
     }
   }
@@ -378,8 +417,8 @@ TEST_P(PagedAttention, GivesTheSameBitsInChunksAndInEveryFamily) {
   const auto whole = bits(attend(CpuFamily::scalar, 0, kPositions));
   EXPECT_EQ(bits(attend(GetParam(), 0, kPositions)), whole);
   std::vector<std::uint32_t> chunks;
-  for (int first = 0; first < kPositions; first += 13) {
-    const auto part = bits(attend(GetParam(), first, std::min(13, kPositions - first)));
+  for (int first = 0; first < kPositions; first += 37) {
+    const auto part = bits(attend(GetParam(), first, std::min(37, kPositions - first)));
     chunks.insert(chunks.end(), part.begin(), part.end());
   }
   EXPECT_EQ(chunks, whole);

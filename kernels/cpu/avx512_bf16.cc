@@ -1,0 +1,24 @@
+// AVX-512 with VNNI and the bf16 dot product.
+#include "kernels/cpu/simd_avx512.h"
+#include "kernels/cpu/table_body.h"
+#include "kernels/cpu/vnni_dot.h"
+
+namespace lockstep::kernels::cpu {
+namespace {
+
+struct Avx512Bf16Simd : Avx512Simd {
+  // One instruction for two products, which rounds after each (and reads and writes subnormal
+  // numbers as zero: kernels/flush_denormals.h).
+  static V dot(V sums, Pairs a, Pairs b) {
+    return _mm512_dpbf16_ps(sums, reinterpret_cast<__m512bh>(a), reinterpret_cast<__m512bh>(b));
+  }
+};
+
+}  // namespace
+
+const KernelTable& avx512_bf16_table() {
+  static constexpr KernelTable table = make_table<Avx512Bf16Simd, VnniQ4, VnniQ8>("avx512_bf16");
+  return table;
+}
+
+}  // namespace lockstep::kernels::cpu

@@ -1,0 +1,75 @@
+// Integer dot products of AVX-512 VNNI: dpbusd sums four products of an unsigned and a signed byte
+// per 32-bit lane.
+#pragma once
+
+#include <cstddef>
+
+#include "kernels/cpu/simd_avx512.h"
+
+namespace lockstep::kernels::cpu {
+
+inline Avx512Simd::V load_halves(const std::byte* p) { return Avx512Simd::load_f16(reinterpret_cast<const std::uint16_t*>(p)); }
+
+inline __m512i load_bytes(const std::byte* p) { return _mm512_loadu_si512(p); }
+
+inline __m512i four_bytes(const std::int8_t* bytes, int chunk) {
+  return _mm512_set1_epi32(reinterpret_cast<const std::int32_t*>(bytes)[chunk]);
+}
+
+struct VnniQ4 {
+  static constexpr bool kHasMinimum = true;
+  static constexpr std::size_t kGroupBytes = 320;
+  class Weights {
+   public:
+    explicit Weights(const std::byte* group)
+        : scale_(load_halves(group + 256)), minimum_(load_halves(group + 288)) {
+      const __m512i low = _mm512_set1_epi8(15);
+      for (int chunk = 0; chunk < 4; ++chunk) {
+        const __m512i both = load_bytes(group + 64 * chunk);
+        w_[chunk] = _mm512_and_si512(both, low);
+        w_[chunk + 4] = _mm512_and_si512(_mm512_srli_epi16(both, 4), low);
+      }
+    }
+    Avx512Simd::V dot(const std::int8_t* bytes, std::int32_t) const {
+      __m512i sums = _mm512_setzero_si512();
+      for (int chunk = 0; chunk < 8; ++chunk) {
+        sums = _mm512_dpbusd_epi32(sums, w_[chunk], four_bytes(bytes, chunk));
+      }
+      return _mm512_cvtepi32_ps(sums);
+    }
+    Avx512Simd::V scale() const { return scale_; }
+    Avx512Simd::V minimum() const { return minimum_; }
+
+   private:
+    __m512i w_[8];
+    Avx512Simd::V scale_, minimum_;
+  };
+};
+
+struct VnniQ8 {
+  static constexpr bool kHasMinimum = false;
+  static constexpr std::size_t kGroupBytes = 544;
+  class Weights {
+   public:
+    explicit Weights(const std::byte* group) : scale_(load_halves(group + 512)) {
+      const __m512i bias = _mm512_set1_epi8(static_cast<char>(0x80));
+      for (int chunk = 0; chunk < 8; ++chunk) {
+        w_[chunk] = _mm512_xor_si512(load_bytes(group + 64 * chunk), bias);  // w + 128, unsigned
+      }
+    }
+    Avx512Simd::V dot(const std::int8_t* bytes, std::int32_t bias) const {
+      __m512i sums = _mm512_set1_epi32(bias);
+      for (int chunk = 0; chunk < 8; ++chunk) {
+        sums = _mm512_dpbusd_epi32(sums, w_[chunk], four_bytes(bytes, chunk));
+      }
+      return _mm512_cvtepi32_ps(sums);
+    }
+    Avx512Simd::V scale() const { return scale_; }
+
+   private:
+    __m512i w_[8];
+    Avx512Simd::V scale_;
+  };
+};
+
+}  // namespace lockstep::kernels::cpu
