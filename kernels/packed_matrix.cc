@@ -101,7 +101,7 @@ std::size_t packed_group_bytes(PackedFormat format) {
   return 4 * kColumns * kRowBlock;
 }
 
-PackedMatrix::PackedMatrix(DType source_type, std::int64_t rows, std::int64_t columns)
+PackedMatrix::PackedMatrix(DType source_type, std::int64_t rows, std::int64_t columns, Arena& arena)
     : source_type_(source_type),
       format_(packed_format(source_type)),
       rows_(rows),
@@ -111,7 +111,7 @@ PackedMatrix::PackedMatrix(DType source_type, std::int64_t rows, std::int64_t co
     throw Error("a weight matrix of " + std::to_string(rows) + " x " + std::to_string(columns) +
                 " cannot be packed: columns must be a multiple of " + std::to_string(kColumns));
   }
-  buffer_ = AlignedBuffer(block_bytes_ * static_cast<std::size_t>(row_blocks()));
+  data_ = arena.allocate(bytes());
 }
 
 std::byte* PackedMatrix::group(std::int64_t row, std::int64_t group) {

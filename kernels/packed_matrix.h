@@ -5,7 +5,7 @@
 #include <cstdint>
 #include <span>
 
-#include "kernels/aligned_buffer.h"
+#include "kernels/arena.h"
 #include "kernels/dtype.h"
 
 namespace lockstep::kernels {
@@ -33,9 +33,9 @@ std::size_t packed_group_bytes(PackedFormat format);
 class PackedMatrix {
  public:
   PackedMatrix() = default;
-  // An empty matrix of `rows` x `columns`. REQUIRES: columns % 32 == 0. Rows are padded with zeros
-  // to a multiple of 16.
-  PackedMatrix(DType source_type, std::int64_t rows, std::int64_t columns);
+  // An empty matrix of `rows` x `columns` in `arena`, which must outlive it. Rows are padded with
+  // zeros to a multiple of 16. Throws Error unless columns % 32 == 0.
+  PackedMatrix(DType source_type, std::int64_t rows, std::int64_t columns, Arena& arena);
 
   // Packs `columns()` values of storage type `source_type`, starting at `source`, as row `row`.
   void set_row(std::int64_t row, const std::byte* source);
@@ -48,9 +48,9 @@ class PackedMatrix {
   std::int64_t columns() const { return columns_; }
   std::int64_t row_blocks() const { return (rows_ + kRowBlock - 1) / kRowBlock; }
   std::int64_t groups() const { return columns_ / 32; }
-  std::size_t bytes() const { return buffer_.size(); }
+  std::size_t bytes() const { return block_bytes_ * static_cast<std::size_t>(row_blocks()); }
   const std::byte* block(std::int64_t row_block) const {
-    return buffer_.as<std::byte>() + static_cast<std::size_t>(row_block) * block_bytes_;
+    return data_ + static_cast<std::size_t>(row_block) * block_bytes_;
   }
 
  private:
@@ -62,7 +62,7 @@ class PackedMatrix {
   std::int64_t rows_ = 0;
   std::int64_t columns_ = 0;
   std::size_t block_bytes_ = 0;
-  AlignedBuffer buffer_;
+  std::byte* data_ = nullptr;
 };
 
 }  // namespace lockstep::kernels

@@ -14,7 +14,8 @@ using model::Tensor;
 
 class Loader {
  public:
-  Loader(const model::Model& model, kernels::ThreadPool& pool) : model_(model), pool_(pool) {}
+  Loader(const model::Model& model, kernels::ThreadPool& pool, kernels::Arena& arena)
+      : model_(model), pool_(pool), arena_(arena) {}
 
   // The values of a one-dimensional tensor.
   std::vector<float> vector(const std::string& name, std::int64_t size) {
@@ -39,7 +40,7 @@ class Loader {
     }
     const std::size_t offset =
         static_cast<std::size_t>(columns.begin / unit) * kernels::block_bytes(tensor.dtype);
-    kernels::PackedMatrix packed(tensor.dtype, rows.size(), columns.size());
+    kernels::PackedMatrix packed(tensor.dtype, rows.size(), columns.size(), arena_);
     pool_.for_ranges(packed.row_blocks(), [&](std::ptrdiff_t begin, std::ptrdiff_t end) {
       const auto last = std::min<std::int64_t>(end * kernels::kRowBlock, rows.size());
       for (std::int64_t row = begin * kernels::kRowBlock; row < last; ++row) {
@@ -81,6 +82,7 @@ class Loader {
 
   const model::Model& model_;
   kernels::ThreadPool& pool_;
+  kernels::Arena& arena_;
 };
 
 Range scaled(Range range, std::int64_t by) {
@@ -130,9 +132,10 @@ std::size_t Weights::bytes() const {
 
 Weights load_weights(const model::Model& model, const Partition& part, kernels::ThreadPool& pool) {
   const model::ModelConfig& config = model.config;
-  Loader loader(model, pool);
-  const Range all{0, static_cast<std::int32_t>(config.hidden_size)};
   Weights weights;
+  weights.arena = std::make_unique<kernels::Arena>();
+  Loader loader(model, pool, *weights.arena);
+  const Range all{0, static_cast<std::int32_t>(config.hidden_size)};
   weights.embedding = loader.matrix("model.embed_tokens.weight", config.vocab_size,
                                     config.hidden_size, part.vocabulary, all);
   if (!config.tie_word_embeddings) {

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstddef>
+#include <memory>
 #include <vector>
 
 #include "kernels/packed_matrix.h"
@@ -20,6 +21,7 @@ struct LayerWeights {
 };
 
 struct Weights {
+  std::unique_ptr<kernels::Arena> arena;  // where all matrices lie
   kernels::PackedMatrix embedding;  // [this rank's vocabulary rows, hidden_size]
   kernels::PackedMatrix head;       // the same shape; empty when tied to the embedding
   std::vector<float> final_norm;    // [hidden_size]

@@ -129,7 +129,7 @@ class Linear : public testing::TestWithParam<LinearCase> {
   void SetUp() override {
     const auto [type, activations, m, n, k] = GetParam();
     std::mt19937 random(7);
-    weights_ = PackedMatrix(type, n, k);
+    weights_ = PackedMatrix(type, n, k, arena_);
     for (std::int64_t row = 0; row < n; ++row) {
       rows_.push_back(random_row(type, static_cast<std::size_t>(k), random));
       weights_.set_row(row, rows_.back().bytes.data());
@@ -158,6 +158,7 @@ class Linear : public testing::TestWithParam<LinearCase> {
     return out;
   }
 
+  Arena arena_;
   PackedMatrix weights_;
   std::vector<StoredRow> rows_;
   std::vector<float> x_;
@@ -437,9 +438,10 @@ TEST(Half, ConvertsEveryF16ThereAndBack) {
 
 TEST(PackedMatrix, GivesBackTheRowsItWasGiven) {
   std::mt19937 random(12);
+  Arena arena;
   for (const DType type :
        {DType::f32, DType::f16, DType::bf16, DType::q4_0, DType::q4_1, DType::q8_0}) {
-    PackedMatrix matrix(type, 19, 96);
+    PackedMatrix matrix(type, 19, 96, arena);
     std::vector<StoredRow> rows;
     for (int row = 0; row < 19; ++row) {
       rows.push_back(random_row(type, 96, random));
