@@ -15,8 +15,7 @@ KvCache::KvCache(const model::ModelConfig& config, const Partition& part, std::i
   if (block_size < 16 || block_size % 16 != 0) {
     throw Error("block_size is " + std::to_string(block_size) + ": it must be a multiple of 16");
   }
-  const auto bytes = static_cast<std::size_t>(block_stride()) * sizeof(std::uint16_t) *
-                     static_cast<std::size_t>(num_blocks);
+  const auto bytes = static_cast<std::size_t>(2 * heads_ * value_offset()) * sizeof(std::uint16_t);
   for (std::int64_t layer = 0; layer < config.num_hidden_layers; ++layer) {
     layers_.emplace_back(bytes);
   }

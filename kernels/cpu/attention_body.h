@@ -154,13 +154,17 @@ class AttentionRows {
     return (row_begin_ + i / call_.heads) * call_.query_stride + i % call_.heads * call_.head_dim;
   }
 
+  // Keys of tile `tile` of the sequence, or of its last tile.
+  const std::uint16_t* keys_of(std::int32_t tile) const {
+    tile = std::min(tile, last_position_ / kTile);
+    return call_.cache + call_.block_table[tile / call_.tiles_per_block] * call_.block_stride +
+           tile % call_.tiles_per_block * kTile * call_.head_dim;
+  }
+
   PassTiles tiles_at(std::int32_t start) const {
-    PassTiles pass{};
-    for (std::int32_t t = 0; t < kPassTiles && start + t * kTile <= last_position_; ++t) {
-      const std::int32_t tile = start / kTile + t;
-      pass.keys[t] = call_.cache +
-                     call_.block_table[tile / call_.tiles_per_block] * call_.block_stride +
-                     tile % call_.tiles_per_block * kTile * call_.head_dim;
+    PassTiles pass;
+    for (std::int32_t t = 0; t < kPassTiles; ++t) {
+      pass.keys[t] = keys_of(start / kTile + t);
       pass.values[t] = pass.keys[t] + call_.value_offset;
     }
     return pass;
@@ -173,7 +177,17 @@ class AttentionRows {
     for (; i + S::kTileQueries <= queries_; i += S::kTileQueries) {
       attend_queries<S::kTileQueries>(i, start, pass, part);
     }
-    for (; i < queries_; ++i) attend_queries<1>(i, start, pass, part);
+    attend_rest<S::kTileQueries - 1>(i, start, pass, part);
+  }
+
+  // Fewer than a full tile of queries: at most NQ.
+  template <int NQ>
+  void attend_rest(std::int32_t i, std::int32_t start, const PassTiles& pass,
+                   const AttentionPart& part) {
+    if constexpr (NQ > 0) {
+      if (queries_ - i == NQ) return attend_queries<NQ>(i, start, pass, part);
+      attend_rest<NQ - 1>(i, start, pass, part);
+    }
   }
 
   template <int NQ>
