@@ -73,6 +73,15 @@ struct StepReport {
   std::uint64_t digest = 0;  // over the plan's bytes, the previous digest and all sampled tokens
   std::uint32_t compute_us = 0;  // the whole step
   std::uint32_t wait_us = 0;     // of it, inside collectives
+  // The step by its parts: products of weights; attention; all-reduces (all collectives, and the
+  // sums of what they bring); what goes element by element; sampling. The rest is bookkeeping.
+  std::uint32_t product_us = 0;
+  std::uint32_t attention_us = 0;
+  std::uint32_t all_reduce_us = 0;
+  std::uint32_t elementwise_us = 0;
+  std::uint32_t sampling_us = 0;
+  // Before the step, for its plan; 0 when no sequence goes on in it: the replica was idle.
+  std::uint32_t plan_wait_us = 0;
   std::vector<SampledToken> sampled;
 };
 

@@ -65,6 +65,12 @@ void fields(Io& io, Type<StepReport>) {
   io.required("digest", &StepReport::digest);
   io.required("compute_us", &StepReport::compute_us);
   io.required("wait_us", &StepReport::wait_us);
+  io.required("product_us", &StepReport::product_us);
+  io.required("attention_us", &StepReport::attention_us);
+  io.required("all_reduce_us", &StepReport::all_reduce_us);
+  io.required("elementwise_us", &StepReport::elementwise_us);
+  io.required("sampling_us", &StepReport::sampling_us);
+  io.required("plan_wait_us", &StepReport::plan_wait_us);
   io.optional("sampled", &StepReport::sampled);
 }
 

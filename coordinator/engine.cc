@@ -46,10 +46,11 @@ class WakeDescriptor {
 
 Engine::Engine(EngineOptions options, const model::Tokenizer& tokenizer,
                const model::ChatTemplate* chat_template, std::vector<std::int32_t> eos_token_ids,
-               zmq::context_t& context, ShardLink& shards)
+               zmq::context_t& context, ShardLink& shards, Tracer* tracer)
     : options_(std::move(options)),
       tokenizer_(tokenizer),
       shards_(shards),
+      tracer_(tracer),
       socket_(context, options_.endpoints),
       outbox_(socket_),
       admission_(options_.scheduler, tokenizer, chat_template, std::move(eos_token_ids),
@@ -78,11 +79,13 @@ void Engine::loop(std::stop_token stop) {
     }
     if (stopping_ && reports_.num_in_flight() == 0) break;
     wait(wake.get());
+    const Clock::time_point woke = Clock::now();
     wake.drain();
     receive_client_messages();
     receive_shard_reports();
     publish_plans();
     send_replies();
+    metrics_.coordinator_worked(seconds_between(woke, Clock::now()));
   }
   shards_.publish(scheduler_.empty_plan(/*shutdown=*/true));
 }
@@ -90,6 +93,7 @@ void Engine::loop(std::stop_token stop) {
 // ---- Waiting ----
 
 void Engine::wait(int wake_descriptor) {
+  const TraceSpan traced = span("waiting");
   std::array<zmq::pollitem_t, 3> items = {{{socket_.pollable().handle(), 0, ZMQ_POLLIN, 0},
                                            {shards_.pollable().handle(), 0, ZMQ_POLLIN, 0},
                                            {nullptr, wake_descriptor, ZMQ_POLLIN, 0}}};
@@ -114,6 +118,7 @@ std::chrono::milliseconds Engine::longest_wait() const {
 // ---- Clients ----
 
 void Engine::receive_client_messages() {
+  const TraceSpan traced = span("receive requests");
   for (int i = 0; i < kMaxMessagesPerRound; ++i) {
     const std::optional<ClientFrame> frame = socket_.receive();
     if (!frame) return;
@@ -193,6 +198,7 @@ void Engine::refuse(const std::string& client, const std::string& id, Fault faul
 // ---- Shards ----
 
 void Engine::receive_shard_reports() {
+  const TraceSpan traced = span("receive reports");
   while (std::optional<comm::StepReport> report = shards_.receive()) {
     if (const auto step = reports_.add(std::move(*report), Clock::now())) finish_step(*step);
   }
@@ -200,6 +206,7 @@ void Engine::receive_shard_reports() {
 }
 
 void Engine::finish_step(const std::vector<comm::StepReport>& reports) {
+  const TraceSpan traced = span("deliver");
   metrics_.step_done(reports);
   const Clock::time_point now = Clock::now();
   for (const ScheduledToken& token : scheduler_.apply(reports[0])) deliver(token, now);
@@ -249,7 +256,7 @@ void Engine::record_end(const OpenRequest& request, FinishReason reason) {
 
 void Engine::publish_plans() {
   while (reports_.num_in_flight() < kMaxPlansInFlight) {
-    const std::optional<comm::StepPlan> plan = scheduler_.schedule();
+    const std::optional<comm::StepPlan> plan = schedule();
     if (!plan) break;
     publish(*plan);
   }
@@ -260,7 +267,13 @@ void Engine::publish_plans() {
   }
 }
 
+std::optional<comm::StepPlan> Engine::schedule() {
+  const TraceSpan traced = span("schedule");
+  return scheduler_.schedule();
+}
+
 void Engine::publish(const comm::StepPlan& plan) {
+  const TraceSpan traced = span("publish");
   shards_.publish(plan);
   const Clock::time_point now = Clock::now();
   last_publication_ = now;
@@ -274,6 +287,7 @@ void Engine::publish(const comm::StepPlan& plan) {
 // ---- Replies ----
 
 void Engine::send_replies() {
+  const TraceSpan traced = span("send replies");
   for (const std::string& client : outbox_.flush()) drop_client(client);
 }
 

@@ -3,11 +3,13 @@
 
 #include <chrono>
 #include <cstdint>
+#include <optional>
 #include <stop_token>
 #include <string>
 #include <vector>
 #include <zmq.hpp>
 
+#include "base/trace.h"
 #include "comm/client_message.h"
 #include "coordinator/admission.h"
 #include "coordinator/client_outbox.h"
@@ -40,11 +42,12 @@ struct EngineOptions {
 // One thread runs it; nothing else touches it while it runs.
 class Engine {
  public:
-  // Binds the endpoints. `chat_template` may be nullptr: the model has none. All references must
-  // outlive the engine. Throws Error naming the option that is out of range.
+  // Binds the endpoints. `chat_template` may be nullptr: the model has none; `tracer` too: no
+  // timeline. All that is passed must outlive the engine. Throws Error naming the option that is
+  // out of range.
   Engine(EngineOptions options, const model::Tokenizer& tokenizer,
          const model::ChatTemplate* chat_template, std::vector<std::int32_t> eos_token_ids,
-         zmq::context_t& context, ShardLink& shards);
+         zmq::context_t& context, ShardLink& shards, Tracer* tracer = nullptr);
 
   // Serves until `stop` is requested, then tells open requests "shutting_down", waits for the plans
   // in flight, and publishes the last plan. Throws Error when the shards disagree, are late or
@@ -57,6 +60,9 @@ class Engine {
 
  private:
   void loop(std::stop_token stop);
+  TraceSpan span(const char* name) const {
+    return TraceSpan(tracer_, {"coordinator", "coordinator", name});
+  }
   void wait(int wake_descriptor);
   std::chrono::milliseconds longest_wait() const;
 
@@ -73,6 +79,7 @@ class Engine {
   void record_end(const OpenRequest& request, FinishReason reason);
 
   void publish_plans();
+  std::optional<comm::StepPlan> schedule();
   void publish(const comm::StepPlan& plan);
 
   void send_replies();
@@ -82,6 +89,7 @@ class Engine {
   EngineOptions options_;
   const model::Tokenizer& tokenizer_;
   ShardLink& shards_;
+  Tracer* const tracer_;
   ClientSocket socket_;
   ClientOutbox outbox_;
   Admission admission_;

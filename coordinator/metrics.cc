@@ -41,7 +41,12 @@ Metrics::Metrics(std::int32_t world_size)
       generation_tokens_(counter("generation_tokens_total", "Tokens of answers.")),
       num_preemptions_(counter("num_preemptions_total", "Preemptions for want of KV blocks.")),
       clients_dropped_(counter("clients_dropped_total",
-                               "Clients that vanished or stopped reading with requests open.")) {
+                               "Clients that vanished or stopped reading with requests open.")),
+      parts_(prometheus::BuildCounter()
+                 .Name("lockstep_step_part_seconds_total")
+                 .Help("Time of a rank's steps by part; waiting is for plans while sequences run.")
+                 .Register(registry_)),
+      coordinator_(parts_.Add({{"rank", "0"}, {"part", "coordinator"}})) {
   auto& requests = prometheus::BuildCounter()
                        .Name("lockstep_requests_total")
                        .Help("Requests that have ended.")
@@ -56,6 +61,11 @@ Metrics::Metrics(std::int32_t world_size)
                     .Register(registry_);
   for (std::int32_t rank = 0; rank < world_size; ++rank) {
     shard_wait_.push_back(&waits.Add({{"rank", std::to_string(rank)}}));
+    const auto part = [&](const char* name) -> prometheus::Counter& {
+      return parts_.Add({{"rank", std::to_string(rank)}, {"part", name}});
+    };
+    rank_parts_.push_back({part("product"), part("attention"), part("all_reduce"),
+                           part("elementwise"), part("sampling"), part("waiting")});
   }
 }
 
@@ -63,6 +73,13 @@ void Metrics::step_done(const std::vector<comm::StepReport>& reports) {
   step_.Observe(reports[0].compute_us * 1e-6);
   for (const comm::StepReport& report : reports) {
     shard_wait_[report.rank]->Increment(report.wait_us * 1e-6);
+    const RankParts& parts = rank_parts_[report.rank];
+    parts.product.Increment(report.product_us * 1e-6);
+    parts.attention.Increment(report.attention_us * 1e-6);
+    parts.all_reduce.Increment(report.all_reduce_us * 1e-6);
+    parts.elementwise.Increment(report.elementwise_us * 1e-6);
+    parts.sampling.Increment(report.sampling_us * 1e-6);
+    parts.waiting.Increment(report.plan_wait_us * 1e-6);
   }
 }
 

@@ -23,6 +23,8 @@ class Metrics {
 
   // One step is complete. `reports`: by rank.
   void step_done(const std::vector<comm::StepReport>& reports);
+  // The coordinator's thread has worked, not waited, for so long.
+  void coordinator_worked(double seconds) { coordinator_.Increment(seconds); }
   // A request has its first token; `times` is complete up to it.
   void first_token(const RequestTimes& times);
   void next_token(double seconds_since_last_token);
@@ -57,6 +59,13 @@ class Metrics {
   prometheus::Counter& clients_dropped_;
   std::vector<prometheus::Counter*> requests_;    // by FinishReason
   std::vector<prometheus::Counter*> shard_wait_;  // by rank
+  // Where the time goes. The coordinator's part is beside those of the ranks: it runs meanwhile.
+  prometheus::Family<prometheus::Counter>& parts_;
+  struct RankParts {
+    prometheus::Counter &product, &attention, &all_reduce, &elementwise, &sampling, &waiting;
+  };
+  std::vector<RankParts> rank_parts_;
+  prometheus::Counter& coordinator_;
 };
 
 }  // namespace lockstep::coordinator

@@ -55,7 +55,7 @@ std::string token_text(const model::Tokenizer& tokenizer, std::optional<std::int
 struct Front::Impl {
   Impl(const ServeOptions& options, const ReplicaSizes& sizes, const model::Model& model,
        std::string fingerprint, int world_size, zmq::context_t& context, comm::PlanPublisher& bus,
-       std::uint64_t epoch, std::function<void(const std::string&)> on_failure_in)
+       std::uint64_t epoch, Tracer* tracer, std::function<void(const std::string&)> on_failure_in)
       : on_failure(std::move(on_failure_in)),
         tokenizer(model::make_tokenizer(model.tokenizer, model.path)),
         link(bus) {
@@ -66,7 +66,7 @@ struct Front::Impl {
     }
     engine.emplace(engine_options(options, sizes, std::move(fingerprint), world_size, epoch),
                    *tokenizer, chat_template ? &*chat_template : nullptr,
-                   model.config.eos_token_ids, context, link);
+                   model.config.eos_token_ids, context, link, tracer);
     if (!options.http.empty()) {
       gateway::HttpOptions http;
       http.address = options.http;
@@ -104,10 +104,10 @@ struct Front::Impl {
 
 Front::Front(const ServeOptions& options, const ReplicaSizes& sizes, const model::Model& model,
              std::string system_fingerprint, int world_size, zmq::context_t& context,
-             comm::PlanPublisher& bus, std::uint64_t epoch,
+             comm::PlanPublisher& bus, std::uint64_t epoch, Tracer* tracer,
              std::function<void(const std::string&)> on_failure)
     : impl_(std::make_unique<Impl>(options, sizes, model, std::move(system_fingerprint), world_size,
-                                   context, bus, epoch, std::move(on_failure))) {}
+                                   context, bus, epoch, tracer, std::move(on_failure))) {}
 
 Front::~Front() {
   impl_->engine_thread = {};

@@ -7,6 +7,7 @@
 #include <string>
 #include <thread>
 
+#include "base/trace.h"
 #include "comm/plan_bus.h"
 #include "launch/replica_sizes.h"
 #include "launch/serve_options.h"
@@ -17,11 +18,11 @@ namespace lockstep::launch {
 // Serves clients on threads of its own, from construction to destruction.
 class Front {
  public:
-  // `bus` has been bound; `on_failure` is called from a thread when the coordinator or the gateway
-  // fails, with what happened.
+  // `bus` has been bound; `tracer` may be nullptr: no timeline. `on_failure` is called from a
+  // thread when the coordinator or the gateway fails, with what happened.
   Front(const ServeOptions& options, const ReplicaSizes& sizes, const model::Model& model,
         std::string system_fingerprint, int world_size, zmq::context_t& context,
-        comm::PlanPublisher& bus, std::uint64_t epoch,
+        comm::PlanPublisher& bus, std::uint64_t epoch, Tracer* tracer,
         std::function<void(const std::string&)> on_failure);
   ~Front();
 

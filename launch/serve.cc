@@ -5,6 +5,7 @@
 
 #include <cstdlib>
 #include <iostream>
+#include <memory>
 #include <optional>
 
 #include "comm/activity.h"
@@ -17,9 +18,11 @@
 #include "launch/front.h"
 #include "launch/replica_sizes.h"
 #include "launch/termination.h"
+#include "launch/timeline.h"
 #include "launch/version.h"
 #include "shard/llama.h"
 #include "shard/sampler.h"
+#include "shard/step_times.h"
 #include "shard/worker.h"
 
 namespace lockstep::launch {
@@ -57,6 +60,12 @@ std::chrono::milliseconds collective_deadline(const ServeOptions& options) {
   return options.deadline * 3 / 4;
 }
 
+std::unique_ptr<Timeline> make_timeline(const ServeOptions& options,
+                                        const comm::MpiEnvironment& mpi) {
+  if (options.trace.path.empty()) return nullptr;
+  return std::make_unique<Timeline>(options.trace, mpi.rank(), mpi.local_rank() == 0);
+}
+
 // One rank: its shard, and on rank 0 the coordinator and the gateway as well.
 class Rank {
  public:
@@ -64,12 +73,14 @@ class Rank {
       : options_(options),
         mpi_(mpi),
         epoch_(epoch_of_environment()),
+        timeline_(make_timeline(options, mpi)),
         model_(model::open_model(options.model)),
         communicator_(
             comm::make_communicator(mpi, options.transport, collective_deadline(options))),
         sizes_(settle_sizes(options, model_.config, mpi, *communicator_)),
         family_(kernels::select_family(options.kernels)),
-        pool_(sizes_.threads) {
+        pool_(sizes_.threads),
+        times_(*communicator_, tracer()) {
     if (options.tensor_parallel_size > 0 && options.tensor_parallel_size != mpi.size()) {
       throw Error("tp is " + std::to_string(options.tensor_parallel_size) +
                   ": mpirun has started " + std::to_string(mpi.size()) +
@@ -90,7 +101,7 @@ class Rank {
     std::optional<TerminationSignals> signals;
     if (mpi_.rank() == 0) {
       front.emplace(options_, sizes_, model_, fingerprint(model_), mpi_.size(), context_,
-                    *publisher, epoch_, [this](const std::string& what) { fail(what); });
+                    *publisher, epoch_, tracer(), [this](const std::string& what) { fail(what); });
       signals.emplace([&front] { front->request_stop(); },
                       [this] { fail("a second signal: stopping at once"); });
       announce(*front);
@@ -113,6 +124,8 @@ class Rank {
   }
 
  private:
+  Tracer* tracer() { return timeline_ ? &timeline_->tracer() : nullptr; }
+
   std::unique_ptr<shard::LlamaRunner> make_runner() {
     const auto begin = std::chrono::steady_clock::now();
     auto runner = std::make_unique<shard::LlamaRunner>(
@@ -122,7 +135,7 @@ class Rank {
                              .max_batch_tokens = options_.max_num_batched_tokens,
                              .max_sequences = options_.max_num_seqs,
                              .max_positions = sizes_.max_model_len},
-        *communicator_, pool_, kernels::kernel_table(family_));
+        *communicator_, pool_, kernels::kernel_table(family_), times_);
     const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - begin;
     spdlog::info(
         "rank {} of {} on {}: {} of weights in {:.2f} s; {} kernels, {} threads, {} between ranks",
@@ -158,6 +171,11 @@ class Rank {
               << " transport=\"" << communicator_->name() << "\" pid=" << getpid() << std::endl;
   }
 
+  comm::StepPlan receive(comm::PlanSubscriber& plans) {
+    const TraceSpan span(tracer(), {"shard", "waiting", "wait for the plan"});
+    return plans.receive(options_.deadline);
+  }
+
   void work(shard::LlamaRunner& runner, comm::PlanSubscriber& plans) {
     std::vector<shard::VocabRange> ranges;
     for (const auto& part : shard::partition_model(model_.config, mpi_.size())) {
@@ -167,16 +185,18 @@ class Rank {
     shard::Worker worker(runner, sampler, *communicator_,
                          {.block_size = options_.block_size,
                           .num_blocks = sizes_.num_blocks,
-                          .vocab_size = static_cast<std::int32_t>(model_.config.vocab_size)});
+                          .vocab_size = static_cast<std::int32_t>(model_.config.vocab_size)},
+                         times_);
     comm::Activity activity;
     // Collectives and the plan bus have deadlines of their own, which name the rank that is
     // missing; the watchdog is for whatever else may hang, and gives them time to speak first.
     const comm::Watchdog watchdog(activity, 2 * options_.deadline,
                                   [this](const std::string& text) { fail(text); });
     while (true) {
-      const comm::StepPlan plan = plans.receive(options_.deadline);
+      const comm::StepPlan plan = receive(plans);
       const comm::Activity::Scope scope(activity, "step", plan.sequence_number);
       plans.send(worker.execute(plan));
+      if (timeline_ && !plan.entries.empty()) timeline_->step_done();
       if (plan.shutdown) return;
     }
   }
@@ -184,11 +204,13 @@ class Rank {
   const ServeOptions& options_;
   const comm::MpiEnvironment& mpi_;
   const std::uint64_t epoch_;
+  const std::unique_ptr<Timeline> timeline_;  // nullptr: none was asked for
   const model::Model model_;
   const std::unique_ptr<comm::Communicator> communicator_;
   const ReplicaSizes sizes_;
   const kernels::CpuFamily family_;
   kernels::ThreadPool pool_;
+  shard::StepTimes times_;
   zmq::context_t context_;
 };
 

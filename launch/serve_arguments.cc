@@ -78,6 +78,19 @@ void add_machine_options(CLI::App& serve, ServeOptions& options, Typed& typed) {
       ->type_name("NAME");
 }
 
+void add_trace_options(CLI::App& serve, ServeOptions& options) {
+  serve
+      .add_option("--trace", options.trace.path,
+                  "Write a timeline of some steps here, for Perfetto or chrome://tracing")
+      ->type_name("FILE");
+  serve.add_option("--trace-steps", options.trace.steps, "Steps in the timeline")
+      ->check(CLI::Range(1, 100'000))
+      ->capture_default_str();
+  serve.add_option("--trace-skip", options.trace.skip, "Steps before the timeline begins")
+      ->check(CLI::Range(0, 1'000'000'000))
+      ->capture_default_str();
+}
+
 // What no single option can check.
 void check(const ServeOptions& options) {
   if (options.model.empty()) throw CLI::RequiredError("MODEL");
@@ -114,6 +127,7 @@ void add_serve_arguments(CLI::App& serve, ServeOptions& options, std::function<v
                    "The model's name in the API; default: the file's");
   add_engine_options(serve, options);
   add_machine_options(serve, options, *typed);
+  add_trace_options(serve, options);
   serve.callback([&serve, &options, typed, done = std::move(done)] {
     if (!typed->config.empty()) apply_toml(typed->config, serve);
     options.deadline = std::chrono::milliseconds(typed->deadline_ms);

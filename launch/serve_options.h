@@ -7,6 +7,7 @@
 #include <string>
 
 #include "comm/make_communicator.h"
+#include "launch/timeline.h"
 
 namespace lockstep::launch {
 
@@ -29,6 +30,7 @@ struct ServeOptions {
   std::string kernels = "auto";               // "scalar", "avx2", "avx512"
   std::chrono::milliseconds deadline{10000};  // for any collective, plan or report
   std::string log_level = "info";
+  TimelineOptions trace;
 };
 
 }  // namespace lockstep::launch

@@ -64,13 +64,14 @@ std::vector<std::string> layer_names(std::int64_t layers, const char* block) {
 
 LlamaRunner::LlamaRunner(const model::Model& model, const RunnerOptions& options,
                          comm::Communicator& communicator, kernels::ThreadPool& pool,
-                         const kernels::cpu::KernelTable& kernels)
+                         const kernels::cpu::KernelTable& kernels, StepTimes& times)
     : config_(model.config),
       options_(options),
       communicator_(&communicator),
       pool_(&pool),
       kernels_(&kernels),
       compute_{&pool, &kernels, options.activations},
+      times_(&times),
       parts_(partition_model(config_, communicator.size())),
       weights_(load_weights(model, part(), pool)),
       cache_(config_, part(), options.block_size, options.num_blocks),
@@ -110,6 +111,7 @@ std::span<float> LlamaRunner::forward(std::span<const ForwardSequence> batch) {
   embed();
   const float* update = nullptr;
   for (std::size_t layer = 0; layer < weights_.layers.size(); ++layer) {
+    const TraceSpan span = times_->span("layer", layer);
     const LayerWeights& weights = weights_.layers[layer];
     add_and_norm(update, weights.input_norm,
                  compute_.rounded_forms({&weights.q, &weights.k, &weights.v}));
@@ -176,6 +178,7 @@ void LlamaRunner::lay_out_attention(std::span<const ForwardSequence> batch) {
 
 // Every rank looks up the tokens of its own vocabulary rows; all gather all.
 void LlamaRunner::embed() {
+  const StepTimes::Phase phase(*times_, Part::elementwise, "embedding");
   const std::int64_t hidden_size = config_.hidden_size;
   const auto owner = [this](const Row& row, const Partition& part) {
     return part.vocabulary.begin <= row.token && row.token < part.vocabulary.end;
@@ -219,6 +222,7 @@ void LlamaRunner::embed() {
 
 void LlamaRunner::add_and_norm(const float* update, const std::vector<float>& weight,
                                RoundedForms forms) {
+  const StepTimes::Phase phase(*times_, Part::elementwise, "norm");
   const std::int64_t columns = config_.hidden_size;
   pool_->for_ranges(tokens(), [&](std::ptrdiff_t begin, std::ptrdiff_t end) {
     for (std::ptrdiff_t row = begin; row < end; ++row) {
@@ -230,23 +234,31 @@ void LlamaRunner::add_and_norm(const float* update, const std::vector<float>& we
   });
 }
 
+void LlamaRunner::product(const char* name, const Activations& x, std::int64_t rows,
+                          const kernels::LaneProgram& lanes, std::span<const Product> products) {
+  const StepTimes::Phase phase(*times_, Part::product, name);
+  multiply(compute_, x, rows, lanes, products);
+}
+
 const float* LlamaRunner::attention_block(std::span<const ForwardSequence> batch,
                                           std::size_t layer) {
   const LayerWeights& weights = weights_.layers[layer];
   const Product projections[] = {{&weights.q, queries_.row(0), queries_.columns()},
                                  {&weights.k, keys_.row(0), keys_.columns()},
                                  {&weights.v, values_.row(0), values_.columns()}};
-  multiply(compute_, normed_, tokens(), hidden_sum_, projections);
+  product("qkv product", normed_, tokens(), hidden_sum_, projections);
   rotate_and_store(batch, layer);
   attend(batch, layer);
   const std::int64_t values = tokens() * config_.hidden_size;
   const Product output[] = {
       {&weights.o, attention_reducer_.segments(), config_.hidden_size, values}};
-  multiply(compute_, attended_, tokens(), attention_lanes_, output);
+  product("o product", attended_, tokens(), attention_lanes_, output);
+  const StepTimes::Phase phase(*times_, Part::all_reduce, "all-reduce");
   return attention_reducer_.reduce(values, attention_names_[layer]);
 }
 
 void LlamaRunner::rotate_and_store(std::span<const ForwardSequence> batch, std::size_t layer) {
+  const StepTimes::Phase phase(*times_, Part::elementwise, "rope and kv store");
   const std::int64_t head_dim = config_.head_dim;
   const std::int32_t block_size = cache_.block_size();
   pool_->for_ranges(tokens(), [&](std::ptrdiff_t begin, std::ptrdiff_t end) {
@@ -274,6 +286,7 @@ void LlamaRunner::rotate_and_store(std::span<const ForwardSequence> batch, std::
 
 // Threads take items as they become free: who computes which has no part in its result.
 void LlamaRunner::attend(std::span<const ForwardSequence> batch, std::size_t layer) {
+  const StepTimes::Phase phase(*times_, Part::attention, "attention");
   std::atomic<std::size_t> next{0};
   const auto work = [&](int thread) {
     float* scratch =
@@ -316,23 +329,28 @@ const float* LlamaRunner::mlp_block(std::size_t layer) {
   const LayerWeights& weights = weights_.layers[layer];
   const Product inner[] = {{&weights.gate, gate_.row(0), gate_.columns()},
                            {&weights.up, up_.row(0), up_.columns()}};
-  multiply(compute_, normed_, tokens(), hidden_sum_, inner);
-  const RoundedForms forms = compute_.rounded_forms({&weights.down});
+  product("gate/up product", normed_, tokens(), hidden_sum_, inner);
+  activate(compute_.rounded_forms({&weights.down}));
+  const std::int64_t values = tokens() * config_.hidden_size;
+  const Product output[] = {{&weights.down, mlp_reducer_.segments(), config_.hidden_size, values}};
+  product("down product", gate_, tokens(), mlp_lanes_, output);
+  const StepTimes::Phase phase(*times_, Part::all_reduce, "all-reduce");
+  return mlp_reducer_.reduce(values, mlp_names_[layer]);
+}
+
+void LlamaRunner::activate(RoundedForms forms) {
+  const StepTimes::Phase phase(*times_, Part::elementwise, "activation");
   pool_->for_ranges(tokens(), [&](std::ptrdiff_t begin, std::ptrdiff_t end) {
     kernels_->silu_mul(gate_.row(begin), up_.row(begin), (end - begin) * gate_.columns(),
                        gate_.row(begin));
     gate_.round(*kernels_, forms, begin, end);
   });
-  const std::int64_t values = tokens() * config_.hidden_size;
-  const Product output[] = {{&weights.down, mlp_reducer_.segments(), config_.hidden_size, values}};
-  multiply(compute_, gate_, tokens(), mlp_lanes_, output);
-  return mlp_reducer_.reduce(values, mlp_names_[layer]);
 }
 
-std::span<float> LlamaRunner::logits(const float* update) {
+void LlamaRunner::norm_last_rows(const float* update) {
+  const StepTimes::Phase phase(*times_, Part::elementwise, "norm");
   const std::int64_t columns = config_.hidden_size;
   const auto wanted = std::ssize(last_rows_);
-  if (wanted == 0) return {};
   for (std::ptrdiff_t i = 0; i < wanted; ++i) {
     const std::int64_t row = last_rows_[static_cast<std::size_t>(i)];
     kernels_->add(hidden_.row(row), update + row * columns, columns, hidden_.row(row));
@@ -340,10 +358,16 @@ std::span<float> LlamaRunner::logits(const float* update) {
                        last_.row(i));
   }
   last_.round(*kernels_, compute_.rounded_forms({&weights_.output()}), 0, wanted);
+}
+
+std::span<float> LlamaRunner::logits(const float* update) {
+  const auto wanted = std::ssize(last_rows_);
+  if (wanted == 0) return {};
+  norm_last_rows(update);
   auto* out = logits_.as<float>();
   const std::int64_t padded = weights_.output().row_blocks() * kernels::kRowBlock;
   const Product head[] = {{&weights_.output(), out, padded}};
-  multiply(compute_, last_, wanted, hidden_sum_, head);
+  product("head product", last_, wanted, hidden_sum_, head);
   const std::int64_t range = part().vocabulary.size();
   for (std::ptrdiff_t i = 1; i < wanted && padded != range; ++i) {
     std::memmove(out + i * range, out + i * padded,

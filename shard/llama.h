@@ -17,6 +17,7 @@
 #include "shard/model_runner.h"
 #include "shard/partition.h"
 #include "shard/rope_table.h"
+#include "shard/step_times.h"
 #include "shard/weights.h"
 
 namespace lockstep::shard {
@@ -36,7 +37,7 @@ class LlamaRunner final : public ModelRunner {
  public:
   LlamaRunner(const model::Model& model, const RunnerOptions& options,
               comm::Communicator& communicator, kernels::ThreadPool& pool,
-              const kernels::cpu::KernelTable& kernels);
+              const kernels::cpu::KernelTable& kernels, StepTimes& times);
 
   std::span<float> forward(std::span<const ForwardSequence> batch) override;
   VocabRange vocab_range() const override {
@@ -71,10 +72,16 @@ class LlamaRunner final : public ModelRunner {
   const float* mlp_block(std::size_t layer);
   // hidden += update (where there is one); normed = rms_norm(hidden) * weight.
   void add_and_norm(const float* update, const std::vector<float>& weight, RoundedForms forms);
+  // A product of the step: multiply(), timed.
+  void product(const char* name, const Activations& x, std::int64_t rows,
+               const kernels::LaneProgram& lanes, std::span<const Product> products);
   void rotate_and_store(std::span<const ForwardSequence> batch, std::size_t layer);
   void attend(std::span<const ForwardSequence> batch, std::size_t layer);
   void attend_item(const AttentionItem& item, std::span<const ForwardSequence> batch,
                    std::size_t layer, float* scratch);
+  void activate(RoundedForms forms);
+  // last_ = the final norm of the rows whose logits are wanted.
+  void norm_last_rows(const float* update);
   std::span<float> logits(const float* update);
 
   std::int64_t tokens() const { return static_cast<std::int64_t>(rows_.size()); }
@@ -85,6 +92,7 @@ class LlamaRunner final : public ModelRunner {
   kernels::ThreadPool* pool_;
   const kernels::cpu::KernelTable* kernels_;
   const Compute compute_;
+  StepTimes* times_;
   std::vector<Partition> parts_;
   Weights weights_;
   KvCache cache_;

@@ -23,15 +23,21 @@ std::uint32_t microseconds(std::chrono::nanoseconds duration) {
 }  // namespace
 
 Worker::Worker(ModelRunner& model, Sampler& sampler, comm::Communicator& communicator,
-               MirrorLimits limits)
+               MirrorLimits limits, StepTimes& times)
     : model_(model),
       sampler_(sampler),
       communicator_(communicator),
       limits_(limits),
+      times_(times),
       mirror_(limits) {}
 
 comm::StepReport Worker::execute(const comm::StepPlan& plan) {
-  const auto began = std::chrono::steady_clock::now();
+  const auto began = Tracer::Clock::now();
+  // Without a sequence that goes on, there was nothing to wait for but clients.
+  const bool goes_on = plan.entries.size() > plan.starts.size();
+  const TraceSpan span =
+      times_.span(plan.entries.empty() ? "heartbeat" : "step", plan.sequence_number);
+  times_.restart();
   const std::chrono::nanoseconds waited_before = communicator_.time_spent();
 
   check_order(plan);
@@ -49,9 +55,16 @@ comm::StepReport Worker::execute(const comm::StepPlan& plan) {
                           .digest = digest_,
                           .compute_us = 0,
                           .wait_us = microseconds(communicator_.time_spent() - waited_before),
+                          .product_us = microseconds(times_.spent(Part::product)),
+                          .attention_us = microseconds(times_.spent(Part::attention)),
+                          .all_reduce_us = microseconds(times_.spent(Part::all_reduce)),
+                          .elementwise_us = microseconds(times_.spent(Part::elementwise)),
+                          .sampling_us = microseconds(times_.spent(Part::sampling)),
+                          .plan_wait_us = goes_on ? microseconds(began - last_end_) : 0,
                           .sampled = {}};
   if (report.rank == 0) report.sampled = std::move(sampled);
-  report.compute_us = microseconds(std::chrono::steady_clock::now() - began);
+  last_end_ = Tracer::Clock::now();
+  report.compute_us = microseconds(last_end_ - began);
   return report;
 }
 
@@ -76,7 +89,9 @@ std::vector<comm::SampledToken> Worker::compute(const std::vector<comm::PlanEntr
     if (entry.samples) inputs.push_back(sampling_input(entry.sequence_id));
   }
   const std::span<float> logits = model_.forward(batch);
-  return inputs.empty() ? std::vector<comm::SampledToken>{} : sampler_.sample(logits, inputs);
+  if (inputs.empty()) return {};
+  const StepTimes::Phase phase(times_, Part::sampling, "sampling");
+  return sampler_.sample(logits, inputs);
 }
 
 ForwardSequence Worker::forward_sequence(const comm::PlanEntry& entry) const {

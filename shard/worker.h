@@ -10,6 +10,7 @@
 #include "shard/model_runner.h"
 #include "shard/sampler.h"
 #include "shard/sequence_mirror.h"
+#include "shard/step_times.h"
 
 namespace lockstep::shard {
 
@@ -18,10 +19,10 @@ namespace lockstep::shard {
 class Worker {
  public:
   // All of them must outlive the worker. `communicator` is asked for its rank and for the time
-  // spent in it, by the model runner and the sampler.
+  // spent in it, by the model runner and the sampler; `times` is what the model runner fills.
   // Throws Error if `limits` are not positive.
   Worker(ModelRunner& model, Sampler& sampler, comm::Communicator& communicator,
-         MirrorLimits limits);
+         MirrorLimits limits, StepTimes& times);
 
   // Executes one plan: forgets its ends, learns its starts, computes its entries, and appends the
   // tokens drawn for those that sample. A plan without entries touches neither model nor sampler.
@@ -40,10 +41,12 @@ class Worker {
   Sampler& sampler_;
   comm::Communicator& communicator_;
   MirrorLimits limits_;
+  StepTimes& times_;
   SequenceMirror mirror_;
   std::uint64_t epoch_ = 0;
   std::uint64_t last_sequence_number_ = 0;
   std::uint64_t digest_ = 0;
+  Tracer::Clock::time_point last_end_;  // of a step: from then on this rank waits
 };
 
 }  // namespace lockstep::shard

@@ -70,6 +70,9 @@ TEST_F(ServeArguments, LeaveDefaultsWhereNothingIsSaid) {
   EXPECT_EQ(options.max_num_seqs, 64);
   EXPECT_EQ(options.deadline, std::chrono::milliseconds(10000));
   EXPECT_EQ(options.transport, comm::Transport::automatic);
+  EXPECT_EQ(options.trace.path, "");
+  EXPECT_EQ(options.trace.steps, 10);
+  EXPECT_EQ(options.trace.skip, 20);
 }
 
 TEST_F(ServeArguments, SetEveryOption) {
@@ -106,7 +109,13 @@ TEST_F(ServeArguments, SetEveryOption) {
                                       "--deadline-ms",
                                       "2500",
                                       "--log-level",
-                                      "debug"});
+                                      "debug",
+                                      "--trace",
+                                      "t.json",
+                                      "--trace-steps",
+                                      "3",
+                                      "--trace-skip",
+                                      "0"});
   EXPECT_EQ(options.model, "m");
   EXPECT_EQ(options.http, "[::1]:80");
   EXPECT_EQ(options.zmq, "ipc:///run/x");
@@ -124,6 +133,9 @@ TEST_F(ServeArguments, SetEveryOption) {
   EXPECT_EQ(options.kernels, "avx2");
   EXPECT_EQ(options.deadline, std::chrono::milliseconds(2500));
   EXPECT_EQ(options.log_level, "debug");
+  EXPECT_EQ(options.trace.path, "t.json");
+  EXPECT_EQ(options.trace.steps, 3);
+  EXPECT_EQ(options.trace.skip, 0);
 }
 
 TEST_F(ServeArguments, ReadMemoryInBytesAndInBinaryUnits) {
@@ -158,6 +170,8 @@ TEST_F(ServeArguments, RefuseWhatIsOutOfRangeAndNameTheOption) {
       {"--kernels", "mmx"},
       {"--deadline-ms", "99"},
       {"--log-level", "loud"},
+      {"--trace-steps", "0"},
+      {"--trace-skip", "-1"},
       {"--seed", "-1"},
       {"--seed", "18446744073709551616"},
       {"--http", "8000"},
@@ -178,7 +192,8 @@ TEST_F(ServeArguments, RefuseWhatIsOutOfRangeAndNameTheOption) {
 TEST_F(ServeArguments, TakeTheFileWhereTheCommandLineIsSilent) {
   const std::string config = file(
       "model = \"from-file\"\nmax_num_seqs = 3\nmax-num-batched-tokens = 99\n"
-      "kv_cache_memory = \"2GiB\"\ndeadline_ms = 777\ntransport = \"mpi\"\ntp = 2\n");
+      "kv_cache_memory = \"2GiB\"\ndeadline_ms = 777\ntransport = \"mpi\"\ntp = 2\n"
+      "trace = \"t.json\"\ntrace_steps = 4\n");
   const ServeOptions options = parse({"--config", config, "--max-num-seqs", "7"});
   EXPECT_EQ(options.model, "from-file");
   EXPECT_EQ(options.max_num_seqs, 7);
@@ -187,6 +202,8 @@ TEST_F(ServeArguments, TakeTheFileWhereTheCommandLineIsSilent) {
   EXPECT_EQ(options.deadline, std::chrono::milliseconds(777));
   EXPECT_EQ(options.transport, comm::Transport::mpi);
   EXPECT_EQ(options.tensor_parallel_size, 2);
+  EXPECT_EQ(options.trace.path, "t.json");
+  EXPECT_EQ(options.trace.steps, 4);
   EXPECT_EQ(parse({"m", "--config", file("kv_cache_memory = 4096")}).kv_cache_memory, 4096u);
 }
 

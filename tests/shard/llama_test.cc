@@ -217,7 +217,8 @@ std::vector<std::uint32_t> run(const model::Model& model, int world, int threads
   std::vector<std::vector<std::vector<float>>> per_rank(static_cast<std::size_t>(world));
   comm::spawn_ranks(world, std::chrono::seconds(20), [&](comm::Communicator& communicator) {
     kernels::ThreadPool pool(threads);
-    LlamaRunner runner(model, kOptions, communicator, pool, kernels::kernel_table(family));
+    StepTimes times(communicator);
+    LlamaRunner runner(model, kOptions, communicator, pool, kernels::kernel_table(family), times);
     for (const auto& batch : steps) {
       const auto logits = runner.forward(batch);
       const auto range =

@@ -82,11 +82,13 @@ struct Rank {
       : ranges(ranges_of(communicator.size())),
         model(ranges[static_cast<std::size_t>(communicator.rank())]),
         sampler(communicator, model.vocab_range(), ranges),
-        worker(model, sampler, communicator, kLimits) {}
+        times(communicator),
+        worker(model, sampler, communicator, kLimits, times) {}
 
   std::vector<VocabRange> ranges;
   FakeModel model;
   Sampler sampler;
+  StepTimes times;
   Worker worker;
 };
 
@@ -338,6 +340,32 @@ TEST(Worker, RefusesAMalformedPlanByItsSequence) {
   });
 }
 
+TEST(Worker, CountsTheWaitForAPlanWhileASequenceGoesOn) {
+  comm::spawn_ranks(1, kDeadline, [](comm::Communicator& communicator) {
+    Rank rank(communicator);
+    std::vector<std::uint32_t> waits;
+    auto plans = batch_plans(100, 2);
+    comm::StepPlan& heartbeat = plans.emplace_back();
+    heartbeat.epoch = 6;
+    heartbeat.sequence_number = 3;
+    for (const comm::StepPlan& plan : plans) {
+      std::this_thread::sleep_for(std::chrono::milliseconds(10));
+      waits.push_back(rank.worker.execute(plan).plan_wait_us);
+    }
+    EXPECT_THAT(waits, testing::ElementsAre(0u, testing::Ge(10000u), 0u));
+  });
+}
+
+TEST(Worker, ReportsTheTimeOfSampling) {
+  comm::spawn_ranks(1, kDeadline, [](comm::Communicator& communicator) {
+    Rank rank(communicator);
+    const comm::StepReport report = rank.worker.execute(batch_plans(100, 1)[0]);
+    EXPECT_GT(report.sampling_us, 0u);
+    EXPECT_LE(report.sampling_us, report.compute_us);
+    EXPECT_EQ(report.product_us, 0u);  // the fake model has none
+  });
+}
+
 // Waits in forward until rank 1, which sleeps, arrives.
 TEST(Worker, ReportsTheTimeSpentWaitingForASlowRank) {
   class SlowModel : public FakeModel {
@@ -357,7 +385,8 @@ TEST(Worker, ReportsTheTimeSpentWaitingForASlowRank) {
     const auto ranges = ranges_of(2);
     SlowModel model(ranges[static_cast<std::size_t>(communicator.rank())], communicator);
     Sampler sampler(communicator, model.vocab_range(), ranges);
-    Worker worker(model, sampler, communicator, kLimits);
+    StepTimes times(communicator);
+    Worker worker(model, sampler, communicator, kLimits, times);
     communicator.barrier("together");
     const comm::StepReport report = worker.execute(batch_plans(100, 1)[0]);
     EXPECT_GE(report.compute_us, 59000u);

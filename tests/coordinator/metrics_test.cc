@@ -1,0 +1,63 @@
+#include "coordinator/metrics.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+namespace lockstep::coordinator {
+namespace {
+
+using ::testing::HasSubstr;
+
+std::string text(Metrics& metrics) {
+  const Scheduler scheduler({.max_num_seqs = 4,
+                             .max_num_batched_tokens = 32,
+                             .max_model_len = 128,
+                             .block_size = 16,
+                             .num_blocks = 16},
+                            /*epoch=*/1);
+  return metrics.serialize(scheduler);
+}
+
+std::string part(const char* part, const char* rank, const char* seconds) {
+  return std::string("lockstep_step_part_seconds_total{part=\"") + part + "\",rank=\"" + rank +
+         "\"} " + seconds + "\n";
+}
+
+TEST(Metrics, AddUpThePartsOfEachRanksSteps) {
+  Metrics metrics(2);
+  comm::StepReport report;
+  report.product_us = 250'000;
+  report.attention_us = 500'000;
+  report.all_reduce_us = 750'000;
+  report.elementwise_us = 1'000'000;
+  report.sampling_us = 1'250'000;
+  report.plan_wait_us = 1'500'000;
+  comm::StepReport other;
+  other.rank = 1;
+  other.product_us = 4'000'000;
+  metrics.step_done({report, other});
+  metrics.step_done({report, other});
+  const std::string all = text(metrics);
+  for (const auto& [name, seconds] : {std::pair{"product", "0.5"},
+                                      {"attention", "1"},
+                                      {"all_reduce", "1.5"},
+                                      {"elementwise", "2"},
+                                      {"sampling", "2.5"},
+                                      {"waiting", "3"}}) {
+    EXPECT_THAT(all, HasSubstr(part(name, "0", seconds)));
+  }
+  EXPECT_THAT(all, HasSubstr(part("product", "1", "8")));
+  EXPECT_THAT(all, HasSubstr(part("waiting", "1", "0")));
+}
+
+TEST(Metrics, CountTheCoordinatorsWorkForRank0Alone) {
+  Metrics metrics(2);
+  metrics.coordinator_worked(0.5);
+  metrics.coordinator_worked(0.25);
+  const std::string all = text(metrics);
+  EXPECT_THAT(all, HasSubstr(part("coordinator", "0", "0.75")));
+  EXPECT_THAT(all, ::testing::Not(HasSubstr("part=\"coordinator\",rank=\"1\"")));
+}
+
+}  // namespace
+}  // namespace lockstep::coordinator
