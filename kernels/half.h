@@ -17,6 +17,13 @@ constexpr std::uint16_t float_to_bf16(float value) {
   return static_cast<std::uint16_t>((bits + 0x7fff + ((bits >> 16) & 1)) >> 16);
 }
 
+// The same, with subnormal values as zero: what AVX-512's vcvtneps2bf16 does.
+constexpr std::uint16_t float_to_bf16_flushed(float value) {
+  const auto bits = std::bit_cast<std::uint32_t>(value);
+  if ((bits & 0x7f800000) == 0) return static_cast<std::uint16_t>(bits >> 16 & 0x8000);
+  return float_to_bf16(value);
+}
+
 // IEEE 754 binary16; exact.
 constexpr float f16_to_float(std::uint16_t half) {
   const std::uint32_t sign = static_cast<std::uint32_t>(half & 0x8000) << 16;

@@ -8,6 +8,7 @@
 #pragma once
 
 #include <algorithm>
+#include <cstring>
 #include <limits>
 
 #include "kernels/cpu/attention_scratch.h"
@@ -20,9 +21,15 @@ namespace lockstep::kernels::cpu {
 template <class S>
 void store_kv(const float* k, const float* v, std::int64_t head_dim, std::uint16_t* k_tile,
               std::uint16_t* v_tile, std::int32_t slot) {
-  for (std::int64_t d = 0; d < head_dim; ++d) {
-    k_tile[(d / 2 * kTile + slot) * 2 + d % 2] = float_to_bf16(k[d]);
-    v_tile[(slot / 2 * head_dim + d) * 2 + slot % 2] = float_to_bf16(v[d]);
+  for (std::int64_t d = 0; d < head_dim; d += 16) {
+    alignas(64) std::uint16_t key[16], value[16];
+    S::store_bf16(key, S::load(k + d));
+    S::store_bf16(value, S::load(v + d));
+    for (int i = 0; i < 16; i += 2) {
+      std::memcpy(k_tile + ((d + i) / 2 * kTile + slot) * 2, key + i, 2 * sizeof key[0]);
+    }
+    std::uint16_t* to = v_tile + (slot / 2 * head_dim + d) * 2 + slot % 2;
+    for (int i = 0; i < 16; ++i) to[2 * i] = value[i];
   }
 }
 
@@ -32,35 +39,38 @@ struct PassTiles {
   const std::uint16_t* values[kPassTiles];
 };
 
+inline constexpr float kLog2E = 1.44269504f;
+
 inline constexpr std::int32_t tiles_of(std::int32_t positions) {
   return std::clamp((positions + kTile - 1) / kTile, 0, kPassTiles);
 }
 
-// scores[i][0, 16 * tiles) = q[i] . k for NQ queries. Two interleaved sums over head_dim.
-template <class S, int NQ>
-void score_tiles(const std::uint16_t* const (&q)[NQ], const PassTiles& pass, std::int32_t tiles,
-                 std::int32_t head_dim, float* scores) {
-  for (std::int32_t t = 0; t < tiles; ++t) {
-    const std::uint16_t* keys = pass.keys[t];
-    typename S::V sums[NQ][2];
-    for (int i = 0; i < NQ; ++i) sums[i][0] = sums[i][1] = S::zero();
-    for (std::int32_t d = 0; d < head_dim; d += 4) {
-      const auto first = S::load_pairs(keys + d * kTile);
-      const auto second = S::load_pairs(keys + (d + 2) * kTile);
+// Scores of NQ queries, `query_stride` apart, at the positions of NT tiles from tile `t` on. Each is
+// one sum over head_dim.
+template <class S, int NQ, int NT>
+void score_tiles(const std::uint16_t* q, std::int32_t query_stride, const PassTiles& pass,
+                 std::int32_t t, std::int32_t head_dim, float (*scores)[kPass]) {
+  typename S::V sums[NQ][NT];
+  for (int i = 0; i < NQ; ++i) {
+    for (int j = 0; j < NT; ++j) sums[i][j] = S::zero();
+  }
+  for (std::int32_t d = 0; d < head_dim; d += 2) {
+    typename S::Pairs keys[NT];
+    for (int j = 0; j < NT; ++j) keys[j] = S::load_pairs(pass.keys[t + j] + d * kTile);
 #pragma GCC unroll 4
-      for (int i = 0; i < NQ; ++i) {
-        sums[i][0] = S::dot(sums[i][0], first, S::set_pair(q[i] + d));
-        sums[i][1] = S::dot(sums[i][1], second, S::set_pair(q[i] + d + 2));
-      }
-    }
     for (int i = 0; i < NQ; ++i) {
-      S::store(scores + i * kPass + t * kTile, S::add(sums[i][0], sums[i][1]));
+      const auto query = S::set_pair(q + i * query_stride + d);
+#pragma GCC unroll 4
+      for (int j = 0; j < NT; ++j) sums[i][j] = S::dot(sums[i][j], keys[j], query);
     }
+  }
+  for (int i = 0; i < NQ; ++i) {
+    for (int j = 0; j < NT; ++j) S::store(scores[i] + (t + j) * kTile, sums[i][j]);
   }
 }
 
-// Adds the first `valid` (at least one) positions' scores to a query's softmax. Writes their weights in bf16 and
-// returns what all that was weighed before must be multiplied by.
+// Adds the first `valid` (at least one) positions' scores to a query's softmax. Writes their
+// weights in bf16 and returns what all that was weighed before must be multiplied by.
 template <class S>
 float add_scores(float* scores, std::int32_t valid, float scale, SoftmaxState& state,
                  std::uint16_t* weights) {
@@ -82,39 +92,56 @@ float add_scores(float* scores, std::int32_t valid, float scale, SoftmaxState& s
   const float maximum = std::max(state.maximum, S::maximum(largest));
   auto total = S::zero();
   for (std::int32_t t = 0; t < tiles; ++t) {
-    const auto weight = exp_nonpositive<S>(S::sub(score[t], S::set(maximum)));
+    const auto weight = exp2_nonpositive<S>(S::sub(score[t], S::set(maximum)));
     total = S::add(total, weight);
     S::store_bf16(weights + t * kTile, weight);
   }
-  // e^0 is 1 to the last bit, so it need not be computed.
-  const float decay = state.maximum == maximum ? 1.0f : exp_of<S>(state.maximum - maximum);
+  // 2^0 is 1 to the last bit, so it need not be computed.
+  const float decay = state.maximum == maximum ? 1.0f : exp2_of<S>(state.maximum - maximum);
   state.sum = state.sum * decay + S::sum(total);
   state.maximum = maximum;
   return decay;
 }
 
-// output[0, 16 * R) = output * decay + the weighted values of the first `valid` positions.
-template <class S, int R>
+// outputs[i][0, 16 * R) = outputs[i] * decay[i] + the weighted values of the first `valid` positions,
+// for NQ queries, `output_stride` apart.
+template <class S, int NQ, int R>
 void add_values(const PassTiles& pass, std::int64_t first_value, std::int32_t valid,
-                std::int32_t head_dim, const std::uint16_t* weights, float decay, float* output) {
-  typename S::V out[R];
-  for (int r = 0; r < R; ++r) out[r] = S::mul(S::load(output + 16 * r), S::set(decay));
-  for (std::int32_t t = 0; t * kTile < valid; ++t, weights += kTile) {
-    const std::uint16_t* values = pass.values[t] + 2 * first_value;
-    const std::int32_t left = std::min(kTile, valid - t * kTile);
-    for (std::int32_t pair = 0; pair < left / 2; ++pair, values += 2 * head_dim) {
-      const auto weight = S::set_pair(weights + 2 * pair);
-#pragma GCC unroll 4
-      for (int r = 0; r < R; ++r) out[r] = S::dot(out[r], S::load_pairs(values + 32 * r), weight);
-    }
-    if (left % 2 == 0) continue;
-    // The last pair's second place belongs to nobody yet: what lies there must not matter.
-    const auto weight = S::first_of_pairs(S::set_pair(weights + left - 1));
+                std::int32_t head_dim, const std::uint16_t (*weights)[kPass],
+                const float (&decay)[NQ], float* outputs, std::int64_t output_stride) {
+  typename S::V out[NQ][R];
+  for (int i = 0; i < NQ; ++i) {
     for (int r = 0; r < R; ++r) {
-      out[r] = S::dot(out[r], S::first_of_pairs(S::load_pairs(values + 32 * r)), weight);
+      out[i][r] = S::mul(S::load(outputs + i * output_stride + 16 * r), S::set(decay[i]));
     }
   }
-  for (int r = 0; r < R; ++r) S::store(output + 16 * r, out[r]);
+  for (std::int32_t position = 0; position + 1 < valid; position += 2) {
+    const std::uint16_t* values = pass.values[position / kTile] +
+                                  2 * (position % kTile / 2 * head_dim + first_value);
+    typename S::Pairs value[R];
+    for (int r = 0; r < R; ++r) value[r] = S::load_pairs(values + 32 * r);
+#pragma GCC unroll 4
+    for (int i = 0; i < NQ; ++i) {
+      const auto weight = S::set_pair(weights[i] + position);
+#pragma GCC unroll 4
+      for (int r = 0; r < R; ++r) out[i][r] = S::dot(out[i][r], value[r], weight);
+    }
+  }
+  if (valid % 2 == 1) {
+    // The last pair's second place belongs to nobody yet: what lies there must not matter.
+    const std::uint16_t* values = pass.values[(valid - 1) / kTile] +
+                                  2 * ((valid - 1) % kTile / 2 * head_dim + first_value);
+    for (int i = 0; i < NQ; ++i) {
+      const auto weight = S::first_of_pairs(S::set_pair(weights[i] + valid - 1));
+      for (int r = 0; r < R; ++r) {
+        const auto value = S::first_of_pairs(S::load_pairs(values + 32 * r));
+        out[i][r] = S::dot(out[i][r], value, weight);
+      }
+    }
+  }
+  for (int i = 0; i < NQ; ++i) {
+    for (int r = 0; r < R; ++r) S::store(outputs + i * output_stride + 16 * r, out[i][r]);
+  }
 }
 
 // The work on some query rows of one call.
@@ -127,6 +154,7 @@ class AttentionRows {
         queries_((row_end - row_begin) * call.heads),
         first_position_(call.first_position + row_begin),
         last_position_(call.first_position + row_end - 1),
+        scale_(call.scale * kLog2E),
         scratch_(call.scratch, kQueryRows * call.heads, call.head_dim) {
     for (std::int32_t i = 0; i < queries_; ++i) {
       for (std::int32_t d = 0; d < call.head_dim; d += 16) {
@@ -149,7 +177,6 @@ class AttentionRows {
   }
 
  private:
-  std::int32_t position(std::int32_t i) const { return first_position_ + i / call_.heads; }
   std::int64_t offset(std::int32_t i) const {
     return (row_begin_ + i / call_.heads) * call_.query_stride + i % call_.heads * call_.head_dim;
   }
@@ -172,45 +199,56 @@ class AttentionRows {
 
   void attend_pass(std::int32_t start, const AttentionPart& part) {
     const PassTiles pass = tiles_at(start);
-    // Queries before this one lie before the pass.
-    std::int32_t i = std::max(start - first_position_, 0) * call_.heads;
-    for (; i + S::kTileQueries <= queries_; i += S::kTileQueries) {
-      attend_queries<S::kTileQueries>(i, start, pass, part);
+    // Rows before this one lie before the pass.
+    const std::int32_t first_row = std::max(start - first_position_, 0);
+    for (std::int32_t row = first_row; row * call_.heads < queries_; ++row) {
+      const std::int32_t valid = std::min(first_position_ + row + 1 - start, kPass);
+      const std::int32_t end = (row + 1) * call_.heads;
+      std::int32_t i = row * call_.heads;
+      for (; i + S::kTileQueries <= end; i += S::kTileQueries) {
+        attend_queries<S::kTileQueries>(i, valid, pass, part);
+      }
+      attend_rest<S::kTileQueries - 1>(i, end - i, valid, pass, part);
     }
-    attend_rest<S::kTileQueries - 1>(i, start, pass, part);
   }
 
   // Fewer than a full tile of queries: at most NQ.
   template <int NQ>
-  void attend_rest(std::int32_t i, std::int32_t start, const PassTiles& pass,
+  void attend_rest(std::int32_t i, std::int32_t count, std::int32_t valid, const PassTiles& pass,
                    const AttentionPart& part) {
     if constexpr (NQ > 0) {
-      if (queries_ - i == NQ) return attend_queries<NQ>(i, start, pass, part);
-      attend_rest<NQ - 1>(i, start, pass, part);
+      if (count == NQ) return attend_queries<NQ>(i, valid, pass, part);
+      attend_rest<NQ - 1>(i, count, valid, pass, part);
     }
   }
 
+  // Queries i ... i + NQ - 1 of one row attend the first `valid` positions of the pass.
   template <int NQ>
-  void attend_queries(std::int32_t i, std::int32_t start, const PassTiles& pass,
+  void attend_queries(std::int32_t i, std::int32_t valid, const PassTiles& pass,
                       const AttentionPart& part) {
     alignas(64) float scores[NQ][kPass];
-    alignas(64) std::uint16_t weights[kPass];
-    const std::uint16_t* q[NQ];
-    for (int j = 0; j < NQ; ++j) q[j] = scratch_.query(i + j);
-    score_tiles<S, NQ>(q, pass, tiles_of(position(i + NQ - 1) + 1 - start), call_.head_dim,
-                       scores[0]);
+    alignas(64) std::uint16_t weights[NQ][kPass];
+    const std::int32_t tiles = tiles_of(valid);
+    const std::int32_t head_dim = call_.head_dim;
+    std::int32_t t = 0;
+    for (; t + S::kScoreTiles <= tiles; t += S::kScoreTiles) {
+      score_tiles<S, NQ, S::kScoreTiles>(scratch_.query(i), head_dim, pass, t, head_dim, scores);
+    }
+    for (; t < tiles; ++t) {
+      score_tiles<S, NQ, 1>(scratch_.query(i), head_dim, pass, t, head_dim, scores);
+    }
+    float decay[NQ];
     for (int j = 0; j < NQ; ++j) {
-      const std::int32_t valid = std::min(position(i + j) + 1 - start, kPass);
-      const float decay =
-          add_scores<S>(scores[j], valid, call_.scale, part.states[i + j], weights);
-      float* output = part.outputs + (i + j) * call_.head_dim;
-      std::int32_t d = 0;
-      for (; d + 64 <= call_.head_dim; d += 64) {
-        add_values<S, 4>(pass, d, valid, call_.head_dim, weights, decay, output + d);
-      }
-      for (; d < call_.head_dim; d += 16) {
-        add_values<S, 1>(pass, d, valid, call_.head_dim, weights, decay, output + d);
-      }
+      decay[j] = add_scores<S>(scores[j], valid, scale_, part.states[i + j], weights[j]);
+    }
+    float* outputs = part.outputs + i * head_dim;
+    constexpr int R = S::kValueRegisters;
+    std::int32_t d = 0;
+    for (; d + 16 * R <= head_dim; d += 16 * R) {
+      add_values<S, NQ, R>(pass, d, valid, head_dim, weights, decay, outputs + d, head_dim);
+    }
+    for (; d < head_dim; d += 16) {
+      add_values<S, NQ, 1>(pass, d, valid, head_dim, weights, decay, outputs + d, head_dim);
     }
   }
 
@@ -220,8 +258,8 @@ class AttentionRows {
       SoftmaxState& total = scratch_.total.states[i];
       const SoftmaxState& part = scratch_.chunk.states[i];
       const float maximum = std::max(total.maximum, part.maximum);
-      const float old_factor = exp_of<S>(total.maximum - maximum);
-      const float new_factor = exp_of<S>(part.maximum - maximum);
+      const float old_factor = exp2_of<S>(total.maximum - maximum);
+      const float new_factor = exp2_of<S>(part.maximum - maximum);
       total = {maximum, total.sum * old_factor + part.sum * new_factor};
       float* old_output = scratch_.total.outputs + i * call_.head_dim;
       const float* new_output = scratch_.chunk.outputs + i * call_.head_dim;
@@ -247,6 +285,7 @@ class AttentionRows {
   const std::int32_t queries_;
   const std::int32_t first_position_;
   const std::int32_t last_position_;
+  const float scale_;  // scores become powers of two
   const AttentionScratch scratch_;
 };
 

@@ -12,6 +12,10 @@ struct Avx512Bf16Simd : Avx512Simd {
   static V dot(V sums, Pairs a, Pairs b) {
     return _mm512_dpbf16_ps(sums, reinterpret_cast<__m512bh>(a), reinterpret_cast<__m512bh>(b));
   }
+  static void store_bf16(std::uint16_t* p, V a) {
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(p),
+                        reinterpret_cast<__m256i>(_mm512_cvtneps_pbh(a)));
+  }
 };
 
 }  // namespace

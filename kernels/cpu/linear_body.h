@@ -10,7 +10,7 @@
 namespace lockstep::kernels::cpu {
 
 // Activations that stay in the second-level cache while the weights pass.
-inline constexpr std::int64_t kPanelBytes = 256 << 10;
+inline constexpr std::int64_t kPanelBytes = 48 << 10;
 // How far ahead weights are asked for.
 inline constexpr std::int64_t kPrefetchBytes = 2048;
 

@@ -17,6 +17,8 @@ struct Avx2Simd {
   };
   static constexpr int kTileRows = 4;
   static constexpr int kTileQueries = 2;
+  static constexpr int kScoreTiles = 1;
+  static constexpr int kValueRegisters = 2;
   static V zero() { return {_mm256_setzero_ps(), _mm256_setzero_ps()}; }
   static V set(float x) { return {_mm256_set1_ps(x), _mm256_set1_ps(x)}; }
   static V load(const float* p) { return {_mm256_loadu_ps(p), _mm256_loadu_ps(p + 8)}; }
@@ -95,7 +97,9 @@ struct Avx2Simd {
     const __m128 one = _mm_max_ps(two, _mm_movehl_ps(two, two));
     return _mm_cvtss_f32(_mm_max_ss(one, _mm_movehdup_ps(one)));
   }
-  static V pow2(V n) { return {pow2_half(n.lo), pow2_half(n.hi)}; }
+  static V times_pow2(V a, V shifted) {
+    return {times_pow2_half(a.lo, shifted.lo), times_pow2_half(a.hi, shifted.hi)};
+  }
   static void store_i8(std::int8_t* p, V a) {
     const __m256i words = _mm256_packs_epi32(_mm256_cvttps_epi32(a.lo), _mm256_cvttps_epi32(a.hi));
     const __m256i ordered = _mm256_permute4x64_epi64(words, 0xd8);
@@ -127,13 +131,17 @@ struct Avx2Simd {
         _mm256_add_epi32(bits, _mm256_add_epi32(odd, _mm256_set1_epi32(0x7fff))), 16);
     const __m256i quiet = _mm256_or_si256(_mm256_srli_epi32(bits, 16), _mm256_set1_epi32(0x40));
     const __m256i nan = _mm256_castps_si256(_mm256_cmp_ps(a, a, _CMP_UNORD_Q));
-    const __m256i words = _mm256_blendv_epi8(rounded, quiet, nan);
+    const __m256i numbers = _mm256_blendv_epi8(rounded, quiet, nan);
+    const __m256i small = _mm256_cmpeq_epi32(
+        _mm256_and_si256(bits, _mm256_set1_epi32(0x7f800000)), _mm256_setzero_si256());
+    const __m256i sign = _mm256_and_si256(_mm256_srli_epi32(bits, 16), _mm256_set1_epi32(0x8000));
+    const __m256i words = _mm256_blendv_epi8(numbers, sign, small);
     const __m256i packed = _mm256_permute4x64_epi64(_mm256_packus_epi32(words, words), 0xd8);
     return _mm256_castsi256_si128(packed);
   }
-  static __m256 pow2_half(__m256 n) {
-    const __m256i exponent = _mm256_add_epi32(_mm256_cvttps_epi32(n), _mm256_set1_epi32(127));
-    return _mm256_castsi256_ps(_mm256_slli_epi32(exponent, 23));
+  static __m256 times_pow2_half(__m256 a, __m256 shifted) {
+    return _mm256_castsi256_ps(_mm256_add_epi32(
+        _mm256_castps_si256(a), _mm256_slli_epi32(_mm256_castps_si256(shifted), 23)));
   }
 };
 

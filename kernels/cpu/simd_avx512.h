@@ -13,6 +13,8 @@ struct Avx512Simd {
   using Pairs = __m512i;  // sixteen pairs of bf16
   static constexpr int kTileRows = 16;
   static constexpr int kTileQueries = 4;
+  static constexpr int kScoreTiles = 4;
+  static constexpr int kValueRegisters = 4;
   static V zero() { return _mm512_setzero_ps(); }
   static V set(float x) { return _mm512_set1_ps(x); }
   static V load(const float* p) { return _mm512_loadu_ps(p); }
@@ -28,8 +30,11 @@ struct Avx512Simd {
     const __m512i rounded = _mm512_srli_epi32(
         _mm512_add_epi32(bits, _mm512_add_epi32(odd, _mm512_set1_epi32(0x7fff))), 16);
     const __m512i quiet = _mm512_or_si512(_mm512_srli_epi32(bits, 16), _mm512_set1_epi32(0x40));
-    const __m512i words =
+    const __m512i numbers =
         _mm512_mask_mov_epi32(rounded, _mm512_cmp_ps_mask(a, a, _CMP_UNORD_Q), quiet);
+    const __mmask16 small = _mm512_testn_epi32_mask(bits, _mm512_set1_epi32(0x7f800000));
+    const __m512i sign = _mm512_and_si512(_mm512_srli_epi32(bits, 16), _mm512_set1_epi32(0x8000));
+    const __m512i words = _mm512_mask_mov_epi32(numbers, small, sign);
     _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), _mm512_cvtepi32_epi16(words));
   }
   static V load_f16(const std::uint16_t* p) {
@@ -79,9 +84,9 @@ struct Avx512Simd {
     const __m128 one = _mm_max_ps(two, _mm_movehl_ps(two, two));
     return _mm_cvtss_f32(_mm_max_ss(one, _mm_movehdup_ps(one)));
   }
-  static V pow2(V n) {
-    const __m512i exponent = _mm512_add_epi32(_mm512_cvttps_epi32(n), _mm512_set1_epi32(127));
-    return _mm512_castsi512_ps(_mm512_slli_epi32(exponent, 23));
+  static V times_pow2(V a, V shifted) {
+    return _mm512_castsi512_ps(_mm512_add_epi32(
+        _mm512_castps_si512(a), _mm512_slli_epi32(_mm512_castps_si512(shifted), 23)));
   }
   static void store_i8(std::int8_t* p, V a) {
     _mm_storeu_si128(reinterpret_cast<__m128i*>(p), _mm512_cvtsepi32_epi8(_mm512_cvttps_epi32(a)));

@@ -21,8 +21,11 @@ struct ScalarSimd {
   };
   // Rows of activations that one product tile holds sums of.
   static constexpr int kTileRows = 4;
-  // Queries whose scores are computed together.
+  // Attention: queries that share loads, tiles of 16 positions scored and registers of values
+  // weighed at once.
   static constexpr int kTileQueries = 1;
+  static constexpr int kScoreTiles = 1;
+  static constexpr int kValueRegisters = 1;
   template <class F>
   static V map(F&& f) {
     V r;
@@ -43,8 +46,9 @@ struct ScalarSimd {
   static V load_bf16(const std::uint16_t* p) {
     return map([p](int i) { return bf16_to_float(p[i]); });
   }
+  // Rounded to the nearest even; subnormal values are stored as zero.
   static void store_bf16(std::uint16_t* p, V a) {
-    for (int i = 0; i < 16; ++i) p[i] = float_to_bf16(a.lane[i]);
+    for (int i = 0; i < 16; ++i) p[i] = float_to_bf16_flushed(a.lane[i]);
   }
   static V load_f16(const std::uint16_t* p) {
     return map([p](int i) { return f16_to_float(p[i]); });
@@ -123,10 +127,11 @@ struct ScalarSimd {
   static float maximum(V a) {
     return fold(a, [](float x, float y) { return x > y ? x : y; });
   }
-  // 2^n for whole n in [-126, 127].
-  static V pow2(V n) {
+  // a * 2^n, where `shifted` is n + kRoundingShift (simd_math.h), by adding to the exponent.
+  static V times_pow2(V a, V shifted) {
     return map([&](int i) {
-      return std::bit_cast<float>((static_cast<std::int32_t>(n.lane[i]) + 127) << 23);
+      return std::bit_cast<float>(std::bit_cast<std::uint32_t>(a.lane[i]) +
+                                  (std::bit_cast<std::uint32_t>(shifted.lane[i]) << 23));
     });
   }
   // Stores 16 whole numbers in [-128, 127] as bytes.
