@@ -80,6 +80,13 @@ struct Compute {
       std::initializer_list<const kernels::PackedMatrix*> all_weights) const;
 };
 
+// inner = silu(x * gate^T) * (x * up^T) of `rows` rows, in the forms that the product with `down`
+// takes; the columns are shared out over the pool.
+void multiply_swiglu(const Compute& compute, const Activations& x, std::int64_t rows,
+                     const kernels::LaneProgram& lanes, const kernels::PackedMatrix& gate,
+                     const kernels::PackedMatrix& up, const kernels::PackedMatrix& down,
+                     Activations& inner);
+
 // Computes x[0, rows) * W^T for every product, all summed along K as `lanes` says; the row blocks
 // of all of them are shared out over the pool.
 void multiply(const Compute& compute, const Activations& x, std::int64_t rows,

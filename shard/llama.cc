@@ -91,8 +91,7 @@ LlamaRunner::LlamaRunner(const model::Model& model, const RunnerOptions& options
       keys_(options.max_batch_tokens, part().key_value_heads.size() * config_.head_dim),
       values_(options.max_batch_tokens, part().key_value_heads.size() * config_.head_dim),
       attended_(options.max_batch_tokens, part().query_heads.size() * config_.head_dim),
-      gate_(options.max_batch_tokens, inner_columns(config_, part())),
-      up_(options.max_batch_tokens, inner_columns(config_, part())),
+      inner_(options.max_batch_tokens, inner_columns(config_, part())),
       last_(options.max_sequences, config_.hidden_size),
       gathered_(communicator.size() > 1
                     ? static_cast<std::size_t>(options.max_batch_tokens * config_.hidden_size) *
@@ -327,24 +326,16 @@ void LlamaRunner::attend_item(const AttentionItem& item, std::span<const Forward
 
 const float* LlamaRunner::mlp_block(std::size_t layer) {
   const LayerWeights& weights = weights_.layers[layer];
-  const Product inner[] = {{&weights.gate, gate_.row(0), gate_.columns()},
-                           {&weights.up, up_.row(0), up_.columns()}};
-  product("gate/up product", normed_, tokens(), hidden_sum_, inner);
-  activate(compute_.rounded_forms({&weights.down}));
+  {
+    const StepTimes::Phase phase(*times_, Part::product, "gate/up product");
+    multiply_swiglu(compute_, normed_, tokens(), hidden_sum_, weights.gate, weights.up,
+                    weights.down, inner_);
+  }
   const std::int64_t values = tokens() * config_.hidden_size;
   const Product output[] = {{&weights.down, mlp_reducer_.segments(), config_.hidden_size, values}};
-  product("down product", gate_, tokens(), mlp_lanes_, output);
+  product("down product", inner_, tokens(), mlp_lanes_, output);
   const StepTimes::Phase phase(*times_, Part::all_reduce, "all-reduce");
   return mlp_reducer_.reduce(values, mlp_names_[layer]);
-}
-
-void LlamaRunner::activate(RoundedForms forms) {
-  const StepTimes::Phase phase(*times_, Part::elementwise, "activation");
-  pool_->for_ranges(tokens(), [&](std::ptrdiff_t begin, std::ptrdiff_t end) {
-    kernels_->silu_mul(gate_.row(begin), up_.row(begin), (end - begin) * gate_.columns(),
-                       gate_.row(begin));
-    gate_.round(*kernels_, forms, begin, end);
-  });
 }
 
 void LlamaRunner::norm_last_rows(const float* update) {

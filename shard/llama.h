@@ -79,7 +79,6 @@ class LlamaRunner final : public ModelRunner {
   void attend(std::span<const ForwardSequence> batch, std::size_t layer);
   void attend_item(const AttentionItem& item, std::span<const ForwardSequence> batch,
                    std::size_t layer, float* scratch);
-  void activate(RoundedForms forms);
   // last_ = the final norm of the rows whose logits are wanted.
   void norm_last_rows(const float* update);
   std::span<float> logits(const float* update);
@@ -109,7 +108,7 @@ class LlamaRunner final : public ModelRunner {
   Activations queries_;                  // [tokens, query heads * head_dim]
   Activations keys_, values_;
   Activations attended_;             // as queries_
-  Activations gate_, up_;            // [tokens, inner columns of this rank]
+  Activations inner_;                // [tokens, inner columns of this rank]
   Activations last_;                 // [sequences, hidden_size]: rows whose logits are wanted
   kernels::AlignedBuffer gathered_;  // embeddings from all ranks
   kernels::AlignedBuffer logits_;

@@ -38,11 +38,27 @@ struct LinearCall {
   std::int64_t m;
   const LaneStep* steps;
   std::int32_t num_steps;
-  std::int64_t block_begin;
-  std::int64_t block_end;
-  float* out;  // element (segment, row, n) at segment * segment_stride + row * row_stride + n
-  std::int64_t row_stride;
-  std::int64_t segment_stride;
+  std::int64_t block_begin = 0;
+  std::int64_t block_end = 0;
+  // Element (segment, row, n) goes to segment * segment_stride + row * row_stride + n.
+  float* out = nullptr;
+  std::int64_t row_stride = 0;
+  std::int64_t segment_stride = 0;
+};
+
+// silu(x * gate^T) * (x * up^T), the inner activations of a SwiGLU MLP, in groups of 32 columns
+// [group_begin, group_end): they leave as they enter the next product, without a pass over memory.
+struct SwigluCall {
+  LinearCall gate;  // its block range and its destination are not looked at
+  const PackedMatrix* up;
+  ActivationFormat up_activations;
+  ActivationRows out;  // column 0 is that of row 0 of `gate`
+  // Which forms of `out` are written.
+  bool out_f32;
+  bool out_bf16;
+  bool out_int8;
+  std::int64_t group_begin;
+  std::int64_t group_end;
 };
 
 // Attention of some query rows of one sequence over the paged cache of one key-value head. Positions
@@ -68,12 +84,12 @@ struct AttentionCall {
 struct KernelTable {
   const char* name;
   void (*linear)(const LinearCall&);
+  void (*swiglu)(const SwigluCall&);
   // Fills x.bytes, or x.halves, of `rows` rows from x.values.
   void (*quantize_rows)(const ActivationRows& x, std::int64_t rows, std::int64_t columns);
   void (*round_rows)(const ActivationRows& x, std::int64_t rows, std::int64_t columns);
   void (*rms_norm)(const float* x, const float* weight, float eps, std::int64_t columns,
                    float* out);
-  void (*silu_mul)(const float* gate, const float* up, std::int64_t n, float* out);
   void (*add)(const float* a, const float* b, std::int64_t n, float* out);
   void (*rope)(float* head, const float* cos, const float* sin, std::int64_t head_dim);
   // Puts a position's key and value of one head into place `slot` of its tile (attention_body.h).

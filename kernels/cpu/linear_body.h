@@ -9,7 +9,7 @@
 
 namespace lockstep::kernels::cpu {
 
-// Activations that stay in the second-level cache while the weights pass.
+// Activations that stay in a near cache while the weights pass.
 inline constexpr std::int64_t kPanelBytes = 48 << 10;
 // How far ahead weights are asked for.
 inline constexpr std::int64_t kPrefetchBytes = 2048;
@@ -29,11 +29,10 @@ class LaneStack {
     }
   }
   // Writes every sum left as one segment.
-  void write(const LinearCall& call, std::int64_t row, std::int64_t block) const {
+  void write(const LinearCall& call, float* out) const {
     for (int segment = 0; segment < top_; ++segment) {
       for (int i = 0; i < MT; ++i) {
-        S::store(call.out + segment * call.segment_stride + (row + i) * call.row_stride +
-                     block * kRowBlock,
+        S::store(out + segment * call.segment_stride + i * call.row_stride,
                  S::load(sums_[segment][i]));
       }
     }
@@ -48,7 +47,7 @@ class LaneStack {
 //   Q::Weights w(group_bytes);  V w.dot(bytes, bias): exact sums of weight * byte, as floats
 //   w.scale(), and w.minimum() where Q::kHasMinimum.
 template <class S, class Q, int MT>
-void quantized_tile(const LinearCall& call, std::int64_t row, std::int64_t block) {
+void quantized_tile(const LinearCall& call, std::int64_t row, std::int64_t block, float* out) {
   const QuantizedRows& x = call.x.bytes;
   const std::byte* group = call.weights->block(block);
   const std::int8_t* bytes = x.values + row * x.value_stride;
@@ -77,12 +76,12 @@ void quantized_tile(const LinearCall& call, std::int64_t row, std::int64_t block
     }
     stack.push(sums, call.steps[step].merges);
   }
-  stack.write(call, row, block);
+  stack.write(call, out);
 }
 
 // bf16 by bf16: pairs of columns, the second of a pair before the first (S::dot).
 template <class S, int MT>
-void bf16_tile(const LinearCall& call, std::int64_t row, std::int64_t block) {
+void bf16_tile(const LinearCall& call, std::int64_t row, std::int64_t block, float* out) {
   const std::int64_t stride = call.x.half_stride;
   const auto* weights = reinterpret_cast<const std::uint16_t*>(call.weights->block(block));
   const std::uint16_t* x = call.x.halves + row * stride;
@@ -101,12 +100,12 @@ void bf16_tile(const LinearCall& call, std::int64_t row, std::int64_t block) {
     x += width;
     stack.push(sums, call.steps[step].merges);
   }
-  stack.write(call, row, block);
+  stack.write(call, out);
 }
 
 // W gives 16 rows of one column of a group in f32: V W::column(group_bytes, column).
 template <class S, class W, int MT>
-void float_tile(const LinearCall& call, std::int64_t row, std::int64_t block) {
+void float_tile(const LinearCall& call, std::int64_t row, std::int64_t block, float* out) {
   const std::int64_t stride = call.x.stride;
   const std::byte* group = call.weights->block(block);
   const std::size_t group_bytes = packed_group_bytes(call.weights->format());
@@ -126,59 +125,48 @@ void float_tile(const LinearCall& call, std::int64_t row, std::int64_t block) {
     }
     stack.push(sums, call.steps[step].merges);
   }
-  stack.write(call, row, block);
-}
-
-// Runs Tile::run<MT> for the `rows` rows, fewer than 2 * MT, from `row` on.
-template <class Tile, int MT>
-void run_rest(const LinearCall& call, std::int64_t row, std::int64_t rows, std::int64_t block) {
-  if (rows >= MT) {
-    Tile::template run<MT>(call, row, block);
-    row += MT;
-    rows -= MT;
-  }
-  if constexpr (MT > 1) run_rest<Tile, MT / 2>(call, row, rows, block);
-}
-
-// Walks the tiles of a call. Rows are taken in panels that stay in the second-level cache while all
-// row blocks pass.
-template <class S, class Tile>
-void walk_tiles(const LinearCall& call, std::int64_t row_bytes) {
-  constexpr int MT = S::kTileRows;
-  const std::int64_t panel = std::max<std::int64_t>(kPanelBytes / row_bytes / MT, 1) * MT;
-  for (std::int64_t begin = 0; begin < call.m; begin += panel) {
-    const std::int64_t end = std::min(begin + panel, call.m);
-    for (std::int64_t block = call.block_begin; block < call.block_end; ++block) {
-      std::int64_t row = begin;
-      for (; row + MT <= end; row += MT) Tile::template run<MT>(call, row, block);
-      run_rest<Tile, MT / 2>(call, row, end - row, block);
-    }
-  }
+  stack.write(call, out);
 }
 
 template <class S, class Q>
 struct QuantizedTile {
   template <int MT>
-  static void run(const LinearCall& call, std::int64_t row, std::int64_t block) {
-    quantized_tile<S, Q, MT>(call, row, block);
+  static void run(const LinearCall& call, std::int64_t row, std::int64_t block, float* out) {
+    quantized_tile<S, Q, MT>(call, row, block, out);
   }
 };
 
 template <class S>
 struct Bf16Tile {
   template <int MT>
-  static void run(const LinearCall& call, std::int64_t row, std::int64_t block) {
-    bf16_tile<S, MT>(call, row, block);
+  static void run(const LinearCall& call, std::int64_t row, std::int64_t block, float* out) {
+    bf16_tile<S, MT>(call, row, block, out);
   }
 };
 
 template <class S, class W>
 struct FloatTile {
   template <int MT>
-  static void run(const LinearCall& call, std::int64_t row, std::int64_t block) {
-    float_tile<S, W, MT>(call, row, block);
+  static void run(const LinearCall& call, std::int64_t row, std::int64_t block, float* out) {
+    float_tile<S, W, MT>(call, row, block, out);
   }
 };
+
+// `rows` rows, at most MT, from `row` on, by one row block of the weights. `out` is where the first
+// sum goes.
+template <class Tile, int MT>
+void run_tile(const LinearCall& call, std::int64_t row, std::int64_t rows, std::int64_t block,
+              float* out) {
+  if (rows >= MT) {
+    Tile::template run<MT>(call, row, block, out);
+    row += MT;
+    rows -= MT;
+    out += MT * call.row_stride;
+  }
+  if constexpr (MT > 1) {
+    if (rows > 0) run_tile<Tile, MT / 2>(call, row, rows, block, out);
+  }
+}
 
 // Columns of the packed formats (packed_matrix.h) in f32.
 template <class S>
@@ -217,31 +205,68 @@ struct F32Columns {
   }
 };
 
+using TileRunner = void (*)(const LinearCall& call, std::int64_t row, std::int64_t rows,
+                            std::int64_t block, float* out);
+
 template <class S>
-void float_linear(const LinearCall& call) {
-  const std::int64_t row_bytes = call.x.stride * std::int64_t{sizeof(float)};
-  switch (call.weights->format()) {
-    case PackedFormat::q4: return walk_tiles<S, FloatTile<S, Q4Columns<S>>>(call, row_bytes);
-    case PackedFormat::q8: return walk_tiles<S, FloatTile<S, Q8Columns<S>>>(call, row_bytes);
-    case PackedFormat::bf16: return walk_tiles<S, FloatTile<S, Bf16Columns<S>>>(call, row_bytes);
-    case PackedFormat::f16: return walk_tiles<S, FloatTile<S, F16Columns<S>>>(call, row_bytes);
-    case PackedFormat::f32: return walk_tiles<S, FloatTile<S, F32Columns<S>>>(call, row_bytes);
+TileRunner float_runner(PackedFormat format) {
+  constexpr int MT = S::kTileRows;
+  switch (format) {
+    case PackedFormat::q4: return run_tile<FloatTile<S, Q4Columns<S>>, MT>;
+    case PackedFormat::q8: return run_tile<FloatTile<S, Q8Columns<S>>, MT>;
+    case PackedFormat::bf16: return run_tile<FloatTile<S, Bf16Columns<S>>, MT>;
+    case PackedFormat::f16: return run_tile<FloatTile<S, F16Columns<S>>, MT>;
+    case PackedFormat::f32: break;
   }
+  return run_tile<FloatTile<S, F32Columns<S>>, MT>;
 }
 
 // Q4 and Q8 are the family's integer dot products.
 template <class S, class Q4, class Q8>
-void linear(const LinearCall& call) {
+TileRunner tile_runner(const LinearCall& call) {
+  constexpr int MT = S::kTileRows;
   switch (call.activations) {
-    case ActivationFormat::f32: return float_linear<S>(call);
-    case ActivationFormat::bf16: return walk_tiles<S, Bf16Tile<S>>(call, 2 * call.x.half_stride);
+    case ActivationFormat::f32: return float_runner<S>(call.weights->format());
+    case ActivationFormat::bf16: return run_tile<Bf16Tile<S>, MT>;
     case ActivationFormat::int8: break;
   }
-  if (call.weights->format() == PackedFormat::q4) {
-    walk_tiles<S, QuantizedTile<S, Q4>>(call, call.x.bytes.value_stride);
-  } else {
-    walk_tiles<S, QuantizedTile<S, Q8>>(call, call.x.bytes.value_stride);
+  return call.weights->format() == PackedFormat::q4 ? run_tile<QuantizedTile<S, Q4>, MT>
+                                                    : run_tile<QuantizedTile<S, Q8>, MT>;
+}
+
+template <class S>
+std::int64_t row_bytes(const LinearCall& call) {
+  switch (call.activations) {
+    case ActivationFormat::f32: return call.x.stride * std::int64_t{sizeof(float)};
+    case ActivationFormat::bf16: return call.x.half_stride * std::int64_t{sizeof(std::uint16_t)};
+    case ActivationFormat::int8: break;
   }
+  return call.x.bytes.value_stride;
+}
+
+// Calls visit(unit, row, rows) for all tiles: units of weights [begin, end) by tiles of rows. Rows
+// are taken in panels that stay in a near cache while all the weights pass.
+template <class S, class Visit>
+void walk_tiles(const LinearCall& call, std::int64_t begin, std::int64_t end, const Visit& visit) {
+  constexpr std::int64_t MT = S::kTileRows;
+  const std::int64_t panel = std::max<std::int64_t>(kPanelBytes / row_bytes<S>(call) / MT, 1) * MT;
+  for (std::int64_t first = 0; first < call.m; first += panel) {
+    const std::int64_t last = std::min(first + panel, call.m);
+    for (std::int64_t unit = begin; unit < end; ++unit) {
+      for (std::int64_t row = first; row < last; row += MT) {
+        visit(unit, row, std::min(MT, last - row));
+      }
+    }
+  }
+}
+
+template <class S, class Q4, class Q8>
+void linear(const LinearCall& call) {
+  const TileRunner run = tile_runner<S, Q4, Q8>(call);
+  walk_tiles<S>(call, call.block_begin, call.block_end,
+                [&](std::int64_t block, std::int64_t row, std::int64_t rows) {
+                  run(call, row, rows, block, call.out + row * call.row_stride + block * kRowBlock);
+                });
 }
 
 }  // namespace lockstep::kernels::cpu

@@ -229,6 +229,47 @@ TEST_P(Linear, SumsLanesInTheOrderOfTheirProgram) {
   }
 }
 
+// The fused products leave what the two products, the activation and the rounding leave apart.
+TEST_P(Linear, SwigluEqualsItsProductsApart) {
+  const auto [type, activations, m, n, k] = GetParam();
+  const std::int64_t padded = n / 32 * 32;
+  if (padded == 0) GTEST_SKIP() << "no whole group of columns";
+  const auto lanes = whole_sum(k);
+  const auto gate = product(CpuFamily::scalar, lanes);
+  const std::int64_t stride = weights_.row_blocks() * kRowBlock;
+  for (const CpuFamily family : supported_families()) {
+    const auto& table = kernel_table(family);
+    Activations x(table, x_, m, k);
+    Activations out(table, std::vector<float>(static_cast<std::size_t>(m * padded)), m, padded);
+    table.swiglu({.gate = {.weights = &weights_,
+                           .activations = activations,
+                           .x = x.view(),
+                           .m = m,
+                           .steps = lanes.steps.data(),
+                           .num_steps = static_cast<std::int32_t>(lanes.steps.size())},
+                  .up = &weights_,
+                  .up_activations = activations,
+                  .out = out.view(),
+                  .out_f32 = true,
+                  .out_bf16 = true,
+                  .out_int8 = true,
+                  .group_begin = 0,
+                  .group_end = padded / 32});
+    Activations rounded(table, out.values, m, padded);
+    EXPECT_EQ(out.bytes, rounded.bytes) << name(family);
+    EXPECT_EQ(out.halves, rounded.halves) << name(family);
+    EXPECT_EQ(bits(out.offsets), bits(rounded.offsets)) << name(family);
+    EXPECT_EQ(out.biases, rounded.biases) << name(family);
+    for (std::int64_t row = 0; row < m; ++row) {
+      for (std::int64_t column = 0; column < padded; ++column) {
+        const double g = gate[row * stride + column];
+        const double expected = g / (1.0 + std::exp(-g)) * g;
+        EXPECT_NEAR(out.values[row * padded + column], expected, std::fabs(expected) * 1e-5 + 1e-30);
+      }
+    }
+  }
+}
+
 std::vector<LinearCase> linear_cases() {
   std::vector<LinearCase> cases;
   for (const DType type :
@@ -281,25 +322,50 @@ TEST_P(Family, RmsNormFollowsItsFormula) {
   }
 }
 
-TEST_P(Family, SiluMulFollowsItsFormula) {
-  auto gate = random_floats(64, 3, 10.0f);
-  gate[0] = 0.0f, gate[1] = -100.0f, gate[2] = 100.0f, gate[3] = -87.5f, gate[4] = 1e30f;
-  const auto up = random_floats(64, 4);
-  std::vector<float> out(64), reference(64);
-  table_.silu_mul(gate.data(), up.data(), 64, out.data());
-  scalar_.silu_mul(gate.data(), up.data(), 64, reference.data());
-  EXPECT_EQ(bits(out), bits(reference));
+// silu(x) * x of every element, by products with the identity.
+std::vector<float> swiglu_of_identity(const cpu::KernelTable& table, const std::vector<float>& x) {
+  const auto n = static_cast<std::int64_t>(x.size());
+  Arena arena;
+  PackedMatrix identity(DType::f32, n, n, arena);
+  for (std::int64_t row = 0; row < n; ++row) {
+    std::vector<float> unit(x.size());
+    unit[row] = 1.0f;
+    identity.set_row(row, reinterpret_cast<const std::byte*>(unit.data()));
+  }
+  Activations in(table, x, 1, n), out(table, std::vector<float>(x.size()), 1, n);
+  const auto lanes = whole_sum(n);
+  table.swiglu({.gate = {.weights = &identity,
+                         .activations = ActivationFormat::f32,
+                         .x = in.view(),
+                         .m = 1,
+                         .steps = lanes.steps.data(),
+                         .num_steps = 1},
+                .up = &identity,
+                .up_activations = ActivationFormat::f32,
+                .out = out.view(),
+                .out_f32 = true,
+                .out_bf16 = false,
+                .out_int8 = false,
+                .group_begin = 0,
+                .group_end = n / 32});
+  return out.values;
+}
+
+TEST_P(Family, SwigluFollowsItsFormula) {
+  auto x = random_floats(64, 3, 10.0f);
+  x[0] = 0.0f, x[1] = -100.0f, x[2] = 100.0f, x[3] = -87.5f, x[4] = 1e15f;
+  const auto out = swiglu_of_identity(table_, x);
+  EXPECT_EQ(bits(out), bits(swiglu_of_identity(scalar_, x)));
   for (int i = 0; i < 64; ++i) {
-    const double expected = gate[i] / (1.0 + std::exp(-double{gate[i]})) * up[i];
-    EXPECT_NEAR(out[i], expected, std::fabs(expected) * 1e-6 + 1e-30) << gate[i];
+    const double expected = x[i] / (1.0 + std::exp(-double{x[i]})) * x[i];
+    EXPECT_NEAR(out[i], expected, std::fabs(expected) * 1e-6 + 1e-30) << x[i];
   }
 }
 
-TEST_P(Family, SiluMulKeepsANan) {
-  std::vector<float> gate(16, 1.0f), out(16);
-  gate[5] = std::nanf("");
-  table_.silu_mul(gate.data(), gate.data(), 16, out.data());
-  EXPECT_TRUE(std::isnan(out[5]));
+TEST_P(Family, SwigluKeepsANan) {
+  std::vector<float> x(32, 1.0f);
+  x[5] = std::nanf("");
+  EXPECT_TRUE(std::isnan(swiglu_of_identity(table_, x)[5]));
 }
 
 TEST_P(Family, RopeRotatesPairsHalfAHeadApart) {
