@@ -103,6 +103,7 @@ void multiply_swiglu(const Compute& compute, const Activations& x, std::int64_t 
                   .steps = lanes.steps.data(),
                   .num_steps = static_cast<std::int32_t>(lanes.steps.size())},
          .up = &up,
+         .interleaved = &gate == &up,
          .up_activations = compute.activations(up),
          .out = inner.view(),
          .out_f32 = compute.activations(down) == kernels::ActivationFormat::f32,

@@ -81,7 +81,8 @@ struct Compute {
 };
 
 // inner = silu(x * gate^T) * (x * up^T) of `rows` rows, in the forms that the product with `down`
-// takes; the columns are shared out over the pool.
+// takes; the columns are shared out over the pool. `up` is `gate` where both are interleaved in one
+// matrix (weights.h).
 void multiply_swiglu(const Compute& compute, const Activations& x, std::int64_t rows,
                      const kernels::LaneProgram& lanes, const kernels::PackedMatrix& gate,
                      const kernels::PackedMatrix& up, const kernels::PackedMatrix& down,

@@ -116,7 +116,7 @@ std::span<float> LlamaRunner::forward(std::span<const ForwardSequence> batch) {
                  compute_.rounded_forms({&weights.q, &weights.k, &weights.v}));
     update = attention_block(batch, layer);
     add_and_norm(update, weights.post_attention_norm,
-                 compute_.rounded_forms({&weights.gate, &weights.up}));
+                 compute_.rounded_forms({&weights.gate_up, &weights.up_rows()}));
     update = mlp_block(layer);
   }
   return logits(update);
@@ -328,8 +328,8 @@ const float* LlamaRunner::mlp_block(std::size_t layer) {
   const LayerWeights& weights = weights_.layers[layer];
   {
     const StepTimes::Phase phase(*times_, Part::product, "gate/up product");
-    multiply_swiglu(compute_, normed_, tokens(), hidden_sum_, weights.gate, weights.up,
-                    weights.down, inner_);
+    multiply_swiglu(compute_, normed_, tokens(), hidden_sum_, weights.gate_up,
+                    weights.up_rows(), weights.down, inner_);
   }
   const std::int64_t values = tokens() * config_.hidden_size;
   const Product output[] = {{&weights.down, mlp_reducer_.segments(), config_.hidden_size, values}};

@@ -29,30 +29,61 @@ class Loader {
   // Rows [rows) and columns [columns) of a matrix of out_features x in_features.
   kernels::PackedMatrix matrix(const std::string& name, std::int64_t out_features,
                                std::int64_t in_features, Range rows, Range columns) {
+    const Tensor& tensor = require(name, out_features, in_features);
+    kernels::PackedMatrix packed(tensor.dtype, rows.size(), columns.size(), arena_);
+    pack(tensor, rows, columns, packed, [](std::int64_t row) { return row; });
+    return packed;
+  }
+
+  // The projections into the MLP, [ffn, hidden] each, into `layer`: interleaved unless their types
+  // differ.
+  void mlp_projections(const std::string& mlp, std::int64_t ffn, std::int64_t hidden, Range rows,
+                       LayerWeights& layer) {
+    const Range all{0, static_cast<std::int32_t>(hidden)};
+    const Tensor& gate = require(mlp + "gate_proj.weight", ffn, hidden);
+    const Tensor& up = require(mlp + "up_proj.weight", ffn, hidden);
+    if (gate.dtype != up.dtype) {
+      layer.gate_up = matrix(mlp + "gate_proj.weight", ffn, hidden, rows, all);
+      layer.up = matrix(mlp + "up_proj.weight", ffn, hidden, rows, all);
+      return;
+    }
+    constexpr std::int64_t kRows = kernels::kGroup;
+    layer.gate_up = kernels::PackedMatrix(gate.dtype, 2 * rows.size(), hidden, arena_);
+    pack(gate, rows, all, layer.gate_up,
+         [](std::int64_t row) { return row / kRows * 2 * kRows + row % kRows; });
+    pack(up, rows, all, layer.gate_up,
+         [](std::int64_t row) { return (row / kRows * 2 + 1) * kRows + row % kRows; });
+  }
+
+ private:
+  const Tensor& require(const std::string& name, std::int64_t out_features,
+                        std::int64_t in_features) const {
     const std::array shape{out_features, in_features};
-    const Tensor& tensor = model_.tensors->require(name, shape);
+    return model_.tensors->require(name, shape);
+  }
+
+  // Packs rows [rows) and columns [columns) of `tensor`: the first goes to place(0), and so on.
+  template <class Place>
+  void pack(const Tensor& tensor, Range rows, Range columns, kernels::PackedMatrix& packed,
+            const Place& place) {
     const auto unit = static_cast<std::int64_t>(kernels::block_values(tensor.dtype));
     if (columns.begin % unit != 0 || columns.size() % unit != 0) {
-      throw Error(model_.path + ": tensor '" + name + "': columns " +
+      throw Error(model_.path + ": tensor '" + tensor.name + "': columns " +
                   std::to_string(columns.begin) + " to " + std::to_string(columns.end) +
                   " cut a block of " + std::to_string(unit) + " " +
                   std::string(kernels::name(tensor.dtype)) + " values");
     }
     const std::size_t offset =
         static_cast<std::size_t>(columns.begin / unit) * kernels::block_bytes(tensor.dtype);
-    kernels::PackedMatrix packed(tensor.dtype, rows.size(), columns.size(), arena_);
-    pool_.for_ranges(packed.row_blocks(), [&](std::ptrdiff_t begin, std::ptrdiff_t end) {
-      const auto last = std::min<std::int64_t>(end * kernels::kRowBlock, rows.size());
-      for (std::int64_t row = begin * kernels::kRowBlock; row < last; ++row) {
+    pool_.for_ranges(rows.size(), [&](std::ptrdiff_t begin, std::ptrdiff_t end) {
+      for (std::int64_t row = begin; row < end; ++row) {
         const auto source = static_cast<std::size_t>(stored_row(tensor, rows.begin + row));
-        packed.set_row(row, tensor.data.data() + source * tensor.row_bytes() + offset);
+        packed.set_row(place(row), tensor.data.data() + source * tensor.row_bytes() + offset);
       }
     });
     model_.tensors->release(tensor);
-    return packed;
   }
 
- private:
   // Where row `row` of Hugging Face's order lies in the file.
   std::int64_t stored_row(const Tensor& tensor, std::int64_t row) const {
     if (!tensor.rope_interleaved) return row;
@@ -103,17 +134,20 @@ LayerWeights load_layer(Loader& loader, const model::ModelConfig& config, const 
   const auto attention = scope + "self_attn.";
   const auto mlp = scope + "mlp.";
   const std::int64_t ffn = config.intermediate_size;
-  return {
+  LayerWeights layer{
       .input_norm = loader.vector(scope + "input_layernorm.weight", hidden),
       .post_attention_norm = loader.vector(scope + "post_attention_layernorm.weight", hidden),
       .q = loader.matrix(attention + "q_proj.weight", q_rows, hidden, q, all),
       .k = loader.matrix(attention + "k_proj.weight", kv_rows, hidden, kv, all),
       .v = loader.matrix(attention + "v_proj.weight", kv_rows, hidden, kv, all),
       .o = loader.matrix(attention + "o_proj.weight", hidden, q_rows, all, q),
-      .gate = loader.matrix(mlp + "gate_proj.weight", ffn, hidden, inner, all),
-      .up = loader.matrix(mlp + "up_proj.weight", ffn, hidden, inner, all),
-      .down = loader.matrix(mlp + "down_proj.weight", hidden, ffn, all, inner),
+      .down = {},
+      .gate_up = {},
+      .up = {},
   };
+  loader.mlp_projections(mlp, ffn, hidden, inner, layer);
+  layer.down = loader.matrix(mlp + "down_proj.weight", hidden, ffn, all, inner);
+  return layer;
 }
 
 }  // namespace
@@ -123,7 +157,7 @@ std::size_t Weights::bytes() const {
   for (const LayerWeights& layer : layers) {
     total += (layer.input_norm.size() + layer.post_attention_norm.size()) * sizeof(float);
     for (const auto* matrix :
-         {&layer.q, &layer.k, &layer.v, &layer.o, &layer.gate, &layer.up, &layer.down}) {
+         {&layer.q, &layer.k, &layer.v, &layer.o, &layer.down, &layer.gate_up, &layer.up}) {
       total += matrix->bytes();
     }
   }

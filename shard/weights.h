@@ -17,7 +17,13 @@ namespace lockstep::shard {
 struct LayerWeights {
   std::vector<float> input_norm;           // [hidden_size]
   std::vector<float> post_attention_norm;  // [hidden_size]
-  kernels::PackedMatrix q, k, v, o, gate, up, down;
+  kernels::PackedMatrix q, k, v, o, down;
+  // 32 rows of gate, then 32 of up, and so on; gate alone, with up beside it, where their types
+  // differ.
+  kernels::PackedMatrix gate_up;
+  kernels::PackedMatrix up;
+
+  const kernels::PackedMatrix& up_rows() const { return up.rows() > 0 ? up : gate_up; }
 };
 
 struct Weights {

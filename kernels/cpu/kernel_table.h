@@ -51,6 +51,9 @@ struct LinearCall {
 struct SwigluCall {
   LinearCall gate;  // its block range and its destination are not looked at
   const PackedMatrix* up;
+  // Both lie in one matrix, `gate` and `up` being the same: 32 rows of gate, then 32 of up, and so
+  // on. The weights are one stream of memory then.
+  bool interleaved;
   ActivationFormat up_activations;
   ActivationRows out;  // column 0 is that of row 0 of `gate`
   // Which forms of `out` are written.

@@ -9,22 +9,27 @@
 
 namespace lockstep::kernels::cpu {
 
-// Writes `rows` rows of one group of 32 columns in the forms asked for.
+// Groups times rows whose sums wait together: their activation then works on enough independent
+// values to hide its latency, and they take 4 KiB.
+inline constexpr std::int64_t kInnerTile = 16;
+
+// Writes `rows` rows of some groups of 32 columns in the forms asked for.
 template <class S>
-void write_group(const SwigluCall& call, float* inner, std::int64_t row, std::int64_t rows,
-                 std::int64_t group) {
+void write_groups(const SwigluCall& call, float* inner, std::int64_t row, std::int64_t rows,
+                  std::int64_t group, std::int64_t groups) {
   const std::int64_t column = group * kGroup;
+  const std::int64_t columns = groups * kGroup;
   ActivationRows out = call.out;
   if (call.out_f32) {
     for (std::int64_t i = 0; i < rows; ++i) {
-      std::copy_n(inner + i * kGroup, kGroup, out.values + (row + i) * out.stride + column);
+      std::copy_n(inner + i * columns, columns, out.values + (row + i) * out.stride + column);
     }
   }
   out.values = inner;
-  out.stride = kGroup;
+  out.stride = columns;
   if (call.out_bf16) {
     out.halves += row * out.half_stride + column;
-    round_rows<S>(out, rows, kGroup);
+    round_rows<S>(out, rows, columns);
   }
   if (call.out_int8) {
     out.bytes.values += row * out.bytes.value_stride + column;
@@ -32,30 +37,61 @@ void write_group(const SwigluCall& call, float* inner, std::int64_t row, std::in
     out.bytes.scales += first;
     out.bytes.offsets += first;
     out.bytes.biases += first;
-    quantize_rows<S>(out, rows, kGroup);
+    quantize_rows<S>(out, rows, columns);
   }
 }
 
+// The sums of some rows and groups.
+template <class S, class Q4, class Q8>
+class SwigluTile {
+ public:
+  explicit SwigluTile(const SwigluCall& call) : call_(call), gate_(call.gate), up_(call.gate) {
+    up_.weights = call.up;
+    up_.activations = call.up_activations;
+    run_gate_ = tile_runner<S, Q4, Q8>(gate_);
+    run_up_ = tile_runner<S, Q4, Q8>(up_);
+  }
+
+  void run(std::int64_t row, std::int64_t rows, std::int64_t group, std::int64_t groups) {
+    gate_.row_stride = up_.row_stride = groups * kGroup;
+    for (std::int64_t g = 0; g < groups; ++g) {
+      const std::int64_t block = (group + g) * (call_.interleaved ? 2 * kHalves : kHalves);
+      for (std::int64_t half = 0; half < kHalves; ++half) {
+        run_gate_(gate_, row, rows, block + half, gates_ + g * kGroup + half * kRowBlock);
+      }
+      const std::int64_t up = block + (call_.interleaved ? kHalves : 0);
+      for (std::int64_t half = 0; half < kHalves; ++half) {
+        run_up_(up_, row, rows, up + half, ups_ + g * kGroup + half * kRowBlock);
+      }
+    }
+    silu_mul<S>(gates_, ups_, rows * groups * kGroup, gates_);
+    write_groups<S>(call_, gates_, row, rows, group, groups);
+  }
+
+ private:
+  static constexpr std::int64_t kHalves = kGroup / kRowBlock;
+
+  const SwigluCall& call_;
+  LinearCall gate_, up_;
+  TileRunner run_gate_, run_up_;
+  alignas(64) float gates_[kInnerTile * kGroup];
+  alignas(64) float ups_[kInnerTile * kGroup];
+};
+
 template <class S, class Q4, class Q8>
 void swiglu(const SwigluCall& call) {
-  LinearCall gate = call.gate;
-  gate.row_stride = kGroup;
-  LinearCall up = gate;
-  up.weights = call.up;
-  up.activations = call.up_activations;
-  const TileRunner run_gate = tile_runner<S, Q4, Q8>(gate);
-  const TileRunner run_up = tile_runner<S, Q4, Q8>(up);
-  alignas(64) float gates[S::kTileRows * kGroup];
-  alignas(64) float ups[S::kTileRows * kGroup];
-  walk_tiles<S>(gate, call.group_begin, call.group_end,
+  static_assert(S::kTileRows <= kInnerTile);
+  SwigluTile<S, Q4, Q8> tile(call);
+  const std::int64_t step = std::max<std::int64_t>(kInnerTile / call.gate.m, 1);
+  if (step > 1) {  // few rows: one tile of them, and several groups at a time
+    for (std::int64_t group = call.group_begin; group < call.group_end; group += step) {
+      tile.run(0, call.gate.m, group, std::min(step, call.group_end - group));
+    }
+    return;
+  }
+  walk_tiles<S>(call.gate, call.group_begin, call.group_end,
                 [&](std::int64_t group, std::int64_t row, std::int64_t rows) {
-                  for (std::int64_t half = 0; half < kGroup / kRowBlock; ++half) {
-                    const std::int64_t block = group * (kGroup / kRowBlock) + half;
-                    run_gate(gate, row, rows, block, gates + half * kRowBlock);
-                    run_up(up, row, rows, block, ups + half * kRowBlock);
-                  }
-                  silu_mul<S>(gates, ups, rows * kGroup, gates);
-                  write_group<S>(call, gates, row, rows, group);
+                  tile.run(row, rows, group, 1);
                 });
 }
 

@@ -229,42 +229,56 @@ TEST_P(Linear, SumsLanesInTheOrderOfTheirProgram) {
   }
 }
 
-// The fused products leave what the two products, the activation and the rounding leave apart.
+// The fused products leave what the two products, the activation and the rounding leave apart,
+// whether the weights are interleaved or not.
 TEST_P(Linear, SwigluEqualsItsProductsApart) {
   const auto [type, activations, m, n, k] = GetParam();
-  const std::int64_t padded = n / 32 * 32;
-  if (padded == 0) GTEST_SKIP() << "no whole group of columns";
+  const std::int64_t inner = n / 64 * 32;  // columns, when the weights are read as interleaved
+  if (inner == 0) GTEST_SKIP() << "no whole group of columns";
   const auto lanes = whole_sum(k);
-  const auto gate = product(CpuFamily::scalar, lanes);
+  const auto both = product(CpuFamily::scalar, lanes);
   const std::int64_t stride = weights_.row_blocks() * kRowBlock;
+  PackedMatrix gate(type, inner, k, arena_), up(type, inner, k, arena_);
+  for (std::int64_t row = 0; row < inner; ++row) {
+    const std::int64_t interleaved = row / 32 * 64 + row % 32;
+    gate.set_row(row, rows_[interleaved].bytes.data());
+    up.set_row(row, rows_[interleaved + 32].bytes.data());
+  }
   for (const CpuFamily family : supported_families()) {
     const auto& table = kernel_table(family);
     Activations x(table, x_, m, k);
-    Activations out(table, std::vector<float>(static_cast<std::size_t>(m * padded)), m, padded);
-    table.swiglu({.gate = {.weights = &weights_,
-                           .activations = activations,
-                           .x = x.view(),
-                           .m = m,
-                           .steps = lanes.steps.data(),
-                           .num_steps = static_cast<std::int32_t>(lanes.steps.size())},
-                  .up = &weights_,
-                  .up_activations = activations,
-                  .out = out.view(),
-                  .out_f32 = true,
-                  .out_bf16 = true,
-                  .out_int8 = true,
-                  .group_begin = 0,
-                  .group_end = padded / 32});
-    Activations rounded(table, out.values, m, padded);
+    const auto run = [&](const PackedMatrix& first, const PackedMatrix& second, bool interleaved) {
+      Activations out(table, std::vector<float>(static_cast<std::size_t>(m * inner)), m, inner);
+      table.swiglu({.gate = {.weights = &first,
+                             .activations = activations,
+                             .x = x.view(),
+                             .m = m,
+                             .steps = lanes.steps.data(),
+                             .num_steps = static_cast<std::int32_t>(lanes.steps.size())},
+                    .up = &second,
+                    .interleaved = interleaved,
+                    .up_activations = activations,
+                    .out = out.view(),
+                    .out_f32 = true,
+                    .out_bf16 = true,
+                    .out_int8 = true,
+                    .group_begin = 0,
+                    .group_end = inner / 32});
+      return out;
+    };
+    const auto out = run(weights_, weights_, true);
+    EXPECT_EQ(bits(out.values), bits(run(gate, up, false).values)) << name(family);
+    const Activations rounded(table, out.values, m, inner);
     EXPECT_EQ(out.bytes, rounded.bytes) << name(family);
     EXPECT_EQ(out.halves, rounded.halves) << name(family);
     EXPECT_EQ(bits(out.offsets), bits(rounded.offsets)) << name(family);
     EXPECT_EQ(out.biases, rounded.biases) << name(family);
     for (std::int64_t row = 0; row < m; ++row) {
-      for (std::int64_t column = 0; column < padded; ++column) {
-        const double g = gate[row * stride + column];
-        const double expected = g / (1.0 + std::exp(-g)) * g;
-        EXPECT_NEAR(out.values[row * padded + column], expected, std::fabs(expected) * 1e-5 + 1e-30);
+      for (std::int64_t column = 0; column < inner; ++column) {
+        const std::int64_t at = row * stride + column / 32 * 64 + column % 32;
+        const double g = both[at];
+        const double expected = g / (1.0 + std::exp(-g)) * both[at + 32];
+        EXPECT_NEAR(out.values[row * inner + column], expected, std::fabs(expected) * 1e-5 + 1e-30);
       }
     }
   }
@@ -277,7 +291,8 @@ std::vector<LinearCase> linear_cases() {
     const ActivationFormat natural = natural_activations(packed_format(type));
     cases.push_back({type, natural, 1, 1, 128});
     cases.push_back({type, natural, 3, 17, 160});
-    cases.push_back({type, natural, 45, 48, 576});
+    cases.push_back({type, natural, 6, 144, 96});
+    cases.push_back({type, natural, 45, 64, 576});
     if (natural == ActivationFormat::f32) continue;
     cases.push_back({type, ActivationFormat::f32, 3, 17, 160});
   }
@@ -341,6 +356,7 @@ std::vector<float> swiglu_of_identity(const cpu::KernelTable& table, const std::
                          .steps = lanes.steps.data(),
                          .num_steps = 1},
                 .up = &identity,
+                .interleaved = false,
                 .up_activations = ActivationFormat::f32,
                 .out = out.view(),
                 .out_f32 = true,
