@@ -5,8 +5,7 @@
 
 namespace lockstep::kernels {
 
-// f32: as they are. bf16: rounded, for weights in bf16. int8: bytes with one scale per group of 32
-// values, for quantized weights.
+// f32: as they are. bf16: rounded. int8: bytes with one scale per group of 32 values.
 enum class ActivationFormat { f32, bf16, int8 };
 
 // The format that suits the weights: as exact as they are, and the fastest of those.
@@ -19,6 +18,18 @@ constexpr ActivationFormat natural_activations(PackedFormat weights) {
     case PackedFormat::f32: break;
   }
   return ActivationFormat::f32;
+}
+
+// Whether there is a product of these: f32 suits all weights, bf16 those of 16 bits in bf16 and the
+// quantized ones, int8 the quantized ones.
+constexpr bool suits(ActivationFormat activations, PackedFormat weights) {
+  const bool quantized = weights == PackedFormat::q4 || weights == PackedFormat::q8;
+  switch (activations) {
+    case ActivationFormat::f32: return true;
+    case ActivationFormat::bf16: return quantized || weights == PackedFormat::bf16;
+    case ActivationFormat::int8: break;
+  }
+  return quantized;
 }
 
 }  // namespace lockstep::kernels

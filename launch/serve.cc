@@ -44,14 +44,23 @@ std::string mebibytes(std::size_t bytes) {
   return fmt::format("{:.1f} MiB", static_cast<double>(bytes) / (1 << 20));
 }
 
-// What an answer's bits depend on: the device and the weights' storage types, not the CPU family.
-std::string fingerprint(const model::Model& model) {
+shard::ActivationChoice activation_choice(const std::string& name) {
+  using kernels::ActivationFormat;
+  if (name == "int8") return shard::ActivationChoice(ActivationFormat::int8);
+  if (name == "bf16") return shard::ActivationChoice(ActivationFormat::bf16);
+  if (name == "f32") return shard::ActivationChoice(ActivationFormat::f32);
+  return {};
+}
+
+// What an answer's bits depend on: the device, the weights' storage types and what products make of
+// activations, not the CPU family.
+std::string fingerprint(const model::Model& model, const std::string& activations) {
   const auto type = [&](const char* name) {
     const auto* tensor = model.tensors->find(name);
     return tensor == nullptr ? "none" : std::string(kernels::name(tensor->dtype));
   };
   return "lockstep-" + std::string(kVersion) + "-cpu-" + type("model.layers.0.mlp.up_proj.weight") +
-         "-" + type("model.embed_tokens.weight");
+         "-" + type("model.embed_tokens.weight") + "-" + activations;
 }
 
 // A collective gives up before the coordinator misses the step's report: its error says which rank
@@ -100,7 +109,7 @@ class Rank {
     std::optional<Front> front;
     std::optional<TerminationSignals> signals;
     if (mpi_.rank() == 0) {
-      front.emplace(options_, sizes_, model_, fingerprint(model_), mpi_.size(), context_,
+      front.emplace(options_, sizes_, model_, fingerprint(model_, options_.activations), mpi_.size(), context_,
                     *publisher, epoch_, tracer(), [this](const std::string& what) { fail(what); });
       signals.emplace([&front] { front->request_stop(); },
                       [this] { fail("a second signal: stopping at once"); });
@@ -134,13 +143,16 @@ class Rank {
                              .num_blocks = sizes_.num_blocks,
                              .max_batch_tokens = options_.max_num_batched_tokens,
                              .max_sequences = options_.max_num_seqs,
-                             .max_positions = sizes_.max_model_len},
+                             .max_positions = sizes_.max_model_len,
+                             .activations = activation_choice(options_.activations)},
         *communicator_, pool_, kernels::kernel_table(family_), times_);
     const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - begin;
     spdlog::info(
-        "rank {} of {} on {}: {} of weights in {:.2f} s; {} kernels, {} threads, {} between ranks",
+        "rank {} of {} on {}: {} of weights in {:.2f} s; {} kernels, {} activations, {} threads, {} "
+        "between ranks",
         mpi_.rank(), mpi_.size(), mpi_.host_name(), mebibytes(runner->weight_bytes()),
-        seconds.count(), kernels::name(family_), sizes_.threads, communicator_->name());
+        seconds.count(), kernels::name(family_), options_.activations, sizes_.threads,
+        communicator_->name());
     return runner;
   }
 

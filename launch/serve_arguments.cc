@@ -63,10 +63,20 @@ void add_machine_options(CLI::App& serve, ServeOptions& options, Typed& typed) {
                   "Between ranks: auto, shared-memory or mpi [auto]")
       ->transform(CLI::CheckedTransformer(kTransports, CLI::ignore_case))
       ->type_name("NAME");
-  serve.add_option("--kernels", options.kernels, "CPU instructions: auto, scalar, avx2, avx512")
-      ->check(CLI::IsMember({"auto", "scalar", "avx2", "avx512"}))
+  serve
+      .add_option("--kernels", options.kernels,
+                  "CPU instructions: auto, scalar, avx2, avx512, avx512_bf16")
+      ->check(CLI::IsMember({"auto", "scalar", "avx2", "avx512", "avx512_bf16"}))
       ->capture_default_str()
       ->type_name("NAME");
+  serve
+      .add_option("--activations", options.activations,
+                  "What products make of activations, where the weights suit: int8 and bf16 (for "
+                  "quantized weights), f32 (never rounded, slow); auto: int8 for quantized weights, "
+                  "bf16 for bf16, else f32")
+      ->check(CLI::IsMember({"auto", "int8", "bf16", "f32"}))
+      ->capture_default_str()
+      ->type_name("FORMAT");
   serve
       .add_option("--deadline-ms", typed.deadline_ms,
                   "A rank that is missing for so long ends the job")

@@ -27,7 +27,8 @@ struct ServeOptions {
   std::uint64_t seed = 0;                     // of requests without one
   int threads = 0;                            // per rank; 0: this rank's share of the cores
   comm::Transport transport = comm::Transport::automatic;
-  std::string kernels = "auto";               // "scalar", "avx2", "avx512"
+  std::string kernels = "auto";               // "scalar", "avx2", "avx512", "avx512_bf16"
+  std::string activations = "auto";           // in products: "int8", "bf16", "f32"
   std::chrono::milliseconds deadline{10000};  // for any collective, plan or report
   std::string log_level = "info";
   TimelineOptions trace;

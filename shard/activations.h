@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <initializer_list>
+#include <optional>
 #include <span>
 
 #include "kernels/aligned_buffer.h"
@@ -14,17 +15,19 @@ namespace lockstep::shard {
 // Which form of activations enters the product with some weights: --activations.
 class ActivationChoice {
  public:
-  // automatic: natural_activations() of the weights. f32: never rounded, several times slower.
-  enum Policy { automatic, f32 };
+  // Each product's natural form.
+  constexpr ActivationChoice() = default;
+  // `wanted` where it suits the weights, else their natural form.
+  constexpr explicit ActivationChoice(kernels::ActivationFormat wanted) : wanted_(wanted) {}
 
-  constexpr ActivationChoice(Policy policy = automatic) : policy_(policy) {}
   kernels::ActivationFormat operator()(const kernels::PackedMatrix& weights) const {
-    return policy_ == f32 ? kernels::ActivationFormat::f32
-                          : kernels::natural_activations(weights.format());
+    return wanted_ && kernels::suits(*wanted_, weights.format())
+               ? *wanted_
+               : kernels::natural_activations(weights.format());
   }
 
  private:
-  Policy policy_;
+  std::optional<kernels::ActivationFormat> wanted_;
 };
 
 // The rounded forms that some products need of their activations.
@@ -58,7 +61,7 @@ class Activations {
   std::int64_t columns_;
   std::int64_t rounded_stride_;
   std::int64_t group_stride_;
-  mutable kernels::AlignedBuffer values_, halves_, bytes_, scales_, offsets_, biases_;
+  mutable kernels::AlignedBuffer values_, halves_, half_sums_, bytes_, scales_, offsets_, biases_;
 };
 
 // One weight matrix and where its product goes: out[segment][row][n], rows `row_stride` apart,

@@ -82,12 +82,17 @@ void quantize_rows(const ActivationRows& x, std::int64_t rows, std::int64_t colu
   }
 }
 
-// To bf16, to the nearest even.
+// To bf16, to the nearest even, with the sum of every group.
 template <class S>
 void round_rows(const ActivationRows& x, std::int64_t rows, std::int64_t columns) {
   for (std::int64_t row = 0; row < rows; ++row) {
-    for (std::int64_t k = 0; k < columns; k += 16) {
-      S::store_bf16(x.halves + row * x.half_stride + k, S::load(x.values + row * x.stride + k));
+    const float* values = x.values + row * x.stride;
+    std::uint16_t* halves = x.halves + row * x.half_stride;
+    for (std::int64_t k = 0; k < columns; k += kGroup) {
+      S::store_bf16(halves + k, S::load(values + k));
+      S::store_bf16(halves + k + 16, S::load(values + k + 16));
+      x.half_sums[row * x.bytes.group_stride + k / kGroup] =
+          S::sum(S::add(S::load_bf16(halves + k), S::load_bf16(halves + k + 16)));
     }
   }
 }

@@ -26,14 +26,14 @@ struct ActivationRows {
   std::int64_t stride;
   std::uint16_t* halves;  // bf16, rows half_stride apart
   std::int64_t half_stride;
+  float* half_sums;  // of each group of 32 halves, rows bytes.group_stride apart
   QuantizedRows bytes;
 };
 
 // One call of a product: row blocks [block_begin, block_end) of `weights`, all `m` activation rows.
 struct LinearCall {
   const PackedMatrix* weights;
-  // int8 suits q4 and q8, bf16 suits bf16, f32 suits all.
-  ActivationFormat activations;
+  ActivationFormat activations;  // REQUIRES: suits() the weights
   ActivationRows x;
   std::int64_t m;
   const LaneStep* steps;

@@ -103,6 +103,45 @@ void bf16_tile(const LinearCall& call, std::int64_t row, std::int64_t block, flo
   stack.write(call, out);
 }
 
+// Quantized weights by bf16: the small whole numbers that the weights count are exact in bf16. I gives
+// them: V I::column(group_bytes, column), V I::scale(group_bytes), and I::minimum() where
+// I::kHasMinimum.
+template <class S, class I, int MT>
+void integer_bf16_tile(const LinearCall& call, std::int64_t row, std::int64_t block, float* out) {
+  const std::int64_t stride = call.x.half_stride;
+  const std::byte* group = call.weights->block(block);
+  const std::uint16_t* x = call.x.halves + row * stride;
+  const float* x_sums = call.x.half_sums + row * call.x.bytes.group_stride;
+  LaneStack<S, MT> stack;
+  for (std::int32_t step = 0; step < call.num_steps; ++step) {
+    typename S::V sums[MT];
+    for (int i = 0; i < MT; ++i) sums[i] = S::zero();
+    for (std::int32_t g = 0; g < call.steps[step].groups; ++g) {
+      typename S::V dots[MT];
+      for (int i = 0; i < MT; ++i) dots[i] = S::zero();
+      for (int column = 0; column < kGroup; column += 2) {
+        const auto w = S::pair_up(I::column(group, column), I::column(group, column + 1));
+#pragma GCC unroll 16
+        for (int i = 0; i < MT; ++i) {
+          dots[i] = S::dot(dots[i], w, S::set_pair(x + i * stride + column));
+        }
+      }
+      for (int i = 0; i < MT; ++i) {
+        sums[i] = S::fma(dots[i], I::scale(group), sums[i]);
+        if constexpr (I::kHasMinimum) {
+          const auto x_sum = S::set(x_sums[i * call.x.bytes.group_stride]);
+          sums[i] = S::fma(x_sum, I::minimum(group), sums[i]);
+        }
+      }
+      group += I::kGroupBytes;
+      x += kGroup;
+      ++x_sums;
+    }
+    stack.push(sums, call.steps[step].merges);
+  }
+  stack.write(call, out);
+}
+
 // W gives 16 rows of one column of a group in f32: V W::column(group_bytes, column).
 template <class S, class W, int MT>
 void float_tile(const LinearCall& call, std::int64_t row, std::int64_t block, float* out) {
@@ -144,6 +183,14 @@ struct Bf16Tile {
   }
 };
 
+template <class S, class I>
+struct IntegerBf16Tile {
+  template <int MT>
+  static void run(const LinearCall& call, std::int64_t row, std::int64_t block, float* out) {
+    integer_bf16_tile<S, I, MT>(call, row, block, out);
+  }
+};
+
 template <class S, class W>
 struct FloatTile {
   template <int MT>
@@ -152,12 +199,12 @@ struct FloatTile {
   }
 };
 
-// `rows` rows, at most MT, from `row` on, by one row block of the weights. `out` is where the first
+// `rows` rows from `row` on, MT at a time, by one row block of the weights. `out` is where the first
 // sum goes.
 template <class Tile, int MT>
 void run_tile(const LinearCall& call, std::int64_t row, std::int64_t rows, std::int64_t block,
               float* out) {
-  if (rows >= MT) {
+  while (rows >= MT) {
     Tile::template run<MT>(call, row, block, out);
     row += MT;
     rows -= MT;
@@ -168,21 +215,47 @@ void run_tile(const LinearCall& call, std::int64_t row, std::int64_t rows, std::
   }
 }
 
-// Columns of the packed formats (packed_matrix.h) in f32.
+// What the quantized formats (packed_matrix.h) count, and by what it is multiplied.
+template <class S>
+struct Q4Integers {
+  static constexpr bool kHasMinimum = true;
+  static constexpr std::size_t kGroupBytes = 320;
+  static typename S::V column(const std::byte* group, int column) {
+    const int shift = column % 4 * 8 + (column < 16 ? 0 : 4);
+    return S::unsigned_bits(group + column % 16 / 4 * 64, shift, 15);
+  }
+  static typename S::V scale(const std::byte* group) {
+    return S::load_f16(reinterpret_cast<const std::uint16_t*>(group + 256));
+  }
+  static typename S::V minimum(const std::byte* group) {
+    return S::load_f16(reinterpret_cast<const std::uint16_t*>(group + 288));
+  }
+};
+template <class S>
+struct Q8Integers {
+  static constexpr bool kHasMinimum = false;
+  static constexpr std::size_t kGroupBytes = 544;
+  static typename S::V column(const std::byte* group, int column) {
+    return S::signed_byte(group + column / 4 * 64, column % 4);
+  }
+  static typename S::V scale(const std::byte* group) {
+    return S::load_f16(reinterpret_cast<const std::uint16_t*>(group + 512));
+  }
+};
+
+// Columns of the packed formats in f32.
 template <class S>
 struct Q4Columns {
   static typename S::V column(const std::byte* group, int column) {
-    const auto* scales = reinterpret_cast<const std::uint16_t*>(group + 256);
-    const int shift = column % 4 * 8 + (column < 16 ? 0 : 4);
-    return S::fma(S::load_f16(scales), S::unsigned_bits(group + column % 16 / 4 * 64, shift, 15),
-                  S::load_f16(scales + 16));
+    using I = Q4Integers<S>;
+    return S::fma(I::scale(group), I::column(group, column), I::minimum(group));
   }
 };
 template <class S>
 struct Q8Columns {
   static typename S::V column(const std::byte* group, int column) {
-    const auto* scales = reinterpret_cast<const std::uint16_t*>(group + 512);
-    return S::mul(S::load_f16(scales), S::signed_byte(group + column / 4 * 64, column % 4));
+    using I = Q8Integers<S>;
+    return S::mul(I::scale(group), I::column(group, column));
   }
 };
 template <class S>
@@ -221,13 +294,23 @@ TileRunner float_runner(PackedFormat format) {
   return run_tile<FloatTile<S, F32Columns<S>>, MT>;
 }
 
+template <class S>
+TileRunner bf16_runner(PackedFormat format) {
+  constexpr int MT = S::kTileRows;
+  switch (format) {
+    case PackedFormat::q4: return run_tile<IntegerBf16Tile<S, Q4Integers<S>>, MT / 2>;
+    case PackedFormat::q8: return run_tile<IntegerBf16Tile<S, Q8Integers<S>>, MT / 2>;
+    default: return run_tile<Bf16Tile<S>, MT>;
+  }
+}
+
 // Q4 and Q8 are the family's integer dot products.
 template <class S, class Q4, class Q8>
 TileRunner tile_runner(const LinearCall& call) {
   constexpr int MT = S::kTileRows;
   switch (call.activations) {
     case ActivationFormat::f32: return float_runner<S>(call.weights->format());
-    case ActivationFormat::bf16: return run_tile<Bf16Tile<S>, MT>;
+    case ActivationFormat::bf16: return bf16_runner<S>(call.weights->format());
     case ActivationFormat::int8: break;
   }
   return call.weights->format() == PackedFormat::q4 ? run_tile<QuantizedTile<S, Q4>, MT>

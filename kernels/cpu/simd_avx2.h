@@ -44,6 +44,9 @@ struct Avx2Simd {
     const __m256i pair = _mm256_set1_epi32(*reinterpret_cast<const std::int32_t*>(p));
     return {pair, pair};
   }
+  static Pairs pair_up(V first, V second) {
+    return {pair_up_half(first.lo, second.lo), pair_up_half(first.hi, second.hi)};
+  }
   static Pairs first_of_pairs(Pairs a) {
     const __m256i first = _mm256_set1_epi32(0xffff);
     return {_mm256_and_si256(a.lo, first), _mm256_and_si256(a.hi, first)};
@@ -109,6 +112,11 @@ struct Avx2Simd {
   }
 
  private:
+  static __m256i pair_up_half(__m256 first, __m256 second) {
+    return _mm256_or_si256(
+        _mm256_srli_epi32(_mm256_castps_si256(first), 16),
+        _mm256_and_si256(_mm256_castps_si256(second), _mm256_set1_epi32(-0x10000)));
+  }
   static __m256 unsigned_half(const std::byte* p, int shift, int mask) {
     const __m256i words = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p));
     return _mm256_cvtepi32_ps(_mm256_and_si256(_mm256_srl_epi32(words, _mm_cvtsi32_si128(shift)),

@@ -44,6 +44,10 @@ struct Avx512Simd {
   static Pairs set_pair(const std::uint16_t* p) {
     return _mm512_set1_epi32(*reinterpret_cast<const std::int32_t*>(p));
   }
+  static Pairs pair_up(V first, V second) {
+    return _mm512_or_si512(_mm512_srli_epi32(_mm512_castps_si512(first), 16),
+                           _mm512_and_si512(_mm512_castps_si512(second), _mm512_set1_epi32(-0x10000)));
+  }
   static Pairs first_of_pairs(Pairs a) { return _mm512_and_si512(a, _mm512_set1_epi32(0xffff)); }
   static V firsts(Pairs a) { return _mm512_castsi512_ps(_mm512_slli_epi32(a, 16)); }
   static V seconds(Pairs a) {

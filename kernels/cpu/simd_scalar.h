@@ -64,6 +64,15 @@ struct ScalarSimd {
     for (auto& pair : r.of) pair[0] = p[0], pair[1] = p[1];
     return r;
   }
+  // Pairs of two numbers each that bf16 holds exactly.
+  static Pairs pair_up(V first, V second) {
+    Pairs r;
+    for (int i = 0; i < 16; ++i) {
+      r.of[i][0] = float_to_bf16(first.lane[i]);
+      r.of[i][1] = float_to_bf16(second.lane[i]);
+    }
+    return r;
+  }
   // The first of every pair, and a zero beside it.
   static Pairs first_of_pairs(Pairs a) {
     for (auto& pair : a.of) pair[1] = 0;

@@ -29,6 +29,7 @@ void write_groups(const SwigluCall& call, float* inner, std::int64_t row, std::i
   out.stride = columns;
   if (call.out_bf16) {
     out.halves += row * out.half_stride + column;
+    out.half_sums += row * out.bytes.group_stride + group;
     round_rows<S>(out, rows, columns);
   }
   if (call.out_int8) {

@@ -98,6 +98,7 @@ struct Activations {
               std::int64_t k)
       : values(x),
         halves(x.size()),
+        half_sums(x.size() / 32),
         bytes(x.size()),
         scales(x.size() / 32),
         offsets(x.size() / 32),
@@ -107,11 +108,12 @@ struct Activations {
     table.round_rows(view(), m, k);
   }
   cpu::ActivationRows view() {
-    return {values.data(), columns, halves.data(), columns,
+    return {values.data(), columns, halves.data(), columns, half_sums.data(),
             {bytes.data(), scales.data(), offsets.data(), biases.data(), columns, columns / 32}};
   }
   std::vector<float> values;
   std::vector<std::uint16_t> halves;
+  std::vector<float> half_sums;
   std::vector<std::int8_t> bytes;
   std::vector<float> scales, offsets;
   std::vector<std::int32_t> biases;
@@ -271,6 +273,7 @@ TEST_P(Linear, SwigluEqualsItsProductsApart) {
     const Activations rounded(table, out.values, m, inner);
     EXPECT_EQ(out.bytes, rounded.bytes) << name(family);
     EXPECT_EQ(out.halves, rounded.halves) << name(family);
+    EXPECT_EQ(bits(out.half_sums), bits(rounded.half_sums)) << name(family);
     EXPECT_EQ(bits(out.offsets), bits(rounded.offsets)) << name(family);
     EXPECT_EQ(out.biases, rounded.biases) << name(family);
     for (std::int64_t row = 0; row < m; ++row) {
@@ -295,6 +298,8 @@ std::vector<LinearCase> linear_cases() {
     cases.push_back({type, natural, 45, 64, 576});
     if (natural == ActivationFormat::f32) continue;
     cases.push_back({type, ActivationFormat::f32, 3, 17, 160});
+    if (natural == ActivationFormat::bf16) continue;
+    cases.push_back({type, ActivationFormat::bf16, 19, 64, 160});
   }
   cases.push_back({DType::q4_1, ActivationFormat::int8, 150, 16, 4096});  // more than one panel
   return cases;
