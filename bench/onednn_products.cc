@@ -1,0 +1,57 @@
+// oneDNN's products in bf16 at the same shapes: weights in the layout that it chooses for itself.
+// Prints the JSON that products.cc prints.
+#include <omp.h>
+
+#include <cstdio>
+#include <dnnl.hpp>
+#include <unordered_map>
+#include <vector>
+
+#include "bench/product_shapes.h"
+
+namespace {
+
+using lockstep::bench::Shape;
+using dnnl::memory;
+
+double best_us(const Shape& shape, std::int64_t rows) {
+  dnnl::engine engine(dnnl::engine::kind::cpu, 0);
+  dnnl::stream stream(engine);
+  const memory::desc x_form({rows, shape.k}, memory::data_type::bf16, memory::format_tag::ab);
+  const memory::desc any({shape.k, shape.n}, memory::data_type::bf16, memory::format_tag::any);
+  const memory::desc out_form({rows, shape.n}, memory::data_type::f32, memory::format_tag::ab);
+  const dnnl::matmul::primitive_desc form(dnnl::matmul::desc(x_form, any, out_form), engine);
+  const dnnl::matmul matmul(form);
+  const std::size_t bytes = form.weights_desc().get_size();
+  std::vector<memory> copies;
+  for (std::size_t total = 0; total < lockstep::bench::kBeyondCaches; total += bytes) {
+    copies.emplace_back(form.weights_desc(), engine);
+    auto* words = static_cast<std::uint16_t*>(copies.back().get_data_handle());
+    std::fill_n(words, bytes / 2, std::uint16_t{0x3c00});
+  }
+  memory x(x_form, engine), out(out_form, engine);
+  auto* words = static_cast<std::uint16_t*>(x.get_data_handle());
+  std::fill_n(words, rows * shape.k, std::uint16_t{0x3d00});
+  return lockstep::bench::best_us(copies.size(), [&](std::size_t copy) {
+    matmul.execute(stream, {{DNNL_ARG_SRC, x}, {DNNL_ARG_WEIGHTS, copies[copy]}, {DNNL_ARG_DST, out}});
+    stream.wait();
+  });
+}
+
+}  // namespace
+
+int main() {
+  const char* separator = "[\n";
+  for (const int threads : {1, 2}) {
+    omp_set_num_threads(threads);
+    for (const Shape& shape : lockstep::bench::kShapes) {
+      for (const std::int64_t rows : lockstep::bench::kRows) {
+        std::printf("%s{\"format\": \"bf16\", \"threads\": %d, \"n\": %ld, \"k\": %ld, \"m\": %ld, "
+                    "\"us\": %.2f}",
+                    separator, threads, shape.n, shape.k, rows, best_us(shape, rows));
+        separator = ",\n";
+      }
+    }
+  }
+  std::puts("\n]");
+}

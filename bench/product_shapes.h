@@ -1,0 +1,38 @@
+// What is measured of products, the same for every library.
+#pragma once
+
+#include <algorithm>
+#include <chrono>
+#include <cstddef>
+#include <cstdint>
+
+namespace lockstep::bench {
+
+struct Shape {
+  std::int64_t n, k;
+};
+
+// SmolLM2-135M's and Llama-3.2-1B's projections: into and out of the MLP.
+inline constexpr Shape kShapes[] = {{1536, 576}, {576, 1536}, {8192, 2048}, {2048, 8192}};
+inline constexpr std::int64_t kRows[] = {1, 8, 32, 128, 512};
+inline constexpr std::size_t kBeyondCaches = std::size_t{96} << 20;
+
+// Best microseconds of one product(copy) over some rounds through all copies.
+template <class Product>
+double best_us(std::size_t copies, const Product& product) {
+  using Clock = std::chrono::steady_clock;
+  for (std::size_t copy = 0; copy < std::min<std::size_t>(copies, 4); ++copy) product(copy);
+  double best = 1e30;
+  const auto begin = Clock::now();
+  for (int round = 0; round < 3 || Clock::now() - begin < std::chrono::milliseconds(150); ++round) {
+    const std::size_t count = std::min<std::size_t>(copies, 64);
+    const auto start = Clock::now();
+    for (std::size_t copy = 0; copy < count; ++copy) product(copy);
+    const std::chrono::duration<double, std::micro> spent = Clock::now() - start;
+    best = std::min(best, spent.count() / static_cast<double>(count));
+    if (round > 200) break;
+  }
+  return best;
+}
+
+}  // namespace lockstep::bench

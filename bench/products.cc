@@ -1,0 +1,71 @@
+// Lockstep's products alone, at SmolLM2's and Llama-3.2-1B's shapes. Prints JSON: for every shape,
+// format, thread count and number of rows the best time of a product in microseconds.
+#include <chrono>
+#include <cstdio>
+#include <random>
+#include <string>
+
+#include "bench/product_shapes.h"
+#include "kernels/cpu_family.h"
+#include "kernels/flush_denormals.h"
+#include "shard/activations.h"
+
+namespace {
+
+using namespace lockstep;
+
+// The best of several rounds of at least some milliseconds, going through copies of the weights
+// that no cache holds together: a model's weights come from memory.
+double best_us(kernels::ThreadPool& pool, kernels::DType type, const bench::Shape& shape,
+               std::int64_t rows) {
+  const auto& table = kernels::kernel_table(kernels::select_family("auto"));
+  kernels::Arena arena;
+  std::vector<kernels::PackedMatrix> copies;
+  std::mt19937 random(1);
+  std::vector<std::byte> row(static_cast<std::size_t>(4 * shape.k));
+  std::size_t bytes = 0;
+  do {
+    copies.emplace_back(type, shape.n, shape.k, arena);
+    for (std::int64_t n = 0; n < shape.n; ++n) {
+      for (std::size_t i = n == 0 ? 0 : row.size(); i < row.size(); ++i) {
+        row[i] = std::byte(random() & 0x3b);  // no infinities in any format
+      }
+      copies.back().set_row(n, row.data());
+    }
+    bytes += copies.back().bytes();
+  } while (bytes < bench::kBeyondCaches);
+  shard::Activations x(rows, shape.k);
+  for (std::int64_t i = 0; i < rows * shape.k; ++i) {
+    x.row(0)[i] = static_cast<float>(static_cast<int>(random() % 2001) - 1000) / 500;
+  }
+  x.round(table, {.bf16 = true, .int8 = true}, 0, rows);
+  const shard::Compute compute{&pool, &table, {}};
+  const auto lanes = kernels::whole_sum(shape.k);
+  kernels::AlignedBuffer out(static_cast<std::size_t>(rows * (shape.n + 16)) * sizeof(float));
+  return bench::best_us(copies.size(), [&](std::size_t copy) {
+    const shard::Product product[] = {{&copies[copy], out.as<float>(), shape.n}};
+    shard::multiply(compute, x, rows, lanes, product);
+  });
+}
+
+}  // namespace
+
+int main() {
+  const kernels::FlushDenormals flush_denormals;
+  const char* separator = "[\n";
+  for (const int threads : {1, 2}) {
+    kernels::ThreadPool pool(threads);
+    for (const kernels::DType type : {kernels::DType::bf16, kernels::DType::q4_1}) {
+      for (const bench::Shape& shape : bench::kShapes) {
+        for (const std::int64_t rows : bench::kRows) {
+          std::printf("%s{\"format\": \"%s\", \"threads\": %d, \"n\": %ld, \"k\": %ld, \"m\": %ld, "
+                      "\"us\": %.2f}",
+                      separator, std::string(kernels::name(type)).c_str(), threads, shape.n,
+                      shape.k, rows, best_us(pool, type, shape, rows));
+          separator = ",\n";
+        }
+      }
+    }
+  }
+  std::puts("\n]");
+}
