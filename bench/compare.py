@@ -1,6 +1,7 @@
 """Measures Lockstep and its peers side by side. Called by bench/run.sh."""
 
 import argparse
+import gzip
 import json
 import os
 import pathlib
@@ -15,7 +16,8 @@ import report
 from servers import CACHE, ROOT, System, is_available, llama_cpp_folder, started
 
 PROMPT, ANSWER, LONG = 128, 128, 512
-SECTIONS = ("bandwidth", "smollm2", "engines", "llama1b", "products")
+SECTIONS = ("bandwidth", "quality", "smollm2", "engines", "llama1b", "products")
+TEXT = "/usr/share/doc/debian/FAQ/debian-faq.en.txt.gz"  # Debian's package debian-faq
 
 
 def say(text: str) -> None:
@@ -104,6 +106,24 @@ def measure_engines(model: str, runs: int) -> dict:
     return results
 
 
+def measure_quality(model: str) -> list[dict]:
+    """Perplexity of a fixed text for every kind of weights and activations."""
+    if not pathlib.Path(TEXT).exists():
+        say(f"no {TEXT} (Debian's debian-faq): no perplexities")
+        return []
+    text = CACHE / "bench/text"
+    text.write_bytes(gzip.decompress(pathlib.Path(TEXT).read_bytes()))
+    folder = str(CACHE / "models/smollm2-bf16")
+    rows = [("Q4_1", model, "f32"), ("Q4_1", model, "bf16"), ("Q4_1", model, "int8"),
+            ("bf16", folder, "f32"), ("bf16", folder, "bf16")]
+    results = []
+    for weights, path, activations in rows:
+        results.append({"weights": weights, "activations": activations,
+                        **program("bench_perplexity", path, str(text), activations)})
+        say(str(results[-1]))
+    return results
+
+
 def measure_products() -> dict:
     results = {"lockstep": program("bench_products")}
     if (ROOT / "build/cpu-release/bench/bench_onednn").exists():
@@ -124,13 +144,15 @@ def main() -> None:
     results_at.mkdir(parents=True, exist_ok=True)
     concurrencies, answer = ([1, 8], 32) if options.quick else ([1, 8, 32, 64], ANSWER)
 
-    def keep(section: str, figures: dict) -> None:
+    def keep(section: str, figures: dict | list) -> None:
         (results_at / f"{section}.json").write_text(json.dumps(figures, indent=1))
 
     keep("machine", report.machine())
     make_models.make_smollm2(options.model, CACHE / "models")
     if "bandwidth" in sections:
         keep("bandwidth", program("bench_read_bandwidth"))
+    if "quality" in sections:
+        keep("quality", measure_quality(options.model))
     if "smollm2" in sections:
         keep("smollm2", measure_servers(smollm2_systems(options.model), concurrencies, answer,
                                         options.runs))

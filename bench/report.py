@@ -102,6 +102,16 @@ def markdown(results: pathlib.Path, model: str) -> str:
         lines += ["llama.cpp without a server (llama-bench): " + "; ".join(
             f"{name}: decode {f['decode']:.0f} tok/s, prefill of 512 {f['prefill']:.0f} tok/s"
             for name, f in engines.items()) + ".", ""]
+    quality = load(results, "quality")
+    if quality:
+        best = {q["weights"]: q["perplexity"] for q in quality if q["activations"] == "f32"}
+        lines += ["### What rounding costs", "", f"Perplexity of {quality[0]['tokens']:,} tokens of the "
+                  "Debian FAQ (windows of 256), and its rise over activations in f32. The bf16 weights "
+                  "are the Q4_1 weights rounded once more.", "",
+                  "| weights | activations | perplexity | rise |", "|---|---|---|---|"]
+        lines += [f"| {q['weights']} | {q['activations']} | {q['perplexity']:.3f} | "
+                  f"{100 * (q['perplexity'] / best[q['weights']] - 1):+.2f} % |" for q in quality]
+        lines.append("")
     products = load(results, "products")
     if products:
         lines += ["### Products alone", "", "GMAC/s, weights from memory; in brackets oneDNN's time "

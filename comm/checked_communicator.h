@@ -23,6 +23,7 @@ class CheckedCommunicator : public Communicator {
                   std::span<std::byte> received, std::span<const std::size_t> receive_counts,
                   std::string_view what) final;
   void barrier(std::string_view what) final;
+  std::span<std::byte> shared_memory(std::size_t bytes, std::string_view what) override;
 
  protected:
   using Clock = std::chrono::steady_clock;

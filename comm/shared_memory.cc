@@ -65,6 +65,14 @@ SharedMemory::SharedMemory(SharedMemory&& other) noexcept
       bytes_(other.bytes_),
       named_(std::exchange(other.named_, false)) {}
 
+SharedMemory& SharedMemory::operator=(SharedMemory&& other) noexcept {
+  std::swap(name_, other.name_);
+  std::swap(data_, other.data_);
+  std::swap(bytes_, other.bytes_);
+  std::swap(named_, other.named_);
+  return *this;
+}
+
 SharedMemory::~SharedMemory() {
   if (data_ != nullptr) munmap(data_, bytes_);
   remove_name();

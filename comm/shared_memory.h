@@ -20,7 +20,7 @@ class SharedMemory {
                            std::chrono::steady_clock::time_point deadline);
 
   SharedMemory(SharedMemory&& other) noexcept;
-  SharedMemory& operator=(SharedMemory&& other) = delete;
+  SharedMemory& operator=(SharedMemory&& other) noexcept;
   ~SharedMemory();
 
   std::byte* data() const { return data_; }

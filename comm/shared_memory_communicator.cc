@@ -5,10 +5,10 @@
 #include <algorithm>
 #include <atomic>
 #include <cstring>
+#include <optional>
 #include <thread>
 
 #include "comm/shared_label.h"
-#include "comm/shared_memory.h"
 
 namespace lockstep::comm {
 namespace {
@@ -90,6 +90,7 @@ SharedMemoryCommunicator::SharedMemoryCommunicator(const std::string& name, int 
                                                    std::chrono::milliseconds deadline,
                                                    std::size_t slot_bytes)
     : CheckedCommunicator(rank, size, deadline),
+      name_(name),
       spins_(static_cast<int>(std::thread::hardware_concurrency()) < size ? 0 : kSpins) {
   if (slot_bytes % kCacheLine != 0 || slot_bytes < kCacheLine * size) {
     throw Error("shared memory: slot_bytes is " + std::to_string(slot_bytes) +
@@ -105,6 +106,30 @@ SharedMemoryCommunicator::SharedMemoryCommunicator(const std::string& name, int 
 }
 
 SharedMemoryCommunicator::~SharedMemoryCommunicator() = default;
+
+std::span<std::byte> SharedMemoryCommunicator::shared_memory(std::size_t bytes,
+                                                             std::string_view what) {
+  if (size() == 1 || bytes == 0) return {};
+  const std::string name = name_ + "-" + std::to_string(pieces_.size());
+  std::optional<SharedMemory> piece;
+  if (rank() == 0) {
+    try {
+      piece = SharedMemory::create(name, bytes);
+    } catch (const Error&) {
+      // All ranks learn below that there is none.
+    }
+  }
+  std::byte made{piece.has_value()};
+  std::vector<std::size_t> counts(size());
+  counts[0] = 1;
+  all_gather({&made, counts[rank()]}, {&made, 1}, counts, what);
+  if (made == std::byte{0}) return {};
+  if (rank() != 0) piece = SharedMemory::open(name, bytes, Clock::now() + deadline());
+  barrier(what);
+  piece->remove_name();
+  pieces_.push_back(std::move(*piece));
+  return {pieces_.back().data(), bytes};
+}
 
 void SharedMemoryCommunicator::gather(std::span<const std::byte> mine, std::span<std::byte> all,
                                       std::span<const std::size_t> counts,

@@ -2,8 +2,11 @@
 #pragma once
 
 #include <memory>
+#include <string>
+#include <vector>
 
 #include "comm/checked_communicator.h"
+#include "comm/shared_memory.h"
 
 namespace lockstep::comm {
 
@@ -25,6 +28,7 @@ class SharedMemoryCommunicator final : public CheckedCommunicator {
   ~SharedMemoryCommunicator() override;
 
   std::string_view name() const override { return "shared memory"; }
+  std::span<std::byte> shared_memory(std::size_t bytes, std::string_view what) override;
 
  private:
   class Segment;
@@ -49,7 +53,9 @@ class SharedMemoryCommunicator final : public CheckedCommunicator {
   void wait_for(int peer, const Operation& operation) const;
   std::vector<MissingRank> missing() const;
 
+  const std::string name_;
   std::unique_ptr<Segment> segment_;  // none in a world of one
+  std::vector<SharedMemory> pieces_;  // of shared_memory()
   std::uint64_t round_ = 0;
   const int spins_;  // before a waiting rank gives its core away
   std::vector<std::span<const std::byte>> lanes_;

@@ -7,6 +7,7 @@
 #include <thread>
 
 #include "comm/checked_communicator.h"
+#include "kernels/aligned_buffer.h"
 
 namespace lockstep::comm {
 namespace {
@@ -35,6 +36,7 @@ struct Group {
   std::condition_variable changed;
   std::vector<Member> members;
   std::exception_ptr first_failure;
+  std::vector<kernels::AlignedBuffer> shared;  // rank 0's thread alone adds to it
 };
 
 class ThreadCommunicator final : public CheckedCommunicator {
@@ -44,6 +46,20 @@ class ThreadCommunicator final : public CheckedCommunicator {
         group_(group) {}
 
   std::string_view name() const override { return "threads"; }
+
+  std::span<std::byte> shared_memory(std::size_t bytes, std::string_view what) override {
+    if (size() == 1 || bytes == 0) return {};
+    std::byte* data = nullptr;
+    if (rank() == 0) {
+      group_.shared.emplace_back(bytes);
+      data = group_.shared.back().as<std::byte>();
+    }
+    std::vector<std::size_t> counts(size());
+    counts[0] = sizeof data;
+    const auto pointer = std::as_writable_bytes(std::span(&data, 1));
+    all_gather(pointer.first(counts[rank()]), pointer, counts, what);
+    return {data, bytes};
+  }
 
  private:
   void gather(std::span<const std::byte> mine, std::span<std::byte> all,

@@ -153,6 +153,12 @@ class Rank {
         mpi_.rank(), mpi_.size(), mpi_.host_name(), mebibytes(runner->weight_bytes()),
         seconds.count(), kernels::name(family_), options_.activations, sizes_.threads,
         communicator_->name());
+    if (mpi_.size() > 1 && !runner->sums_in_place()) {
+      spdlog::info("rank {}: activations are copied between ranks: {}", mpi_.rank(),
+                   mpi_.one_host() && options_.transport != comm::Transport::mpi
+                       ? "/dev/shm has no room for them"
+                       : "they share no memory");
+    }
     return runner;
   }
 

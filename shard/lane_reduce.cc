@@ -11,6 +11,8 @@ namespace {
 // every segment and one finished sum instead of all segments.
 constexpr std::int64_t kSliceBytes = 128 << 10;
 constexpr std::int64_t kLine = 16;  // floats; slices begin at whole cache lines
+// Fewer pieces of 256 values are summed by the calling thread alone.
+constexpr std::ptrdiff_t kPiecesForAll = 32;
 
 std::span<const std::byte> bytes(const float* data, std::int64_t count) {
   return std::as_bytes(std::span(data, static_cast<std::size_t>(count)));
@@ -25,86 +27,135 @@ Range slice(std::int64_t values, std::int64_t rank, std::int64_t ranks) {
           static_cast<std::int32_t>(lines * (rank + 1) / ranks * kLine)};
 }
 
+std::size_t float_bytes(std::int64_t count) {
+  return static_cast<std::size_t>(count) * sizeof(float);
+}
+
 }  // namespace
 
 LaneReducer::LaneReducer(const LaneTree& tree, std::span<const Range> runs,
-                         comm::Communicator& communicator, const kernels::cpu::KernelTable& kernels,
-                         std::int64_t max_values)
-    : communicator_(&communicator), kernels_(&kernels), merges_(tree.finish(runs)) {
+                         comm::Communicator& communicator, kernels::ThreadPool& pool,
+                         const kernels::cpu::KernelTable& kernels, std::int64_t max_values)
+    : communicator_(&communicator),
+      pool_(&pool),
+      kernels_(&kernels),
+      max_values_(max_values),
+      merges_(tree.finish(runs)) {
   for (const Range& run : runs) segment_counts_.push_back(tree.segments(run));
-  const auto row = static_cast<std::size_t>(max_values) * sizeof(float);
-  const auto mine =
-      static_cast<std::size_t>(segment_counts_[static_cast<std::size_t>(communicator.rank())]);
-  segments_ = kernels::AlignedBuffer(mine * row);
-  if (communicator.size() > 1) {
-    gathered_ = kernels::AlignedBuffer(merges_.size() * row);
-    sliced_ = kernels::AlignedBuffer(std::max<std::size_t>(mine, 1) * row);
+  first_segment_ = std::accumulate(segment_counts_.begin(),
+                                   segment_counts_.begin() + communicator.rank(), std::int64_t{0});
+  const std::int64_t small = 2 * kSliceBytes * communicator.size() / std::int64_t{sizeof(float)};
+  const auto memory = communicator.shared_memory(
+      float_bytes(small + (all_segments() + 1) * max_values), "memory for sums");
+  shared_ = {reinterpret_cast<float*>(memory.data()), memory.size() / sizeof(float)};
+  if (in_place()) {
+    own_ = kernels::AlignedBuffer(float_bytes(max_values));
+    return;
   }
+  own_ = kernels::AlignedBuffer(float_bytes(own_segments() * max_values));
+  if (communicator.size() == 1) return;
+  gathered_ = kernels::AlignedBuffer(float_bytes(all_segments() * max_values));
+  sliced_ = kernels::AlignedBuffer(float_bytes(std::max<std::int64_t>(own_segments(), 1) * max_values));
+}
+
+std::int64_t LaneReducer::own_segments() const {
+  return segment_counts_[static_cast<std::size_t>(communicator_->rank())];
+}
+
+bool LaneReducer::is_small(std::int64_t values) const {
+  return all_segments() * values * std::int64_t{sizeof(float)} <
+         kSliceBytes * communicator_->size();
+}
+
+float* LaneReducer::shared_segments(std::int64_t values) const {
+  const std::int64_t area = kSliceBytes * communicator_->size() / std::int64_t{sizeof(float)};
+  if (!is_small(values)) return shared_.data() + 2 * area;
+  return shared_.data() + (second_area_ ? area : 0);
+}
+
+float* LaneReducer::shared_sum() const { return shared_.data() + shared_.size() - max_values_; }
+
+float* LaneReducer::segments(std::int64_t values) {
+  return in_place() ? shared_segments(values) + first_segment_ * values : own_.as<float>();
 }
 
 const float* LaneReducer::reduce(std::int64_t values, std::string_view what) {
-  if (communicator_->size() == 1) return segments();
-  const auto all = static_cast<std::int64_t>(merges_.size());
-  return all * values * std::int64_t{sizeof(float)} < kSliceBytes * communicator_->size()
-             ? reduce_whole(values, what)
-             : reduce_sliced(values, what);
+  if (communicator_->size() == 1) return own_.as<float>();
+  if (in_place()) return reduce_in_place(values, what);
+  return is_small(values) ? reduce_whole(values, what) : reduce_sliced(values, what);
+}
+
+const float* LaneReducer::reduce_in_place(std::int64_t values, std::string_view what) {
+  const float* all = shared_segments(values);
+  communicator_->barrier(what);  // all have written
+  if (is_small(values)) {
+    finish(all, values, {0, static_cast<std::int32_t>(values)}, own_.as<float>());
+    second_area_ = !second_area_;
+    return own_.as<float>();
+  }
+  finish(all, values, slice(values, communicator_->rank(), communicator_->size()), shared_sum());
+  communicator_->barrier(what);  // all have summed, and read what they needed
+  return shared_sum();
 }
 
 const float* LaneReducer::reduce_whole(std::int64_t values, std::string_view what) {
   std::vector<std::size_t> counts;
-  for (const std::int32_t segments : segment_counts_) {
-    counts.push_back(static_cast<std::size_t>(segments * values) * sizeof(float));
-  }
+  for (const std::int32_t segments : segment_counts_) counts.push_back(float_bytes(segments * values));
   auto* all = gathered_.as<float>();
-  const auto mine = segment_counts_[static_cast<std::size_t>(communicator_->rank())];
-  communicator_->all_gather(bytes(segments(), mine * values),
-                            writable_bytes(all, static_cast<std::int64_t>(merges_.size()) * values),
-                            counts, what);
-  finish(all, values);
-  return all;
+  communicator_->all_gather(bytes(own_.as<float>(), own_segments() * values),
+                            writable_bytes(all, all_segments() * values), counts, what);
+  finish(all, values, {0, static_cast<std::int32_t>(values)}, sliced_.as<float>());
+  return sliced_.as<float>();
 }
 
 const float* LaneReducer::reduce_sliced(std::int64_t values, std::string_view what) {
   const int ranks = communicator_->size();
-  const int rank = communicator_->rank();
-  const std::int64_t mine = segment_counts_[static_cast<std::size_t>(rank)];
-  const Range own = slice(values, rank, ranks);
+  const Range own = slice(values, communicator_->rank(), ranks);
   std::vector<std::size_t> send_counts, receive_counts, gather_counts;
   float* to = sliced_.as<float>();
   for (int r = 0; r < ranks; ++r) {
     const Range part = slice(values, r, ranks);
-    for (std::int64_t s = 0; s < mine; ++s, to += part.size()) {
-      std::copy_n(segments() + s * values + part.begin, part.size(), to);
+    for (std::int64_t s = 0; s < own_segments(); ++s, to += part.size()) {
+      std::copy_n(own_.as<float>() + s * values + part.begin, part.size(), to);
     }
-    const auto part_bytes = static_cast<std::size_t>(part.size()) * sizeof(float);
-    send_counts.push_back(static_cast<std::size_t>(mine) * part_bytes);
-    gather_counts.push_back(part_bytes);
+    send_counts.push_back(float_bytes(own_segments() * part.size()));
+    gather_counts.push_back(float_bytes(part.size()));
     receive_counts.push_back(
-        static_cast<std::size_t>(segment_counts_[static_cast<std::size_t>(r)]) *
-        static_cast<std::size_t>(own.size()) * sizeof(float));
+        float_bytes(segment_counts_[static_cast<std::size_t>(r)] * std::int64_t{own.size()}));
   }
   auto* received = gathered_.as<float>();
-  communicator_->all_to_all(
-      bytes(sliced_.as<float>(), mine * values), send_counts,
-      writable_bytes(received, static_cast<std::int64_t>(merges_.size()) * own.size()),
-      receive_counts, what);
-  finish(received, own.size());
-  float* sum = sliced_.as<float>();
-  communicator_->all_gather(bytes(received, own.size()), writable_bytes(sum, values), gather_counts,
+  communicator_->all_to_all(bytes(sliced_.as<float>(), own_segments() * values), send_counts,
+                            writable_bytes(received, all_segments() * own.size()), receive_counts,
                             what);
+  float* sum = sliced_.as<float>();
+  finish(received, own.size(), {0, own.size()}, sum + own.begin);
+  communicator_->all_gather(bytes(sum + own.begin, own.size()), writable_bytes(sum, values),
+                            gather_counts, what);
   return sum;
 }
 
-void LaneReducer::finish(float* gathered, std::int64_t values) const {
-  std::vector<float*> stack;
-  for (std::size_t segment = 0; segment < merges_.size(); ++segment) {
-    stack.push_back(gathered + static_cast<std::int64_t>(segment) * values);
-    for (std::int32_t merge = 0; merge < merges_[segment]; ++merge) {
-      const float* top = stack.back();
-      stack.pop_back();
-      kernels_->add(stack.back(), top, values, stack.back());
+void LaneReducer::finish(const float* segments, std::int64_t stride, Range part, float* out) const {
+  // Pieces that stay in the first-level cache while the tree is climbed.
+  constexpr std::int64_t kPiece = 256;
+  const std::int64_t pieces = (part.size() + kPiece - 1) / kPiece;
+  const auto sum_pieces = [&](std::ptrdiff_t begin, std::ptrdiff_t end) {
+    alignas(64) float partial[kernels::kMaxSegments][kPiece];
+    const float* stack[kernels::kMaxSegments];
+    for (std::ptrdiff_t piece = begin; piece < end; ++piece) {
+      const std::int64_t first = part.begin + piece * kPiece;
+      const std::int64_t count = std::min(kPiece, part.end - first);
+      int top = 0;
+      for (std::int64_t segment = 0; segment < all_segments(); ++segment) {
+        stack[top++] = segments + segment * stride + first;
+        for (std::int32_t left = merges_[static_cast<std::size_t>(segment)]; left > 0; --left, --top) {
+          kernels_->add(stack[top - 2], stack[top - 1], count, partial[top - 2]);
+          stack[top - 2] = partial[top - 2];
+        }
+      }
+      std::copy_n(stack[0], count, out + first);
     }
-  }
+  };
+  pool_->for_ranges(pieces, sum_pieces, kPiecesForAll);
 }
 
 }  // namespace lockstep::shard

@@ -9,37 +9,62 @@
 #include "comm/communicator.h"
 #include "kernels/aligned_buffer.h"
 #include "kernels/cpu/kernel_table.h"
+#include "kernels/thread_pool.h"
 #include "shard/lane_tree.h"
 
 namespace lockstep::shard {
 
 // Finishes the lane tree over all ranks: the same bits on every rank, at every world size. Small
-// sums are gathered whole and finished by everyone; large ones are cut in one slice a rank, each
-// finished by one rank and gathered again. Both do the same additions in the same order.
+// sums are finished by everyone; large ones are cut in one slice a rank, each finished by one rank.
+// Both do the same additions in the same order. Ranks that share memory write their segments where
+// the others read them, and copy nothing; the others gather them.
 class LaneReducer {
  public:
   // `runs[r]` are the lanes of rank r. `max_values` bounds the values of one segment.
   LaneReducer(const LaneTree& tree, std::span<const Range> runs, comm::Communicator& communicator,
-              const kernels::cpu::KernelTable& kernels, std::int64_t max_values);
+              kernels::ThreadPool& pool, const kernels::cpu::KernelTable& kernels,
+              std::int64_t max_values);
 
-  // This rank's segments: write them here before reduce(), one after the other, `values` apart.
-  float* segments() { return segments_.as<float>(); }
+  // Where this rank's segments of `values` floats each (a multiple of 16) are to be written, one
+  // after the other, before reduce(values).
+  float* segments(std::int64_t values);
 
-  // Sums the segments of all ranks, `values` floats each (a multiple of 16). The sum stays valid
-  // until the next call. `what` names the call in errors.
+  // Sums the segments of all ranks. The sum stays valid until the next call. `what` names the call
+  // in errors.
   const float* reduce(std::int64_t values, std::string_view what);
 
+  // Whether segments are summed where they lie.
+  bool in_place() const { return !shared_.empty(); }
+
  private:
+  std::int64_t all_segments() const { return static_cast<std::int64_t>(merges_.size()); }
+  std::int64_t own_segments() const;
+  // Whether everyone sums all of it.
+  bool is_small(std::int64_t values) const;
+  // All ranks' segments of the reduce() that comes next, in lane order. REQUIRES: in_place().
+  float* shared_segments(std::int64_t values) const;
+  float* shared_sum() const;
+
+  const float* reduce_in_place(std::int64_t values, std::string_view what);
   const float* reduce_whole(std::int64_t values, std::string_view what);
   const float* reduce_sliced(std::int64_t values, std::string_view what);
-  // Adds up `gathered`, all ranks' segments of `values` floats, in place; the sum is its start.
-  void finish(float* gathered, std::int64_t values) const;
+  // out[part] = the sum of `segments`, which are `stride` apart and begin at part.begin.
+  void finish(const float* segments, std::int64_t stride, Range part, float* out) const;
 
   comm::Communicator* communicator_;
+  kernels::ThreadPool* pool_;
   const kernels::cpu::KernelTable* kernels_;
+  const std::int64_t max_values_;
   std::vector<std::int32_t> segment_counts_;  // per rank
+  std::int64_t first_segment_ = 0;            // this rank's, of all
   std::vector<std::int32_t> merges_;          // LaneTree::finish
-  kernels::AlignedBuffer segments_;
+
+  // Of ranks that share memory: two areas for small segments, that take turns, so that a rank may
+  // write the next ones while another still reads; one for large ones; the sum of large ones.
+  std::span<float> shared_;
+  bool second_area_ = false;
+
+  kernels::AlignedBuffer own_;  // segments; of ranks that share memory, the sum of small ones
   kernels::AlignedBuffer gathered_;
   kernels::AlignedBuffer sliced_;
 };

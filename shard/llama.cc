@@ -80,8 +80,9 @@ LlamaRunner::LlamaRunner(const model::Model& model, const RunnerOptions& options
       mlp_lanes_(mlp_program(config_, part())),
       hidden_sum_(kernels::whole_sum(config_.hidden_size)),
       attention_reducer_(lane_tree(config_), lane_runs(parts_, &Partition::query_heads),
-                         communicator, kernels, options.max_batch_tokens * config_.hidden_size),
-      mlp_reducer_(lane_tree(config_), lane_runs(parts_, &Partition::mlp_lanes), communicator,
+                         communicator, pool, kernels,
+                         options.max_batch_tokens * config_.hidden_size),
+      mlp_reducer_(lane_tree(config_), lane_runs(parts_, &Partition::mlp_lanes), communicator, pool,
                    kernels, options.max_batch_tokens * config_.hidden_size),
       attention_names_(layer_names(config_.num_hidden_layers, "attention")),
       mlp_names_(layer_names(config_.num_hidden_layers, "mlp")),
@@ -250,7 +251,7 @@ const float* LlamaRunner::attention_block(std::span<const ForwardSequence> batch
   attend(batch, layer);
   const std::int64_t values = tokens() * config_.hidden_size;
   const Product output[] = {
-      {&weights.o, attention_reducer_.segments(), config_.hidden_size, values}};
+      {&weights.o, attention_reducer_.segments(values), config_.hidden_size, values}};
   product("o product", attended_, tokens(), attention_lanes_, output);
   const StepTimes::Phase phase(*times_, Part::all_reduce, "all-reduce");
   return attention_reducer_.reduce(values, attention_names_[layer]);
@@ -332,7 +333,7 @@ const float* LlamaRunner::mlp_block(std::size_t layer) {
                     weights.up_rows(), weights.down, inner_);
   }
   const std::int64_t values = tokens() * config_.hidden_size;
-  const Product output[] = {{&weights.down, mlp_reducer_.segments(), config_.hidden_size, values}};
+  const Product output[] = {{&weights.down, mlp_reducer_.segments(values), config_.hidden_size, values}};
   product("down product", inner_, tokens(), mlp_lanes_, output);
   const StepTimes::Phase phase(*times_, Part::all_reduce, "all-reduce");
   return mlp_reducer_.reduce(values, mlp_names_[layer]);

@@ -45,6 +45,8 @@ class LlamaRunner final : public ModelRunner {
   }
 
   std::size_t weight_bytes() const { return weights_.bytes(); }
+  // Whether the ranks sum activations in shared memory, without copies.
+  bool sums_in_place() const { return attention_reducer_.in_place() && mlp_reducer_.in_place(); }
 
  private:
   // Where one row of the batch belongs.
