@@ -76,6 +76,10 @@ void MpiEnvironment::gather_on_host(std::span<const std::byte> mine,
             "MPI_Allgather");
 }
 
+void MpiEnvironment::wait_for_all() const {
+  check_mpi(MPI_Barrier(MPI_COMM_WORLD), "MPI_Barrier");
+}
+
 void MpiEnvironment::abort(int code) const {
   MPI_Abort(MPI_COMM_WORLD, code);
   std::abort();  // MPI_Abort is not declared to end this process, but it has

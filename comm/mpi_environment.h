@@ -36,6 +36,9 @@ class MpiEnvironment {
   // equally many; all.size() is local_size() times as many. As broadcast() otherwise.
   void gather_on_host(std::span<const std::byte> mine, std::span<std::byte> all) const;
 
+  // Returns when all ranks have called it. As broadcast() otherwise.
+  void wait_for_all() const;
+
   // Ends all ranks of the job.
   [[noreturn]] void abort(int code) const;
 

@@ -101,6 +101,9 @@ class Rank {
 
   void serve() {
     const auto runner = make_runner();
+    // From here on there are deadlines, and loading takes some ranks longer: those whose weights
+    // are not cached, say.
+    mpi_.wait_for_all();
     std::optional<comm::PrivateDirectory> directory;
     std::optional<comm::PlanPublisher> publisher;
     comm::PlanBusAddress address = open_bus(directory, publisher);
@@ -147,7 +150,8 @@ class Rank {
                              .max_batch_tokens = options_.max_num_batched_tokens,
                              .max_sequences = options_.max_num_seqs,
                              .max_positions = sizes_.max_model_len,
-                             .activations = activation_choice(options_.activations)},
+                             .activations = activation_choice(options_.activations),
+                             .weight_cache = options_.weight_cache},
         *communicator_, pool_, kernels::kernel_table(family_), times_);
     const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - begin;
     spdlog::info(

@@ -66,6 +66,10 @@ void add_machine_options(CLI::App& serve, ServeOptions& options, Typed& typed) {
       ->transform(CLI::CheckedTransformer(kBindings, CLI::ignore_case))
       ->type_name("NAME");
   serve
+      .add_option("--weight-cache", options.weight_cache,
+                  "Keep each rank's packed weights in files here, for faster starts")
+      ->type_name("DIR");
+  serve
       .add_option("--transport", options.transport,
                   "Between ranks: auto, shared-memory or mpi [auto]")
       ->transform(CLI::CheckedTransformer(kTransports, CLI::ignore_case))

@@ -71,6 +71,7 @@ TEST_F(ServeArguments, LeaveDefaultsWhereNothingIsSaid) {
   EXPECT_EQ(options.deadline, std::chrono::milliseconds(10000));
   EXPECT_EQ(options.transport, comm::Transport::automatic);
   EXPECT_TRUE(options.bind);
+  EXPECT_EQ(options.weight_cache, "");
   EXPECT_EQ(options.trace.path, "");
   EXPECT_EQ(options.trace.steps, 10);
   EXPECT_EQ(options.trace.skip, 20);
@@ -103,6 +104,8 @@ TEST_F(ServeArguments, SetEveryOption) {
                                       "18446744073709551615",
                                       "--threads",
                                       "5",
+                                      "--weight-cache",
+                                      "cache",
                                       "--bind",
                                       "none",
                                       "--transport",
@@ -133,6 +136,7 @@ TEST_F(ServeArguments, SetEveryOption) {
   EXPECT_EQ(options.seed, 18446744073709551615u);
   EXPECT_EQ(options.threads, 5);
   EXPECT_FALSE(options.bind);
+  EXPECT_EQ(options.weight_cache, "cache");
   EXPECT_EQ(options.transport, comm::Transport::shared_memory);
   EXPECT_EQ(options.kernels, "avx2");
   EXPECT_EQ(options.deadline, std::chrono::milliseconds(2500));
