@@ -28,7 +28,8 @@ void check_both_transports(const MpiEnvironment& environment, int ranks_expected
          "broadcast");
   const std::vector<int> mine{environment.rank(), 7};
   std::vector<int> all(2 * static_cast<std::size_t>(ranks_expected));
-  environment.gather_on_host(std::as_bytes(std::span(mine)), std::as_writable_bytes(std::span(all)));
+  environment.gather_on_host(std::as_bytes(std::span(mine)),
+                             std::as_writable_bytes(std::span(all)));
   for (std::size_t rank = 0; rank < all.size() / 2; ++rank) {
     expect(all[2 * rank] == static_cast<int>(rank) && all[2 * rank + 1] == 7, "gather on host");
   }
