@@ -96,11 +96,12 @@ class LlamaRunner final : public ModelRunner {
   const Compute compute_;
   StepTimes* times_;
   std::vector<Partition> parts_;
+  // Before the weights: ranks meet here, within a deadline, and load at their own pace then.
+  LaneReducer attention_reducer_, mlp_reducer_;
   Weights weights_;
   KvCache cache_;
   RopeTable rope_;
   kernels::LaneProgram attention_lanes_, mlp_lanes_, hidden_sum_;
-  LaneReducer attention_reducer_, mlp_reducer_;
   std::vector<std::string> attention_names_, mlp_names_;  // of the layers' collectives
 
   std::vector<Row> rows_;
