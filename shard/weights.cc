@@ -31,21 +31,13 @@ class Loader {
                                std::int64_t in_features, Range rows, Range columns) {
     const std::array shape{out_features, in_features};
     const Tensor& tensor = model_.tensors->require(name, shape);
-    const auto unit = static_cast<std::int64_t>(kernels::block_values(tensor.dtype));
-    if (columns.begin % unit != 0 || columns.size() % unit != 0) {
-      throw Error(model_.path + ": tensor '" + name + "': columns " +
-                  std::to_string(columns.begin) + " to " + std::to_string(columns.end) +
-                  " cut a block of " + std::to_string(unit) + " " +
-                  std::string(kernels::name(tensor.dtype)) + " values");
-    }
-    const std::size_t offset =
-        static_cast<std::size_t>(columns.begin / unit) * kernels::block_bytes(tensor.dtype);
-    kernels::PackedMatrix packed(tensor.dtype, rows.size(), columns.size(), arena_);
+    const kernels::StoredMatrix stored = tensor.matrix();
+    kernels::PackedMatrix packed(kernels::packed_format(stored.type), rows.size(), columns.size(),
+                                 arena_);
     pool_.for_ranges(packed.row_blocks(), [&](std::ptrdiff_t begin, std::ptrdiff_t end) {
       const auto last = std::min<std::int64_t>(end * kernels::kRowBlock, rows.size());
       for (std::int64_t row = begin * kernels::kRowBlock; row < last; ++row) {
-        const auto source = static_cast<std::size_t>(stored_row(tensor, rows.begin + row));
-        packed.set_row(row, tensor.data.data() + source * tensor.row_bytes() + offset);
+        packed.set_row(row, stored, stored_row(tensor, rows.begin + row), columns.begin);
       }
     });
     model_.tensors->release(tensor);
