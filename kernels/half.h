@@ -36,11 +36,13 @@ constexpr float f16_to_float(std::uint16_t half) {
   return std::bit_cast<float>(sign | std::bit_cast<std::uint32_t>(magnitude));
 }
 
-// IEEE 754 binary16, rounded to the nearest even. REQUIRES: |value| <= 65504.
+// IEEE 754 binary16, rounded to the nearest even; from 65520 on infinity, and a NaN stays one.
 constexpr std::uint16_t float_to_f16(float value) {
   const auto bits = std::bit_cast<std::uint32_t>(value);
   const auto sign = static_cast<std::uint16_t>((bits >> 16) & 0x8000);
   const std::uint32_t magnitude = bits & 0x7fffffff;
+  if (magnitude > 0x7f800000) return static_cast<std::uint16_t>(sign | 0x7e00);
+  if (magnitude >= 0x477ff000) return static_cast<std::uint16_t>(sign | 0x7c00);
   if (magnitude <
       0x38800000) {  // subnormal: adding 0.5 leaves the rounded fraction in the low bits
     const float shifted = std::bit_cast<float>(magnitude) + 0.5f;

@@ -6,7 +6,7 @@
 #include <span>
 
 #include "kernels/arena.h"
-#include "kernels/dtype.h"
+#include "kernels/stored_matrix.h"
 
 namespace lockstep::kernels {
 
@@ -24,7 +24,8 @@ inline constexpr std::int64_t kRowBlock = 16;
 // front to back.
 enum class PackedFormat { q4, q8, bf16, f16, f32 };
 
-// The format that a tensor of `type` is packed into: q4_0 and q4_1 -> q4, the others keep theirs.
+// The format that a tensor of `type` is packed into (weight_format.cc). Throws Error when weights
+// are not of such a type.
 PackedFormat packed_format(DType type);
 
 // Bytes of one group of one row block.
@@ -35,10 +36,13 @@ class PackedMatrix {
   PackedMatrix() = default;
   // An empty matrix of `rows` x `columns` in `arena`, which must outlive it. Rows are padded with
   // zeros to a multiple of 16. Throws Error unless columns % 32 == 0.
-  PackedMatrix(DType source_type, std::int64_t rows, std::int64_t columns, Arena& arena);
+  PackedMatrix(PackedFormat format, std::int64_t rows, std::int64_t columns, Arena& arena);
 
-  // Packs `columns()` values of storage type `source_type`, starting at `source`, as row `row`.
-  void set_row(std::int64_t row, const std::byte* source);
+  // Packs columns [first_column, first_column + columns()) of row `source_row` of `source` as row
+  // `row`, which must be empty. REQUIRES: they are inside `source`, whose type packs into format(),
+  // and first_column % 32 == 0; larger blocks may be cut.
+  void set_row(std::int64_t row, const StoredMatrix& source, std::int64_t source_row,
+               std::int64_t first_column);
 
   // The values of one row, dequantized. REQUIRES: out.size() == columns().
   void get_row(std::int64_t row, std::span<float> out) const;
@@ -54,10 +58,11 @@ class PackedMatrix {
   }
 
  private:
+  void set_values(std::int64_t row, const StoredMatrix& source, std::int64_t source_row,
+                  std::int64_t first_column);
   std::byte* group(std::int64_t row, std::int64_t group);
   const std::byte* group(std::int64_t row, std::int64_t group) const;
 
-  DType source_type_ = DType::f32;
   PackedFormat format_ = PackedFormat::f32;
   std::int64_t rows_ = 0;
   std::int64_t columns_ = 0;

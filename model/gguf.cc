@@ -8,17 +8,17 @@
 
 #include "model/byte_reader.h"
 #include "model/fail.h"
+#include "model/gguf_types.h"
 #include "model/limits.h"
 #include "model/tensor_layout.h"
 
 namespace lockstep::model {
 namespace {
 
-using kernels::DType;
-
 constexpr std::uint32_t kMagic = 0x46554747;  // "GGUF"
 constexpr std::int64_t kDefaultAlignment = 32;
-constexpr std::int64_t kQuantizationVersion = 2;  // GGML_QNT_VERSION: the block layouts of DType
+constexpr std::int64_t kQuantizationVersion =
+    2;  // GGML_QNT_VERSION: the block layouts of kernels::DType
 
 struct Header {
   std::uint64_t tensors;
@@ -28,7 +28,7 @@ struct Header {
 // A tensor's description, before its place in the file is checked.
 struct TensorInfo {
   std::string name;
-  DType dtype;
+  kernels::DType dtype;
   std::vector<std::int64_t> shape;
   std::uint64_t offset;  // from the start of the data section
   std::uint64_t bytes;
@@ -137,22 +137,6 @@ GgufMetadata read_metadata(ByteReader& reader, const std::string& file, std::uin
   return metadata;
 }
 
-// Numbers as in the specification (ggml_type).
-DType read_dtype(ByteReader& reader, const std::string& file, const std::string& field) {
-  const auto type = reader.read<std::uint32_t>(field);
-  switch (type) {
-    case 0: return DType::f32;
-    case 1: return DType::f16;
-    case 2: return DType::q4_0;
-    case 3: return DType::q4_1;
-    case 8: return DType::q8_0;
-    case 30: return DType::bf16;
-    default:
-      fail(file, field + ": GGUF tensor type " + std::to_string(type) +
-                     " is not supported; supported are " + supported_dtypes());
-  }
-}
-
 TensorInfo read_tensor_info(ByteReader& reader, const std::string& file, std::uint64_t index) {
   TensorInfo info;
   info.name = reader.read_string("tensor name " + std::to_string(index), kMaxTensorNameBytes);
@@ -168,7 +152,7 @@ TensorInfo read_tensor_info(ByteReader& reader, const std::string& file, std::ui
     if (size > INT64_MAX) fail(file, field + ": dimension of " + std::to_string(size));
     info.shape[i] = static_cast<std::int64_t>(size);
   }
-  info.dtype = read_dtype(reader, file, field);
+  info.dtype = gguf_dtype(reader.read<std::uint32_t>(field), file, field);
   info.offset = reader.read<std::uint64_t>(field);
   info.bytes = tensor_bytes(info.dtype, info.shape, file, field);
   return info;

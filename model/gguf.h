@@ -20,8 +20,8 @@ struct GgufFile {
   std::vector<Tensor> tensors;  // GGUF names, shapes outermost first, data in `file`
 };
 
-// Throws Error naming the file, the field and the limit; refuses tensor types other than f32, f16,
-// bf16, q4_0, q4_1 and q8_0.
+// Throws Error naming the file, the field and the limit; refuses tensor types that
+// gguf_types.cc does not list as supported.
 GgufFile read_gguf(const std::string& path);
 
 }  // namespace lockstep::model

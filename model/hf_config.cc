@@ -77,9 +77,7 @@ void refuse_variants(const JsonFields& fields) {
   if (fields.number("partial_rotary_factor", 0, 1).value_or(1) != 1) {
     fields.fail_at("partial_rotary_factor", "only 1 is supported");
   }
-  for (const std::string_view key : {"quantization_config", "sliding_window"}) {
-    if (fields.has(key)) fields.fail_at(key, "is not supported");
-  }
+  if (fields.has("sliding_window")) fields.fail_at("sliding_window", "is not supported");
 }
 
 // eos_token_id is one id or a list of them.
@@ -131,7 +129,7 @@ HfConfig read_hf_config(const std::string& folder) {
     add_eos_token_ids(JsonFields(generation_json, generation), config.eos_token_ids);
   }
   check_config(config, file);
-  return {std::move(config), &family};
+  return {std::move(config), &family, read_hf_quantization(fields)};
 }
 
 }  // namespace lockstep::model

@@ -1,16 +1,19 @@
 // ModelConfig from a Hugging Face folder's config.json and generation_config.json.
 #pragma once
 
+#include <optional>
 #include <string>
 
 #include "model/config.h"
 #include "model/family.h"
+#include "model/hf_quantization.h"
 
 namespace lockstep::model {
 
 struct HfConfig {
   ModelConfig config;
   const Family* family;
+  std::optional<HfQuantization> quantization;
 };
 
 // Throws Error naming the file and the field. `generation_config.json` may be missing; what it

@@ -32,7 +32,7 @@ Model open_hf_model(const std::string& folder) {
   model.config = std::move(read.config);
   model.tokenizer = read_hf_tokenizer(folder);
   join_special_tokens(model.config, model.tokenizer);
-  auto tensors = read_hf_weights(folder);
+  auto tensors = read_hf_weights(folder, read.quantization);
   check_tensors(*read.family, model.config, *tensors);
   model.tensors = std::move(tensors);
   return model;

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "model/fail.h"
+#include "model/hf_quantized_tensors.h"
 #include "model/json_file.h"
 #include "model/limits.h"
 #include "model/safetensors.h"
@@ -54,7 +55,20 @@ void check_shard(const std::vector<Tensor>& tensors, std::set<std::string> liste
   }
 }
 
-std::unique_ptr<TensorTable> read_shards(const std::string& folder, const std::string& index) {
+struct Weights {
+  std::string path;
+  std::vector<MappedFile> files;
+  std::vector<Tensor> tensors;
+};
+
+Weights read_single(const std::string& file) {
+  std::vector<MappedFile> files;
+  files.emplace_back(file);
+  auto tensors = read_safetensors(files.back());
+  return {file, std::move(files), std::move(tensors)};
+}
+
+Weights read_shards(const std::string& folder, const std::string& index) {
   std::vector<MappedFile> files;
   std::vector<Tensor> tensors;
   for (const auto& [name, listed] : read_index(index)) {
@@ -63,22 +77,25 @@ std::unique_ptr<TensorTable> read_shards(const std::string& folder, const std::s
     check_shard(shard, listed, files.back().path(), index);
     std::ranges::move(shard, std::back_inserter(tensors));
   }
-  return std::make_unique<TensorTable>(folder, std::move(files), std::move(tensors));
+  return {folder, std::move(files), std::move(tensors)};
+}
+
+Weights read_files(const std::string& folder) {
+  const std::string single = folder + "/model.safetensors";
+  if (path_exists(single)) return read_single(single);
+  const std::string index = folder + "/model.safetensors.index.json";
+  if (path_exists(index)) return read_shards(folder, index);
+  fail(folder, "has neither model.safetensors nor model.safetensors.index.json");
 }
 
 }  // namespace
 
-std::unique_ptr<TensorTable> read_hf_weights(const std::string& folder) {
-  const std::string single = folder + "/model.safetensors";
-  if (path_exists(single)) {
-    std::vector<MappedFile> files;
-    files.emplace_back(single);
-    auto tensors = read_safetensors(files.back());
-    return std::make_unique<TensorTable>(single, std::move(files), std::move(tensors));
-  }
-  const std::string index = folder + "/model.safetensors.index.json";
-  if (path_exists(index)) return read_shards(folder, index);
-  fail(folder, "has neither model.safetensors nor model.safetensors.index.json");
+std::unique_ptr<TensorTable> read_hf_weights(const std::string& folder,
+                                             const std::optional<HfQuantization>& quantization) {
+  Weights weights = read_files(folder);
+  auto tensors = join_quantized(std::move(weights.tensors), quantization, weights.path);
+  return std::make_unique<TensorTable>(std::move(weights.path), std::move(weights.files),
+                                       std::move(tensors));
 }
 
 }  // namespace lockstep::model

@@ -20,7 +20,8 @@ DType read_dtype(const JsonFields& entry) {
   if (name == "F32") return DType::f32;
   if (name == "F16") return DType::f16;
   if (name == "BF16") return DType::bf16;
-  entry.fail_at("dtype", in_quotes(name) + " is not supported; supported are F32, F16, BF16");
+  if (name == "I32") return DType::i32;
+  entry.fail_at("dtype", in_quotes(name) + " is not supported; supported are F32, F16, BF16, I32");
 }
 
 // An array of integers between 0 and INT64_MAX.

@@ -11,7 +11,7 @@ namespace lockstep::model {
 
 // The tensors of one file, their data in `file`. Throws Error naming the file, the tensor and the
 // field when the header is damaged, a tensor's bytes are not exactly what its type and shape take,
-// tensors overlap or leave holes, or a type is not one of F32, F16 and BF16.
+// tensors overlap or leave holes, or a type is not one of F32, F16, BF16 and I32.
 std::vector<Tensor> read_safetensors(const MappedFile& file);
 
 }  // namespace lockstep::model

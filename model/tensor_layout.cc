@@ -50,15 +50,4 @@ std::string shape_text(std::span<const std::int64_t> shape) {
   return text + "]";
 }
 
-std::string supported_dtypes() {
-  using kernels::DType;
-  std::string text;
-  for (const DType type :
-       {DType::f32, DType::f16, DType::bf16, DType::q4_0, DType::q4_1, DType::q8_0}) {
-    if (!text.empty()) text += ", ";
-    text += kernels::name(type);
-  }
-  return text;
-}
-
 }  // namespace lockstep::model

@@ -23,13 +23,10 @@ std::uint64_t tensor_bytes(kernels::DType type, std::span<const std::int64_t> sh
 
 // The alignment that a pointer to elements (or block headers) of `type` needs.
 constexpr std::size_t element_alignment(kernels::DType type) {
-  return type == kernels::DType::f32 ? 4 : 2;
+  return type == kernels::DType::f32 || type == kernels::DType::i32 ? 4 : 2;
 }
 
 // "[576, 1536]"
 std::string shape_text(std::span<const std::int64_t> shape);
-
-// Every DType by name: "f32, f16, ...", for errors.
-std::string supported_dtypes();
 
 }  // namespace lockstep::model

@@ -20,6 +20,14 @@ std::size_t Tensor::row_bytes() const {
          kernels::block_bytes(dtype);
 }
 
+kernels::StoredMatrix Tensor::matrix() const {
+  return {dtype,
+          rows(),
+          columns(),
+          data.data(),
+          {scales.data(), zeros.data(), group_size, zero_offset}};
+}
+
 const Tensor& TensorSource::require(std::string_view name,
                                     std::span<const std::int64_t> shape) const {
   const Tensor* tensor = find(name);

@@ -8,7 +8,7 @@
 #include <string_view>
 #include <vector>
 
-#include "kernels/dtype.h"
+#include "kernels/stored_matrix.h"
 
 namespace lockstep::model {
 
@@ -21,10 +21,18 @@ struct Tensor {
   // True where a Q or K projection stores each head's rows in GGUF's interleaved-RoPE order:
   // stored row 2*i (of a head) is Hugging Face's row i, stored row 2*i+1 its row i + head_dim/2.
   bool rope_interleaved = false;
+  // Of gptq and awq, kernels::SeparateScales: f16 [column groups, rows] and i32 [column groups,
+  // rows / 8], in the same files as `data`.
+  std::span<const std::byte> scales = {};
+  std::span<const std::byte> zeros = {};
+  std::int64_t group_size = 0;
+  std::uint32_t zero_offset = 0;
 
   std::int64_t rows() const;      // product of all dimensions but the last
   std::int64_t columns() const;   // the last dimension
-  std::size_t row_bytes() const;  // bytes from one row to the next
+  std::size_t row_bytes() const;  // of one row; rows follow each other, but for gptq and awq
+  // The same for the kernels. REQUIRES: two dimensions.
+  kernels::StoredMatrix matrix() const;
 };
 
 // A model's tensors under Hugging Face names. Thread-safe to read.
@@ -36,8 +44,8 @@ class TensorSource {
   // The tensor of that name; throws Error naming the file and the tensor when it is not there or
   // its shape is not `shape`.
   const Tensor& require(std::string_view name, std::span<const std::int64_t> shape) const;
-  // The caller has copied what it needs of `tensor`: its pages may leave this process's memory. They
-  // come back when read again.
+  // The caller has copied what it needs of `tensor`: its pages may leave this process's memory.
+  // They come back when read again.
   virtual void release(const Tensor& tensor) const = 0;
   // What to call this source in an error: its path.
   virtual const std::string& path() const = 0;

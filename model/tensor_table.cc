@@ -3,12 +3,23 @@
 #include <sys/mman.h>
 
 #include <cstdint>
-
 #include <utility>
 
 #include "model/fail.h"
 
 namespace lockstep::model {
+namespace {
+
+// Whole pages only: others hold something of their neighbours as well.
+void release_pages(std::span<const std::byte> bytes) {
+  constexpr std::uintptr_t kPage = 4096;
+  const auto begin = reinterpret_cast<std::uintptr_t>(bytes.data());
+  const auto first = (begin + kPage - 1) / kPage * kPage;
+  const auto last = (begin + bytes.size()) / kPage * kPage;
+  if (first < last) madvise(reinterpret_cast<void*>(first), last - first, MADV_DONTNEED);
+}
+
+}  // namespace
 
 TensorTable::TensorTable(std::string path, std::vector<MappedFile> files,
                          std::vector<Tensor> tensors)
@@ -26,11 +37,7 @@ const Tensor* TensorTable::find(std::string_view name) const {
 }
 
 void TensorTable::release(const Tensor& tensor) const {
-  constexpr std::uintptr_t kPage = 4096;
-  const auto begin = reinterpret_cast<std::uintptr_t>(tensor.data.data());
-  const auto first = (begin + kPage - 1) / kPage * kPage;
-  const auto last = (begin + tensor.data.size()) / kPage * kPage;
-  if (first < last) madvise(reinterpret_cast<void*>(first), last - first, MADV_DONTNEED);
+  for (const auto part : {tensor.data, tensor.scales, tensor.zeros}) release_pages(part);
 }
 
 }  // namespace lockstep::model

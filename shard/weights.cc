@@ -34,25 +34,27 @@ class Loader {
   kernels::PackedMatrix matrix(const std::string& name, std::int64_t out_features,
                                std::int64_t in_features, Range rows, Range columns) {
     const Tensor& tensor = require(name, out_features, in_features);
-    kernels::PackedMatrix packed(tensor.dtype, rows.size(), columns.size(), arena_);
+    kernels::PackedMatrix packed(kernels::packed_format(tensor.dtype), rows.size(), columns.size(),
+                                 arena_);
     pack(tensor, rows, columns, packed, [](std::int64_t row) { return row; });
     return packed;
   }
 
-  // The projections into the MLP, [ffn, hidden] each, into `layer`: interleaved unless their types
-  // differ.
+  // The projections into the MLP, [ffn, hidden] each, into `layer`: interleaved unless they are packed
+  // in different formats.
   void mlp_projections(const std::string& mlp, std::int64_t ffn, std::int64_t hidden, Range rows,
                        LayerWeights& layer) {
     const Range all{0, static_cast<std::int32_t>(hidden)};
     const Tensor& gate = require(mlp + "gate_proj.weight", ffn, hidden);
     const Tensor& up = require(mlp + "up_proj.weight", ffn, hidden);
-    if (gate.dtype != up.dtype) {
+    if (kernels::packed_format(gate.dtype) != kernels::packed_format(up.dtype)) {
       layer.gate_up = matrix(mlp + "gate_proj.weight", ffn, hidden, rows, all);
       layer.up = matrix(mlp + "up_proj.weight", ffn, hidden, rows, all);
       return;
     }
     constexpr std::int64_t kRows = kernels::kGroup;
-    layer.gate_up = kernels::PackedMatrix(gate.dtype, 2 * rows.size(), hidden, arena_);
+    layer.gate_up = kernels::PackedMatrix(kernels::packed_format(gate.dtype), 2 * rows.size(), hidden,
+                                          arena_);
     pack(gate, rows, all, layer.gate_up,
          [](std::int64_t row) { return row / kRows * 2 * kRows + row % kRows; });
     pack(up, rows, all, layer.gate_up,
@@ -70,20 +72,11 @@ class Loader {
   template <class Place>
   void pack(const Tensor& tensor, Range rows, Range columns, kernels::PackedMatrix& packed,
             const Place& place) {
-    const auto unit = static_cast<std::int64_t>(kernels::block_values(tensor.dtype));
-    if (columns.begin % unit != 0 || columns.size() % unit != 0) {
-      throw Error(model_.path + ": tensor '" + tensor.name + "': columns " +
-                  std::to_string(columns.begin) + " to " + std::to_string(columns.end) +
-                  " cut a block of " + std::to_string(unit) + " " +
-                  std::string(kernels::name(tensor.dtype)) + " values");
-    }
     if (fill_ == Fill::later) return;
-    const std::size_t offset =
-        static_cast<std::size_t>(columns.begin / unit) * kernels::block_bytes(tensor.dtype);
+    const kernels::StoredMatrix stored = tensor.matrix();
     pool_.for_ranges(rows.size(), [&](std::ptrdiff_t begin, std::ptrdiff_t end) {
       for (std::int64_t row = begin; row < end; ++row) {
-        const auto source = static_cast<std::size_t>(stored_row(tensor, rows.begin + row));
-        packed.set_row(place(row), tensor.data.data() + source * tensor.row_bytes() + offset);
+        packed.set_row(place(row), stored, stored_row(tensor, rows.begin + row), columns.begin);
       }
     });
     model_.tensors->release(tensor);

@@ -8,6 +8,7 @@
 
 #include "kernels/cpu_family.h"
 #include "kernels/half.h"
+#include "tests/kernels/random_matrix.h"
 
 namespace lockstep::kernels {
 namespace {
@@ -26,70 +27,6 @@ std::vector<std::uint32_t> bits(const std::vector<float>& values) {
   std::vector<std::uint32_t> words(values.size());
   std::memcpy(words.data(), values.data(), values.size() * sizeof(float));
   return words;
-}
-
-void append_u16(std::vector<std::byte>& to, std::uint16_t value) {
-  to.push_back(std::byte(value & 255));
-  to.push_back(std::byte(value >> 8));
-}
-
-// Random storage of `columns` values of `type` and, beside it, what they mean.
-struct StoredRow {
-  std::vector<std::byte> bytes;
-  std::vector<double> values;
-};
-
-StoredRow random_row(DType type, std::size_t columns, std::mt19937& random) {
-  StoredRow row;
-  std::uniform_real_distribution<float> uniform(-1.0f, 1.0f);
-  for (std::size_t k = 0; k < columns; k += block_values(type)) {
-    const float value = uniform(random);
-    switch (type) {
-      case DType::f32: {
-        std::byte raw[4];
-        std::memcpy(raw, &value, 4);
-        row.bytes.insert(row.bytes.end(), raw, raw + 4);
-        row.values.push_back(value);
-        break;
-      }
-      case DType::bf16:
-        append_u16(row.bytes, float_to_bf16(value));
-        row.values.push_back(bf16_to_float(float_to_bf16(value)));
-        break;
-      case DType::f16:
-        append_u16(row.bytes, float_to_f16(value));
-        row.values.push_back(f16_to_float(float_to_f16(value)));
-        break;
-      case DType::q8_0: {
-        append_u16(row.bytes, float_to_f16(value));
-        for (int i = 0; i < 32; ++i) {
-          const auto byte = static_cast<std::int8_t>(random());
-          row.bytes.push_back(std::byte(byte));
-          row.values.push_back(double{f16_to_float(float_to_f16(value))} * byte);
-        }
-        break;
-      }
-      case DType::q4_0:
-      case DType::q4_1: {
-        const double scale = f16_to_float(float_to_f16(value));
-        const float low = uniform(random);
-        append_u16(row.bytes, float_to_f16(value));
-        if (type == DType::q4_1) append_u16(row.bytes, float_to_f16(low));
-        const double minimum = type == DType::q4_1 ? f16_to_float(float_to_f16(low)) : -8.0 * scale;
-        std::uint8_t nibbles[16];
-        for (auto& nibble : nibbles) {
-          nibble = static_cast<std::uint8_t>(random());
-          row.bytes.push_back(std::byte(nibble));
-        }
-        for (int i = 0; i < 32; ++i) {
-          const int nibble = i < 16 ? nibbles[i] & 15 : nibbles[i - 16] >> 4;
-          row.values.push_back(scale * nibble + minimum);
-        }
-        break;
-      }
-    }
-  }
-  return row;
 }
 
 // Activations in all their forms.
@@ -128,15 +65,23 @@ struct LinearCase {
 
 class Linear : public testing::TestWithParam<LinearCase> {
  protected:
+  static constexpr std::int64_t kFirstColumn = 32;  // of the stored matrix
+
   void SetUp() override {
     const auto [type, activations, m, n, k] = GetParam();
     std::mt19937 random(7);
-    weights_ = PackedMatrix(type, n, k, arena_);
+    weights_ = PackedMatrix(packed_format(type), n, k, arena_);
+    const auto block = static_cast<std::int64_t>(block_values(type));
+    const std::int64_t columns = (kFirstColumn + k + block - 1) / block * block;
+    stored_ = MatrixWriter(random).matrix(type, (n + 7) / 8 * 8, columns);
     for (std::int64_t row = 0; row < n; ++row) {
-      rows_.push_back(random_row(type, static_cast<std::size_t>(k), random));
-      weights_.set_row(row, rows_.back().bytes.data());
+      weights_.set_row(row, stored_.stored(), row, kFirstColumn);
     }
     x_ = random_floats(static_cast<std::size_t>(m * k), 11);
+  }
+
+  double weight(std::int64_t row, std::int64_t column) const {
+    return stored_.values[static_cast<std::size_t>(row * stored_.columns + kFirstColumn + column)];
   }
 
   // [segments, m, padded n]
@@ -162,7 +107,7 @@ class Linear : public testing::TestWithParam<LinearCase> {
 
   Arena arena_;
   PackedMatrix weights_;
-  std::vector<StoredRow> rows_;
+  RandomMatrix stored_;
   std::vector<float> x_;
 };
 
@@ -174,7 +119,7 @@ TEST_P(Linear, EqualsTheDoublePrecisionProduct) {
     for (std::int64_t j = 0; j < n; ++j) {
       double expected = 0, magnitude = 0;
       for (std::int64_t c = 0; c < k; ++c) {
-        const double term = rows_[j].values[c] * x_[i * k + c];
+        const double term = weight(j, c) * x_[i * k + c];
         expected += term;
         magnitude += std::fabs(term);
       }
@@ -240,11 +185,12 @@ TEST_P(Linear, SwigluEqualsItsProductsApart) {
   const auto lanes = whole_sum(k);
   const auto both = product(CpuFamily::scalar, lanes);
   const std::int64_t stride = weights_.row_blocks() * kRowBlock;
-  PackedMatrix gate(type, inner, k, arena_), up(type, inner, k, arena_);
+  PackedMatrix gate(packed_format(type), inner, k, arena_);
+  PackedMatrix up(packed_format(type), inner, k, arena_);
   for (std::int64_t row = 0; row < inner; ++row) {
     const std::int64_t interleaved = row / 32 * 64 + row % 32;
-    gate.set_row(row, rows_[interleaved].bytes.data());
-    up.set_row(row, rows_[interleaved + 32].bytes.data());
+    gate.set_row(row, stored_.stored(), interleaved, kFirstColumn);
+    up.set_row(row, stored_.stored(), interleaved + 32, kFirstColumn);
   }
   for (const CpuFamily family : supported_families()) {
     const auto& table = kernel_table(family);
@@ -289,8 +235,8 @@ TEST_P(Linear, SwigluEqualsItsProductsApart) {
 
 std::vector<LinearCase> linear_cases() {
   std::vector<LinearCase> cases;
-  for (const DType type :
-       {DType::f32, DType::f16, DType::bf16, DType::q4_0, DType::q4_1, DType::q8_0}) {
+  for (const DType type : {DType::f32, DType::f16, DType::bf16, DType::q4_0, DType::q4_1,
+                           DType::q8_0, DType::q4_k, DType::q6_k, DType::gptq, DType::awq}) {
     const ActivationFormat natural = natural_activations(packed_format(type));
     cases.push_back({type, natural, 1, 1, 128});
     cases.push_back({type, natural, 3, 17, 160});
@@ -346,12 +292,11 @@ TEST_P(Family, RmsNormFollowsItsFormula) {
 std::vector<float> swiglu_of_identity(const cpu::KernelTable& table, const std::vector<float>& x) {
   const auto n = static_cast<std::int64_t>(x.size());
   Arena arena;
-  PackedMatrix identity(DType::f32, n, n, arena);
-  for (std::int64_t row = 0; row < n; ++row) {
-    std::vector<float> unit(x.size());
-    unit[row] = 1.0f;
-    identity.set_row(row, reinterpret_cast<const std::byte*>(unit.data()));
-  }
+  PackedMatrix identity(PackedFormat::f32, n, n, arena);
+  std::vector<float> unit(x.size() * x.size());
+  for (std::size_t row = 0; row < x.size(); ++row) unit[row * x.size() + row] = 1.0f;
+  const StoredMatrix stored{DType::f32, n, n, reinterpret_cast<const std::byte*>(unit.data()), {}};
+  for (std::int64_t row = 0; row < n; ++row) identity.set_row(row, stored, row, 0);
   Activations in(table, x, 1, n), out(table, std::vector<float>(x.size()), 1, n);
   const auto lanes = whole_sum(n);
   table.swiglu({.gate = {.weights = &identity,
@@ -516,32 +461,6 @@ TEST_P(PagedAttention, GivesTheSameBitsInChunksAndInEveryFamily) {
 const auto family_name = [](const auto& info) { return std::string(name(info.param)); };
 INSTANTIATE_TEST_SUITE_P(Cpu, Family, testing::ValuesIn(supported_families()), family_name);
 INSTANTIATE_TEST_SUITE_P(Cpu, PagedAttention, testing::ValuesIn(supported_families()), family_name);
-
-TEST(Half, ConvertsEveryF16ThereAndBack) {
-  for (std::uint32_t half = 0; half < 0x10000; ++half) {
-    if ((half & 0x7c00) == 0x7c00) continue;  // infinities and NaNs
-    EXPECT_EQ(float_to_f16(f16_to_float(static_cast<std::uint16_t>(half))), half);
-  }
-}
-
-TEST(PackedMatrix, GivesBackTheRowsItWasGiven) {
-  std::mt19937 random(12);
-  Arena arena;
-  for (const DType type :
-       {DType::f32, DType::f16, DType::bf16, DType::q4_0, DType::q4_1, DType::q8_0}) {
-    PackedMatrix matrix(type, 19, 96, arena);
-    std::vector<StoredRow> rows;
-    for (int row = 0; row < 19; ++row) {
-      rows.push_back(random_row(type, 96, random));
-      matrix.set_row(row, rows.back().bytes.data());
-    }
-    for (int row = 0; row < 19; ++row) {
-      std::vector<float> out(96);
-      matrix.get_row(row, out);
-      for (int k = 0; k < 96; ++k) EXPECT_NEAR(out[k], rows[row].values[k], 1e-5) << name(type);
-    }
-  }
-}
 
 }  // namespace
 }  // namespace lockstep::kernels

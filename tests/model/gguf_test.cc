@@ -33,7 +33,7 @@ struct TypeCase {
   const char* name;
   std::uint32_t number;  // ggml_type
   DType dtype;
-  std::size_t row_bytes;  // of 64 values
+  std::size_t row_bytes;  // of 256 values
 };
 
 class GgufType : public testing::TestWithParam<TypeCase> {};
@@ -42,24 +42,25 @@ TEST_P(GgufType, GivesShapeOutermostFirstAndTheExactBytes) {
   const TypeCase& type = GetParam();
   GgufWriter writer;
   writer.add("first", {32}, 0, pattern(128));
-  writer.add("x", {64, 3}, type.number, pattern(3 * type.row_bytes));
+  writer.add("x", {256, 3}, type.number, pattern(3 * type.row_bytes));
   const TempFolder folder;
   const GgufFile gguf = read_gguf(folder.write("x.gguf", writer.build()));
   ASSERT_EQ(gguf.tensors.size(), 2u);
   const Tensor& tensor = gguf.tensors[1];
   EXPECT_EQ(tensor.dtype, type.dtype);
-  EXPECT_THAT(tensor.shape, ElementsAre(3, 64));
+  EXPECT_THAT(tensor.shape, ElementsAre(3, 256));
   EXPECT_EQ(tensor.rows(), 3);
-  EXPECT_EQ(tensor.columns(), 64);
+  EXPECT_EQ(tensor.columns(), 256);
   EXPECT_EQ(tensor.row_bytes(), type.row_bytes);
   EXPECT_EQ(text_of(tensor.data), pattern(3 * type.row_bytes));
 }
 
 INSTANTIATE_TEST_SUITE_P(
     All, GgufType,
-    testing::Values(TypeCase{"f32", 0, DType::f32, 256}, TypeCase{"f16", 1, DType::f16, 128},
-                    TypeCase{"q4_0", 2, DType::q4_0, 36}, TypeCase{"q4_1", 3, DType::q4_1, 40},
-                    TypeCase{"q8_0", 8, DType::q8_0, 68}, TypeCase{"bf16", 30, DType::bf16, 128}),
+    testing::Values(TypeCase{"f32", 0, DType::f32, 1024}, TypeCase{"f16", 1, DType::f16, 512},
+                    TypeCase{"q4_0", 2, DType::q4_0, 144}, TypeCase{"q4_1", 3, DType::q4_1, 160},
+                    TypeCase{"q8_0", 8, DType::q8_0, 272}, TypeCase{"bf16", 30, DType::bf16, 512},
+                    TypeCase{"q4_k", 12, DType::q4_k, 144}, TypeCase{"q6_k", 14, DType::q6_k, 210}),
     [](const auto& info) { return info.param.name; });
 
 TEST(Gguf, ReadsEveryMetadataType) {
@@ -262,8 +263,15 @@ std::vector<BadFile> bad_structure() {
        }),
        {field + "shape [1, 4611686018427387904] overflows 64 bits"}},
       {"UnsupportedType",
+       bent([=](GgufWriter& w) { w.tensor(q).type = 13; }),
+       {field + "GGUF tensor type 13 (q5_k) is not supported; supported are f32, f16, q4_0, q4_1, "
+                "q8_0, q4_k, q6_k, bf16"}},
+      {"UnknownType",
+       bent([=](GgufWriter& w) { w.tensor(q).type = 99; }),
+       {field + "GGUF tensor type 99 is not supported"}},
+      {"PartialSuperblocks",
        bent([=](GgufWriter& w) { w.tensor(q).type = 12; }),
-       {field + "GGUF tensor type 12 is not supported", "f32, f16, bf16, q4_0, q4_1, q8_0"}},
+       {field + "rows of 32 values are not whole blocks of 256 (q4_k)"}},
       {"PartialBlocks",
        bent([=](GgufWriter& w) {
          w.tensor(q).type = 8;

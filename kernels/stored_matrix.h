@@ -1,0 +1,40 @@
+// A matrix of weights as it lies in a file, and what a group of 32 of its values says.
+#pragma once
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+
+#include "kernels/dtype.h"
+
+namespace lockstep::kernels {
+
+// Scales and zero points in tensors of their own, one of each for `group_size` columns of a row.
+struct SeparateScales {
+  const std::byte* scales = nullptr;  // f16 [column groups, rows]
+  const std::byte* zeros = nullptr;   // i32 [column groups, rows / 8]: eight nibbles a word
+  std::int64_t group_size = 0;        // a multiple of 32; the last group may be shorter
+  std::uint32_t zero_offset = 0;      // what must be added to each word of `zeros`
+};
+
+// [rows, columns] = [out_features, in_features].
+struct StoredMatrix {
+  DType type = DType::f32;
+  std::int64_t rows = 0;
+  std::int64_t columns = 0;
+  const std::byte* values = nullptr;  // row after row; gptq and awq have their own order
+  SeparateScales apart = {};          // of gptq and awq
+};
+
+// 32 quantized values of one row: value = scale * values[i] + minimum.
+struct QuantizedGroup {
+  std::array<std::int8_t, 32> values;  // 0 to 15 on the way to PackedFormat::q4
+  std::uint16_t scale;                 // f16
+  std::uint16_t minimum = 0;           // f16; 0 on the way to PackedFormat::q8
+};
+
+// Reads columns 32 * group ... 32 * group + 31 of row `row`.
+using GroupReader = QuantizedGroup (*)(const StoredMatrix& matrix, std::int64_t row,
+                                       std::int64_t group);
+
+}  // namespace lockstep::kernels

@@ -1,0 +1,24 @@
+// How a quantized Hugging Face folder stores its matrices: config.json's quantization_config.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+
+#include "kernels/dtype.h"
+#include "model/json_file.h"
+
+namespace lockstep::model {
+
+struct HfQuantization {
+  kernels::DType type;            // gptq or awq
+  std::int64_t group_size;        // columns that share a scale: a multiple of 32, or -1: all
+  std::uint32_t zero_offset = 0;  // kernels::SeparateScales
+  bool desc_act = false;          // GPTQ's activation order: g_idx must show that it moved nothing
+};
+
+// Reads quantization_config, where it is there. Throws Error naming config.json, the field and what
+// is supported: GPTQ (checkpoint_format gptq or gptq_v2) and AWQ (version gemm, with zero points),
+// of four bits, one layout for all matrices.
+std::optional<HfQuantization> read_hf_quantization(const JsonFields& config);
+
+}  // namespace lockstep::model

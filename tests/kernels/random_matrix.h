@@ -1,0 +1,229 @@
+// Random matrices in every storage format, and beside them what they mean.
+#pragma once
+
+#include <cmath>
+#include <cstdint>
+#include <cstring>
+#include <random>
+#include <vector>
+
+#include "kernels/half.h"
+#include "kernels/stored_matrix.h"
+
+namespace lockstep::kernels {
+
+struct RandomMatrix {
+  DType type;
+  std::int64_t rows, columns;
+  std::vector<std::byte> bytes;
+  std::vector<double> values;  // [rows, columns]
+  std::vector<std::byte> scales, zeros;
+  std::int64_t group_size = 0;
+  std::uint32_t zero_offset = 0;
+
+  StoredMatrix stored() const {
+    return {
+        type, rows, columns, bytes.data(), {scales.data(), zeros.data(), group_size, zero_offset}};
+  }
+};
+
+// Writes storage as the formats' own quantizers do. Scales have so few bits that their products
+// with the small integers beside them are exact in f16: packing rounds nothing.
+class MatrixWriter {
+ public:
+  explicit MatrixWriter(std::mt19937& random) : random_(&random) {}
+
+  // `rows` a multiple of 8, `columns` of the format's block; of gptq and awq in groups of 64.
+  RandomMatrix matrix(DType type, std::int64_t rows, std::int64_t columns, float spread = 1.0f) {
+    RandomMatrix made{type, rows, columns, {}, {}, {}, {}};
+    spread_ = spread;
+    if (type == DType::gptq || type == DType::awq) {
+      made.group_size = 64;
+      made.zero_offset = type == DType::gptq ? 0x11111111 : 0;
+      write_words(made);
+      return made;
+    }
+    const auto block = static_cast<std::int64_t>(block_values(type));
+    for (std::int64_t i = 0; i < rows * columns; i += block) write_block(made);
+    return made;
+  }
+
+  // As matrix() of type gptq or awq, whose group_size and zero_offset say how.
+  void write_words(RandomMatrix& made) {
+    const std::int64_t rows = made.rows, columns = made.columns;
+    const std::int64_t groups = (columns + made.group_size - 1) / made.group_size;
+    std::vector<int> q, zero;
+    std::vector<float> scale;
+    for (std::int64_t i = 0; i < columns * rows; ++i) q.push_back(integer(0, 15));
+    for (std::int64_t i = 0; i < groups * rows; ++i) {
+      zero.push_back(integer(0, 15));
+      scale.push_back(short_float(7));
+      append_f16(made.scales, scale.back());
+    }
+    const auto at = [&](std::int64_t k, std::int64_t n) {
+      return static_cast<std::size_t>(k * rows + n);
+    };
+    for (std::int64_t n = 0; n < rows; ++n) {
+      for (std::int64_t k = 0; k < columns; ++k) {
+        const auto g = at(k / made.group_size, n);
+        made.values.push_back(double{scale[g]} * (q[at(k, n)] - zero[g]));
+      }
+    }
+    // AutoGPTQ: nibble i of a word is column 8 * word + i. AutoAWQ: row 8 * word + order[i].
+    constexpr int kSame[8] = {0, 1, 2, 3, 4, 5, 6, 7}, kAwq[8] = {0, 2, 4, 6, 1, 3, 5, 7};
+    const bool awq = made.type == DType::awq;
+    const int* order = awq ? kAwq : kSame;
+    const auto across = [&](const std::vector<int>& from, std::int64_t count, std::uint32_t less,
+                            std::vector<std::byte>& to) {
+      for (std::int64_t k = 0; k < count; ++k) {
+        for (std::int64_t n = 0; n < rows; n += 8) {
+          std::uint32_t word = 0;
+          for (int i = 0; i < 8; ++i) {
+            word |= static_cast<std::uint32_t>(from[at(k, n + order[i])]) << (4 * i);
+          }
+          append(to, word - less);
+        }
+      }
+    };
+    across(zero, groups, made.zero_offset, made.zeros);
+    if (awq) return across(q, columns, 0, made.bytes);
+    for (std::int64_t k = 0; k < columns; k += 8) {
+      for (std::int64_t n = 0; n < rows; ++n) {
+        std::uint32_t word = 0;
+        for (int i = 0; i < 8; ++i) {
+          word |= static_cast<std::uint32_t>(q[at(k + i, n)]) << (4 * i);
+        }
+        append(made.bytes, word);
+      }
+    }
+  }
+
+ private:
+  void write_block(RandomMatrix& made) {
+    switch (made.type) {
+      case DType::f32: {
+        const float value = real();
+        append(made.bytes, value);
+        made.values.push_back(value);
+        break;
+      }
+      case DType::bf16: {
+        const std::uint16_t value = float_to_bf16(real());
+        append(made.bytes, value);
+        made.values.push_back(bf16_to_float(value));
+        break;
+      }
+      case DType::f16: made.values.push_back(append_f16(made.bytes, real())); break;
+      case DType::q8_0: {
+        const double scale = append_f16(made.bytes, real());
+        for (int i = 0; i < 32; ++i) {
+          const auto byte = static_cast<std::int8_t>(integer(-128, 127));
+          append(made.bytes, byte);
+          made.values.push_back(scale * byte);
+        }
+        break;
+      }
+      case DType::q4_0:
+      case DType::q4_1: {
+        const double scale = append_f16(made.bytes, real());
+        const double minimum =
+            made.type == DType::q4_1 ? append_f16(made.bytes, real()) : -8.0 * scale;
+        std::uint8_t nibbles[16];
+        for (auto& nibble : nibbles) {
+          nibble = static_cast<std::uint8_t>(integer(0, 255));
+          append(made.bytes, nibble);
+        }
+        for (int i = 0; i < 32; ++i) {
+          const int nibble = i < 16 ? nibbles[i] & 15 : nibbles[i - 16] >> 4;
+          made.values.push_back(scale * nibble + minimum);
+        }
+        break;
+      }
+      case DType::q4_k: write_q4_k(made); break;
+      case DType::q6_k: write_q6_k(made); break;
+      default: break;
+    }
+  }
+
+  // As quantize_row_q4_K_ref of ggml-quants.c packs.
+  void write_q4_k(RandomMatrix& made) {
+    const double d = append_f16(made.bytes, short_float(5) / 16);
+    const double dmin = append_f16(made.bytes, short_float(5));
+    int scale[8], minimum[8], q[256];
+    std::uint8_t packed[12] = {};
+    for (int j = 0; j < 8; ++j) {
+      const int ls = scale[j] = integer(0, 63), lm = minimum[j] = integer(0, 63);
+      if (j < 4) {
+        packed[j] = static_cast<std::uint8_t>(ls);
+        packed[j + 4] = static_cast<std::uint8_t>(lm);
+      } else {
+        packed[j + 4] = static_cast<std::uint8_t>((ls & 0xF) | ((lm & 0xF) << 4));
+        packed[j - 4] |= static_cast<std::uint8_t>((ls >> 4) << 6);
+        packed[j] |= static_cast<std::uint8_t>((lm >> 4) << 6);
+      }
+    }
+    for (const std::uint8_t byte : packed) append(made.bytes, byte);
+    for (int& value : q) value = integer(0, 15);
+    for (int j = 0; j < 256; j += 64) {
+      for (int l = 0; l < 32; ++l) {
+        append(made.bytes, static_cast<std::uint8_t>(q[j + l] | (q[j + l + 32] << 4)));
+      }
+    }
+    for (int i = 0; i < 256; ++i) {
+      made.values.push_back(d * scale[i / 32] * q[i] - dmin * minimum[i / 32]);
+    }
+  }
+
+  // As quantize_row_q6_K_ref packs. Of the two scales of 32 values one is a power of two below the
+  // other, at most four times: what q8 holds exactly.
+  void write_q6_k(RandomMatrix& made) {
+    int scale[16], q[256];
+    for (int& value : q) value = integer(0, 63);
+    for (int j = 0; j < 16; j += 2) {
+      const int larger = 4 * integer(-31, 31);
+      scale[j] = larger;
+      scale[j + 1] = larger >> integer(0, 2);
+      if (integer(0, 1) == 1) std::swap(scale[j], scale[j + 1]);
+    }
+    std::uint8_t low[128], high[64];
+    for (int j = 0; j < 2; ++j) {
+      for (int l = 0; l < 32; ++l) {
+        const int* part = q + 128 * j + l;
+        low[64 * j + l] = static_cast<std::uint8_t>((part[0] & 0xF) | ((part[64] & 0xF) << 4));
+        low[64 * j + l + 32] =
+            static_cast<std::uint8_t>((part[32] & 0xF) | ((part[96] & 0xF) << 4));
+        high[32 * j + l] =
+            static_cast<std::uint8_t>((part[0] >> 4) | ((part[32] >> 4) << 2) |
+                                      ((part[64] >> 4) << 4) | ((part[96] >> 4) << 6));
+      }
+    }
+    for (const std::uint8_t byte : low) append(made.bytes, byte);
+    for (const std::uint8_t byte : high) append(made.bytes, byte);
+    for (const int s : scale) append(made.bytes, static_cast<std::int8_t>(s));
+    const double d = append_f16(made.bytes, short_float(4) / 64);
+    for (int i = 0; i < 256; ++i) made.values.push_back(d * scale[i / 16] * (q[i] - 32));
+  }
+
+  float real() { return std::uniform_real_distribution<float>(-spread_, spread_)(*random_); }
+  int integer(int low, int high) { return std::uniform_int_distribution<int>(low, high)(*random_); }
+  // A positive number of `bits` significant bits, around spread / 4.
+  float short_float(int bits) {
+    const int fraction = integer(1 << (bits - 1), (1 << bits) - 1);
+    return std::ldexp(static_cast<float>(fraction), -bits - 2 + std::ilogb(spread_));
+  }
+  template <class T>
+  static void append(std::vector<std::byte>& to, T value) {
+    std::byte raw[sizeof value];
+    std::memcpy(raw, &value, sizeof value);
+    to.insert(to.end(), raw, raw + sizeof value);
+  }
+  static double append_f16(std::vector<std::byte>& to, float value) {
+    append(to, float_to_f16(value));
+    return f16_to_float(float_to_f16(value));
+  }
+
+  std::mt19937* random_;
+  float spread_ = 1.0f;
+};
+
+}  // namespace lockstep::kernels

@@ -1,0 +1,209 @@
+// Every storage format into packed matrices, against formulas in double and values from elsewhere.
+#include "kernels/weight_format.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <algorithm>
+
+#include "base/error.h"
+#include "kernels/gptq_layout.h"
+#include "tests/kernels/random_matrix.h"
+
+namespace lockstep::kernels {
+namespace {
+
+constexpr DType kWeights[]{DType::f32,  DType::f16,  DType::bf16, DType::q4_0, DType::q4_1,
+                           DType::q8_0, DType::q4_k, DType::q6_k, DType::gptq, DType::awq};
+
+// The values of columns [first, first + columns) of every row, packed and read again.
+std::vector<float> packed_values(const StoredMatrix& stored, std::int64_t first,
+                                 std::int64_t columns) {
+  Arena arena;
+  PackedMatrix packed(packed_format(stored.type), stored.rows, columns, arena);
+  std::vector<float> values(static_cast<std::size_t>(stored.rows * columns));
+  for (std::int64_t row = 0; row < stored.rows; ++row) packed.set_row(row, stored, row, first);
+  for (std::int64_t row = 0; row < stored.rows; ++row) {
+    packed.get_row(row, std::span(values).subspan(static_cast<std::size_t>(row * columns),
+                                                  static_cast<std::size_t>(columns)));
+  }
+  return values;
+}
+
+void expect_values(const RandomMatrix& matrix, std::int64_t first, std::int64_t columns) {
+  const auto values = packed_values(matrix.stored(), first, columns);
+  for (std::int64_t row = 0; row < matrix.rows; ++row) {
+    for (std::int64_t k = 0; k < columns; ++k) {
+      const double expected =
+          matrix.values[static_cast<std::size_t>(row * matrix.columns + first + k)];
+      ASSERT_NEAR(values[static_cast<std::size_t>(row * columns + k)], expected,
+                  1e-5 * std::fabs(expected) + 1e-6)
+          << name(matrix.type) << " row " << row << " column " << first + k;
+    }
+  }
+}
+
+TEST(WeightFormat, EveryFormatGivesBackItsValues) {
+  std::mt19937 random(12);
+  for (const DType type : kWeights)
+    expect_values(MatrixWriter(random).matrix(type, 24, 512), 0, 512);
+}
+
+TEST(WeightFormat, AnyGroupOf32MayBeTheFirst) {
+  std::mt19937 random(13);
+  for (const DType type : kWeights) {
+    const auto matrix = MatrixWriter(random).matrix(type, 8, 512);
+    for (std::int64_t first = 0; first < 512; first += 32) {
+      expect_values(matrix, first, std::min<std::int64_t>(96, 512 - first));
+    }
+  }
+}
+
+TEST(WeightFormat, WordsAreNoWeights) {
+  EXPECT_THAT([] { packed_format(DType::i32); },
+              testing::ThrowsMessage<Error>(testing::HasSubstr("type i32 is not one of weights")));
+}
+
+class SeparateScalesOf : public testing::TestWithParam<DType> {};
+
+// 320 columns: the last group of 128 is shorter; 320: one group for all.
+TEST_P(SeparateScalesOf, GroupsOfEverySizeAndZerosOfBothVersions) {
+  std::mt19937 random(14);
+  for (const std::int64_t group_size : {32, 64, 128, 320}) {
+    for (const std::uint32_t zero_offset : {0u, kGptqZeroOffset}) {
+      RandomMatrix matrix{GetParam(), 24, 320, {}, {}, {}, {}, group_size, zero_offset};
+      MatrixWriter(random).write_words(matrix);
+      expect_values(matrix, 0, 320);
+      expect_values(matrix, 96, 128);
+    }
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(All, SeparateScalesOf, testing::Values(DType::gptq, DType::awq),
+                         [](const auto& info) { return std::string(name(info.param)); });
+
+// One superblock: byte i is 37 * i + 11, but for the f16 values that `halves` places.
+RandomMatrix superblock(DType type,
+                        const std::vector<std::pair<std::size_t, std::uint16_t>>& halves) {
+  RandomMatrix matrix{type, 1, 256, {}, {}, {}, {}};
+  for (std::size_t i = 0; i < block_bytes(type); ++i) {
+    matrix.bytes.push_back(std::byte(static_cast<std::uint8_t>(37 * i + 11)));
+  }
+  for (const auto& [at, half] : halves) std::memcpy(&matrix.bytes[at], &half, 2);
+  return matrix;
+}
+
+// The expected values are those of gguf.quants.dequantize (PyPI gguf 0.19) for every 17th of the
+// 256.
+TEST(WeightFormat, Q4kIsWhatTheGgufPackageReads) {
+  const auto matrix = superblock(DType::q4_k, {{0, 0x211f}, {2, 0x1e66}});
+  const auto values = packed_values(matrix.stored(), 0, 256);
+  const float expected[]{
+      3.0920562744140625f, -0.31867218017578125f, 0.2501220703125f,     -0.109954833984375f,
+      5.7701568603515625f, 1.2591934204101562f,   1.607940673828125f,   0.3476715087890625f,
+      1.0952682495117188f, 3.045684814453125f,    -0.1874542236328125f, 4.6135711669921875f,
+      3.3245086669921875f, 5.775032043457031f,    0.02135467529296875f, 0.44144439697265625f};
+  for (std::size_t i = 0; i < 16; ++i) EXPECT_NEAR(values[17 * i], expected[i], 2e-3) << i;
+}
+
+TEST(WeightFormat, Q6kIsWhatTheGgufPackageReads) {
+  const auto matrix = superblock(DType::q6_k, {{208, 0x151f}});
+  const auto values = packed_values(matrix.stored(), 0, 256);
+  const float expected[]{-1.7891321182250977f,
+                         0.64013671875f,
+                         -0.28881168365478516f,
+                         0.7251548767089844f,
+                         -0.8314275741577148f,
+                         2.3254966735839844f,
+                         0.8701858520507812f,
+                         -1.9379138946533203f,
+                         -0.30881595611572266f,
+                         -0.72015380859375f,
+                         2.2117223739624023f,
+                         -3.6757850646972656f,
+                         -0.0f,
+                         0.9452018737792969f,
+                         0.9989633560180664f,
+                         -0.07501602172851562f};
+  // The larger scale of 32 values is at most 128: steps of at most 0.16, an eighth of that lost.
+  for (std::size_t i = 0; i < 16; ++i) EXPECT_NEAR(values[17 * i], expected[i], 0.022) << i;
+}
+
+// Bits of any kind, as the formulas of ggml-quants.c read them.
+std::vector<std::byte> random_bytes(std::size_t count, std::mt19937& random) {
+  std::vector<std::byte> bytes;
+  for (std::size_t i = 0; i < count; ++i) bytes.push_back(std::byte(random() & 255));
+  return bytes;
+}
+
+TEST(WeightFormat, Q4kRoundsItsProductsToF16) {
+  std::mt19937 random(15);
+  for (int round = 0; round < 50; ++round) {
+    RandomMatrix matrix{DType::q4_k, 1, 256, random_bytes(144, random), {}, {}, {}};
+    const std::uint16_t halves[2]{static_cast<std::uint16_t>(0x2000 + random() % 0x800),
+                                  static_cast<std::uint16_t>(0x2000 + random() % 0x800)};
+    std::memcpy(matrix.bytes.data(), halves, 4);
+    const auto* bytes = reinterpret_cast<const std::uint8_t*>(matrix.bytes.data());
+    const double d = f16_to_float(halves[0]), dmin = f16_to_float(halves[1]);
+    const auto values = packed_values(matrix.stored(), 0, 256);
+    for (int i = 0; i < 256; ++i) {
+      const int j = i / 32;
+      const std::uint8_t* s = bytes + 4;
+      const int sc = j < 4 ? s[j] & 63 : (s[j + 4] & 15) | ((s[j - 4] >> 6) << 4);
+      const int m = j < 4 ? s[j + 4] & 63 : (s[j + 4] >> 4) | ((s[j] >> 6) << 4);
+      const int q = bytes[16 + i / 64 * 32 + i % 32] >> (i % 64 < 32 ? 0 : 4) & 15;
+      const double bound = std::ldexp(d * sc * q + dmin * m, -11) + 1e-7;
+      EXPECT_NEAR(values[static_cast<std::size_t>(i)], d * sc * q - dmin * m, bound) << i;
+    }
+  }
+}
+
+TEST(WeightFormat, Q6kLosesAtMostAnEighthOfTheLargerStep) {
+  std::mt19937 random(16);
+  for (int round = 0; round < 50; ++round) {
+    RandomMatrix matrix{DType::q6_k, 1, 256, random_bytes(210, random), {}, {}, {}};
+    const auto half = static_cast<std::uint16_t>(0x2000 + random() % 0x800);
+    std::memcpy(&matrix.bytes[208], &half, 2);
+    if (round == 0) std::fill_n(&matrix.bytes[192], 16, std::byte{0});
+    if (round == 1) {  // -32, and scales that differ in their sign only
+      std::fill_n(matrix.bytes.data(), 192, std::byte{0});
+      for (std::size_t i = 0; i < 16; ++i) matrix.bytes[192 + i] = std::byte(i % 2 == 0 ? 7 : 249);
+    }
+    const auto* bytes = reinterpret_cast<const std::uint8_t*>(matrix.bytes.data());
+    const auto* scales = reinterpret_cast<const std::int8_t*>(bytes + 192);
+    const double d = f16_to_float(half);
+    const auto values = packed_values(matrix.stored(), 0, 256);
+    for (int i = 0; i < 256; ++i) {
+      const int part = i / 128, in_part = i % 128;
+      const int low = bytes[64 * part + in_part % 64] >> (in_part < 64 ? 0 : 4) & 15;
+      const int high = bytes[128 + 32 * part + i % 32] >> (in_part / 32 * 2) & 3;
+      const double expected = d * scales[i / 16] * ((low | (high << 4)) - 32);
+      const int own = scales[i / 16], other = scales[(i / 16) ^ 1];
+      const double larger = d * std::max(std::abs(own), std::abs(other));
+      // Where the scales differ in their sign only, 128 becomes 127: a quarter of a step.
+      const double step = std::abs(own) < std::abs(other) ? larger / 8
+                          : own == -other                 ? larger / 4
+                                                          : 0;
+      EXPECT_NEAR(values[static_cast<std::size_t>(i)], expected,
+                  step + std::ldexp(32 * larger, -11) + 1e-7)
+          << round << ": " << i;
+    }
+  }
+}
+
+TEST(Half, ConvertsEveryF16ThereAndBack) {
+  for (std::uint32_t half = 0; half < 0x10000; ++half) {
+    if ((half & 0x7c00) == 0x7c00 && (half & 0x3ff) != 0) continue;  // NaNs
+    EXPECT_EQ(float_to_f16(f16_to_float(static_cast<std::uint16_t>(half))), half);
+  }
+}
+
+TEST(Half, WhatF16CannotHoldIsInfinite) {
+  EXPECT_EQ(float_to_f16(65519.0f), 0x7bff);
+  EXPECT_EQ(float_to_f16(65520.0f), 0x7c00);
+  EXPECT_EQ(float_to_f16(-1e30f), 0xfc00);
+  EXPECT_TRUE(std::isnan(f16_to_float(float_to_f16(std::nanf("")))));
+}
+
+}  // namespace
+}  // namespace lockstep::kernels
