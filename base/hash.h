@@ -2,9 +2,13 @@
 // ranks that disagree, it does not authenticate.
 #pragma once
 
+#include <algorithm>
 #include <bit>
 #include <concepts>
+#include <cstddef>
 #include <cstdint>
+#include <cstring>
+#include <span>
 
 namespace lockstep {
 
@@ -19,6 +23,17 @@ class Hash64 {
   }
   // Its bits: 0.0 and -0.0 differ.
   constexpr Hash64& add(float value) { return add_word(std::bit_cast<std::uint32_t>(value)); }
+
+  // Their number, then the bytes eight at a time, the last of them filled up with zeros.
+  Hash64& add(std::span<const std::byte> bytes) {
+    add(bytes.size());
+    for (; !bytes.empty(); bytes = bytes.subspan(std::min(bytes.size(), sizeof(std::uint64_t)))) {
+      std::uint64_t word = 0;
+      std::memcpy(&word, bytes.data(), std::min(bytes.size(), sizeof word));
+      add_word(word);
+    }
+    return *this;
+  }
 
   constexpr std::uint64_t value() const { return state_; }
 

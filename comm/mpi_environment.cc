@@ -11,6 +11,29 @@
 #include "comm/mpi_status.h"
 
 namespace lockstep::comm {
+namespace {
+
+// The ranks of this host, ordered as in the world. Collective over the world, also to free.
+class HostRanks {
+ public:
+  explicit HostRanks(int rank) {
+    check_mpi(
+        MPI_Comm_split_type(MPI_COMM_WORLD, MPI_COMM_TYPE_SHARED, rank, MPI_INFO_NULL, &handle_),
+        "MPI_Comm_split_type");
+  }
+  ~HostRanks() {
+    if (std::uncaught_exceptions() == exceptions_) MPI_Comm_free(&handle_);
+  }
+  HostRanks(const HostRanks&) = delete;
+  HostRanks& operator=(const HostRanks&) = delete;
+  MPI_Comm handle() const { return handle_; }
+
+ private:
+  const int exceptions_ = std::uncaught_exceptions();
+  MPI_Comm handle_ = MPI_COMM_NULL;
+};
+
+}  // namespace
 
 MpiEnvironment::MpiEnvironment() : exceptions_(std::uncaught_exceptions()) {
   int provided = MPI_THREAD_SINGLE;
@@ -22,12 +45,9 @@ MpiEnvironment::MpiEnvironment() : exceptions_(std::uncaught_exceptions()) {
   check_mpi(MPI_Comm_rank(MPI_COMM_WORLD, &rank_), "MPI_Comm_rank");
   check_mpi(MPI_Comm_size(MPI_COMM_WORLD, &size_), "MPI_Comm_size");
 
-  MPI_Comm host = MPI_COMM_NULL;
-  check_mpi(MPI_Comm_split_type(MPI_COMM_WORLD, MPI_COMM_TYPE_SHARED, rank_, MPI_INFO_NULL, &host),
-            "MPI_Comm_split_type");
-  check_mpi(MPI_Comm_rank(host, &local_rank_), "MPI_Comm_rank");
-  check_mpi(MPI_Comm_size(host, &local_size_), "MPI_Comm_size");
-  check_mpi(MPI_Comm_free(&host), "MPI_Comm_free");
+  const HostRanks host(rank_);
+  check_mpi(MPI_Comm_rank(host.handle(), &local_rank_), "MPI_Comm_rank");
+  check_mpi(MPI_Comm_size(host.handle(), &local_size_), "MPI_Comm_size");
 
   std::array<char, MPI_MAX_PROCESSOR_NAME> name{};
   int length = 0;
@@ -46,6 +66,18 @@ std::string MpiEnvironment::broadcast(std::string bytes) const {
   check_mpi(MPI_Bcast(bytes.data(), static_cast<int>(size), MPI_BYTE, 0, MPI_COMM_WORLD),
             "MPI_Bcast");
   return bytes;
+}
+
+void MpiEnvironment::gather_on_host(std::span<const std::byte> mine,
+                                    std::span<std::byte> all) const {
+  const HostRanks host(rank_);
+  const int count = static_cast<int>(mine.size());
+  check_mpi(MPI_Allgather(mine.data(), count, MPI_BYTE, all.data(), count, MPI_BYTE, host.handle()),
+            "MPI_Allgather");
+}
+
+void MpiEnvironment::wait_for_all() const {
+  check_mpi(MPI_Barrier(MPI_COMM_WORLD), "MPI_Barrier");
 }
 
 void MpiEnvironment::abort(int code) const {

@@ -1,6 +1,8 @@
 // MPI's life in this process.
 #pragma once
 
+#include <cstddef>
+#include <span>
 #include <string>
 
 namespace lockstep::comm {
@@ -29,6 +31,13 @@ class MpiEnvironment {
   // Rank 0's bytes, on every rank; the others' argument is ignored. Collective, blocking and
   // without a deadline: for start-up.
   std::string broadcast(std::string bytes) const;
+
+  // Concatenates the bytes of the ranks of this host, in the order of their local ranks. All bring
+  // equally many; all.size() is local_size() times as many. As broadcast() otherwise.
+  void gather_on_host(std::span<const std::byte> mine, std::span<std::byte> all) const;
+
+  // Returns when all ranks have called it. As broadcast() otherwise.
+  void wait_for_all() const;
 
   // Ends all ranks of the job.
   [[noreturn]] void abort(int code) const;

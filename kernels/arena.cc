@@ -12,13 +12,19 @@ constexpr std::size_t kAlignment = 64;
 
 std::byte* Arena::allocate(std::size_t bytes) {
   bytes = (bytes + kAlignment - 1) / kAlignment * kAlignment;
-  if (chunks_.empty() || used_ + bytes > chunks_.back().size()) {
-    chunks_.emplace_back(std::max(bytes, kChunkBytes));
-    used_ = 0;
+  if (chunks_.empty() || chunks_.back().used + bytes > chunks_.back().memory.size()) {
+    chunks_.push_back({AlignedBuffer(std::max(bytes, kChunkBytes)), 0});
   }
-  std::byte* piece = chunks_.back().as<std::byte>() + used_;
-  used_ += bytes;
+  Chunk& chunk = chunks_.back();
+  std::byte* piece = chunk.memory.as<std::byte>() + chunk.used;
+  chunk.used += bytes;
   return piece;
+}
+
+std::vector<std::span<std::byte>> Arena::contents() {
+  std::vector<std::span<std::byte>> runs;
+  for (Chunk& chunk : chunks_) runs.emplace_back(chunk.memory.as<std::byte>(), chunk.used);
+  return runs;
 }
 
 }  // namespace lockstep::kernels

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstddef>
+#include <span>
 #include <vector>
 
 #include "kernels/aligned_buffer.h"
@@ -17,9 +18,15 @@ class Arena {
   // refuses.
   std::byte* allocate(std::size_t bytes);
 
+  // All that was handed out, in that order: a few long runs. The same calls give the same runs.
+  std::vector<std::span<std::byte>> contents();
+
  private:
-  std::vector<AlignedBuffer> chunks_;
-  std::size_t used_ = 0;  // of the last chunk
+  struct Chunk {
+    AlignedBuffer memory;
+    std::size_t used = 0;
+  };
+  std::vector<Chunk> chunks_;
 };
 
 }  // namespace lockstep::kernels

@@ -25,13 +25,4 @@ constexpr PhiloxCounter philox4x32(PhiloxCounter counter, PhiloxKey key) {
   return counter;
 }
 
-// A uniform number in [0, 1) with 24 random bits, from a request's seed, the position of the
-// token in its sequence, and a stream (one per independent draw at the same position).
-constexpr float philox_uniform(std::uint64_t seed, std::uint64_t position, std::uint32_t stream) {
-  const PhiloxCounter words = philox4x32(
-      {static_cast<std::uint32_t>(position), static_cast<std::uint32_t>(position >> 32), stream, 0},
-      {static_cast<std::uint32_t>(seed), static_cast<std::uint32_t>(seed >> 32)});
-  return static_cast<float>(words[0] >> 8) * 0x1.0p-24f;
-}
-
 }  // namespace lockstep::kernels

@@ -1,5 +1,7 @@
 #include "kernels/thread_pool.h"
 
+#include <utility>
+
 #include "kernels/flush_denormals.h"
 
 namespace lockstep::kernels {
@@ -15,20 +17,17 @@ void relax() {
 #endif
 }
 
-// Waits until `value` is no longer `old`.
-void wait_for_change(const std::atomic<unsigned>& value, unsigned old) {
-  for (int spin = 0; spin < kSpins; ++spin) {
-    if (value.load(std::memory_order_acquire) != old) return;
-    relax();
-  }
-  value.wait(old, std::memory_order_acquire);
-}
-
 }  // namespace
 
-ThreadPool::ThreadPool(int size) {
-  for (int index = 1; index < size; ++index) {
+ThreadPool::ThreadPool(ThreadTeam team, NoHelpersYet) : team_(std::move(team)) {}
+
+// The other constructor has made the pool by now: should this one throw, the destructor ends the
+// helpers that there are.
+ThreadPool::ThreadPool(ThreadTeam team) : ThreadPool(std::move(team), NoHelpersYet{}) {
+  for (int index = 1; index < team_.size; ++index) {
     helpers_.emplace_back([this, index] { help(index); });
+    if (team_.cpus.empty()) continue;
+    pin_thread(helpers_.back().native_handle(), team_.cpus[static_cast<std::size_t>(index)]);
   }
 }
 
@@ -63,6 +62,14 @@ void ThreadPool::help(int index) {
     done_.fetch_add(1, std::memory_order_release);
     done_.notify_one();
   }
+}
+
+void ThreadPool::wait_for_change(const std::atomic<unsigned>& value, unsigned old) const {
+  for (int spins = team_.spin ? kSpins : 0; spins > 0; --spins) {
+    if (value.load(std::memory_order_acquire) != old) return;
+    relax();
+  }
+  value.wait(old, std::memory_order_acquire);
 }
 
 }  // namespace lockstep::kernels

@@ -7,20 +7,40 @@
 #include <thread>
 #include <vector>
 
+#include "kernels/thread_affinity.h"
+
 namespace lockstep::kernels {
+
+// How the threads of a pool run.
+struct ThreadTeam {
+  int size = 1;
+  // Whether threads that wait spin for a while before they sleep. Where there are more threads than
+  // cores, a spinning thread keeps the one it waits for from running.
+  bool spin = true;
+  // Where each thread runs, `size` of them; empty: wherever the system puts them.
+  std::vector<CpuSet> cpus = {};
+};
 
 // A fixed team: the calling thread and size() - 1 helpers. Work is split by index, never stolen, so
 // that which thread computes what has no part in the result. Helpers spin for a short while after a
 // task, for the next one of the same step is microseconds away, then sleep.
 class ThreadPool {
  public:
-  // REQUIRES: size >= 1.
-  explicit ThreadPool(int size);
+  // REQUIRES: team.size >= 1. Throws Error when a helper cannot run where it should.
+  explicit ThreadPool(ThreadTeam team);
+  // A team that spins and is pinned nowhere.
+  explicit ThreadPool(int size) : ThreadPool(ThreadTeam{.size = size}) {}
   ~ThreadPool();
   ThreadPool(const ThreadPool&) = delete;
   ThreadPool& operator=(const ThreadPool&) = delete;
 
   int size() const { return static_cast<int>(helpers_.size()) + 1; }
+
+  // While the result lives, the calling thread runs where the team's first thread should. The pool
+  // does not pin its caller by itself: threads that a pinned thread starts inherit its one core.
+  [[nodiscard]] PinnedThread pin_caller() const {
+    return PinnedThread(team_.cpus.empty() ? CpuSet() : team_.cpus.front());
+  }
 
   // Runs task(index) for index = 0 .. size() - 1, one on each thread; returns when all are done.
   // The task must not throw.
@@ -45,10 +65,16 @@ class ThreadPool {
   }
 
  private:
+  struct NoHelpersYet {};
   using ErasedTask = void (*)(const void*, int);
+
+  ThreadPool(ThreadTeam team, NoHelpersYet);
   void run_erased(ErasedTask task, const void* context);
   void help(int index);
+  // Waits until `value` is no longer `old`.
+  void wait_for_change(const std::atomic<unsigned>& value, unsigned old) const;
 
+  const ThreadTeam team_;
   ErasedTask task_ = nullptr;
   const void* context_ = nullptr;
   alignas(64) std::atomic<unsigned> generation_{0};  // one more for every task

@@ -20,7 +20,7 @@ as_root() { if ((EUID == 0)); then "$@"; else sudo "$@"; fi; }
 
 packages=(
   cmake g++ ninja-build ccache mold pkg-config                     # building
-  openmpi-bin libopenmpi-dev                                       # ranks
+  openmpi-bin libopenmpi-dev libhwloc-dev                          # ranks, and their cores
   libzmq3-dev cppzmq-dev libmsgpack-cxx-dev                        # messages
   libboost-dev prometheus-cpp-dev zlib1g-dev libcurl4-openssl-dev  # HTTP and metrics
   nlohmann-json3-dev libtomlplusplus-dev libcli11-dev libspdlog-dev libreadline-dev

@@ -1,8 +1,5 @@
 #include "launch/replica_sizes.h"
 
-#include <sched.h>
-#include <unistd.h>
-
 #include <algorithm>
 #include <fstream>
 #include <vector>
@@ -13,17 +10,6 @@
 
 namespace lockstep::launch {
 namespace {
-
-// Cores that this process may use, shared with the other ranks of the host unless the launcher has
-// bound each to its own.
-int share_of_cores(const comm::MpiEnvironment& mpi) {
-  cpu_set_t allowed;
-  CPU_ZERO(&allowed);
-  sched_getaffinity(0, sizeof allowed, &allowed);
-  const int cores = CPU_COUNT(&allowed);
-  const bool bound = cores < sysconf(_SC_NPROCESSORS_ONLN);
-  return std::max(1, bound ? cores : cores / mpi.local_size());
-}
 
 std::size_t available_memory() {
   std::ifstream file("/proc/meminfo");
@@ -59,7 +45,6 @@ std::int64_t smallest(comm::Communicator& communicator, std::int64_t mine) {
 ReplicaSizes settle_sizes(const ServeOptions& options, const model::ModelConfig& config,
                           const comm::MpiEnvironment& mpi, comm::Communicator& communicator) {
   ReplicaSizes sizes;
-  sizes.threads = options.threads > 0 ? options.threads : share_of_cores(mpi);
   sizes.max_model_len = settle_model_len(options.max_model_len, config.max_position_embeddings);
   const auto parts = shard::partition_model(config, communicator.size());
   const auto block_bytes = shard::KvCache::block_bytes(

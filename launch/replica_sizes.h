@@ -11,7 +11,6 @@
 namespace lockstep::launch {
 
 struct ReplicaSizes {
-  int threads = 1;  // of this rank
   std::int32_t max_model_len = 0;
   std::int32_t num_blocks = 0;  // the same on every rank: the least that any can hold
 };

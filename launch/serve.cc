@@ -16,6 +16,7 @@
 #include "comm/watchdog.h"
 #include "kernels/cpu_family.h"
 #include "launch/front.h"
+#include "launch/host_topology.h"
 #include "launch/replica_sizes.h"
 #include "launch/termination.h"
 #include "launch/timeline.h"
@@ -88,7 +89,8 @@ class Rank {
             comm::make_communicator(mpi, options.transport, collective_deadline(options))),
         sizes_(settle_sizes(options, model_.config, mpi, *communicator_)),
         family_(kernels::select_family(options.kernels)),
-        pool_(sizes_.threads),
+        placement_(place_this_rank({.threads = options.threads, .bind = options.bind}, mpi)),
+        pool_(placement_.team),
         times_(*communicator_, tracer()) {
     if (options.tensor_parallel_size > 0 && options.tensor_parallel_size != mpi.size()) {
       throw Error("tp is " + std::to_string(options.tensor_parallel_size) +
@@ -99,6 +101,9 @@ class Rank {
 
   void serve() {
     const auto runner = make_runner();
+    // From here on there are deadlines, and loading takes some ranks longer: those whose weights
+    // are not cached, say.
+    mpi_.wait_for_all();
     std::optional<comm::PrivateDirectory> directory;
     std::optional<comm::PlanPublisher> publisher;
     comm::PlanBusAddress address = open_bus(directory, publisher);
@@ -136,6 +141,7 @@ class Rank {
   Tracer* tracer() { return timeline_ ? &timeline_->tracer() : nullptr; }
 
   std::unique_ptr<shard::LlamaRunner> make_runner() {
+    const kernels::PinnedThread pinned = pool_.pin_caller();  // its pages lie near its core, too
     const auto begin = std::chrono::steady_clock::now();
     auto runner = std::make_unique<shard::LlamaRunner>(
         model_,
@@ -144,20 +150,26 @@ class Rank {
                              .max_batch_tokens = options_.max_num_batched_tokens,
                              .max_sequences = options_.max_num_seqs,
                              .max_positions = sizes_.max_model_len,
-                             .activations = activation_choice(options_.activations)},
+                             .activations = activation_choice(options_.activations),
+                             .weight_cache = options_.weight_cache},
         *communicator_, pool_, kernels::kernel_table(family_), times_);
     const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - begin;
     spdlog::info(
-        "rank {} of {} on {}: {} of weights in {:.2f} s; {} kernels, {} activations, {} threads, {} "
+        "rank {} of {} on {}: {} of weights in {:.2f} s; {} kernels, {} activations, {}, {} "
         "between ranks",
         mpi_.rank(), mpi_.size(), mpi_.host_name(), mebibytes(runner->weight_bytes()),
-        seconds.count(), kernels::name(family_), options_.activations, sizes_.threads,
+        seconds.count(), kernels::name(family_), options_.activations, to_text(placement_),
         communicator_->name());
     if (mpi_.size() > 1 && !runner->sums_in_place()) {
       spdlog::info("rank {}: activations are copied between ranks: {}", mpi_.rank(),
                    mpi_.one_host() && options_.transport != comm::Transport::mpi
                        ? "/dev/shm has no room for them"
                        : "they share no memory");
+    }
+    if (options_.bind && !placement_.unbound_because.empty()) {
+      spdlog::warn("rank {} on {}: threads are not bound to cores{}: {}", mpi_.rank(),
+                   mpi_.host_name(), placement_.team.spin ? "" : ", and sleep whenever they wait",
+                   placement_.unbound_because);
     }
     return runner;
   }
@@ -185,7 +197,7 @@ class Rank {
     const std::string http = front.http_address();
     std::cout << "ready zmq=" << front.zmq_endpoint()
               << (http.empty() ? "" : " http=http://" + http) << " ranks=" << mpi_.size()
-              << " threads=" << sizes_.threads << " kernels=" << kernels::name(family_)
+              << " threads=" << pool_.size() << " kernels=" << kernels::name(family_)
               << " transport=\"" << communicator_->name() << "\" pid=" << getpid() << std::endl;
   }
 
@@ -210,6 +222,8 @@ class Rank {
     // missing; the watchdog is for whatever else may hang, and gives them time to speak first.
     const comm::Watchdog watchdog(activity, 2 * options_.deadline,
                                   [this](const std::string& text) { fail(text); });
+    // Last: all other threads of this rank have been started, and may run anywhere.
+    const kernels::PinnedThread pinned = pool_.pin_caller();
     while (true) {
       const comm::StepPlan plan = receive(plans);
       const comm::Activity::Scope scope(activity, "step", plan.sequence_number);
@@ -227,6 +241,7 @@ class Rank {
   const std::unique_ptr<comm::Communicator> communicator_;
   const ReplicaSizes sizes_;
   const kernels::CpuFamily family_;
+  const Placement placement_;
   kernels::ThreadPool pool_;
   shard::StepTimes times_;
   zmq::context_t context_;

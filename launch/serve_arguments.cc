@@ -17,6 +17,8 @@ const std::map<std::string, comm::Transport> kTransports{
     {"shared-memory", comm::Transport::shared_memory},
     {"mpi", comm::Transport::mpi}};
 
+const std::map<std::string, bool> kBindings{{"auto", true}, {"none", false}};
+
 // What is typed in another form than ServeOptions holds it.
 struct Typed {
   std::string config;
@@ -58,6 +60,15 @@ void add_machine_options(CLI::App& serve, ServeOptions& options, Typed& typed) {
       .add_option("--threads", options.threads,
                   "Compute threads per rank; 0: this rank's share of the cores")
       ->check(CLI::Range(0, 1024));
+  serve
+      .add_option("--bind", options.bind,
+                  "auto: each compute thread to a core of its own, where they fit; none [auto]")
+      ->transform(CLI::CheckedTransformer(kBindings, CLI::ignore_case))
+      ->type_name("NAME");
+  serve
+      .add_option("--weight-cache", options.weight_cache,
+                  "Keep each rank's packed weights in files here, for faster starts")
+      ->type_name("DIR");
   serve
       .add_option("--transport", options.transport,
                   "Between ranks: auto, shared-memory or mpi [auto]")

@@ -26,6 +26,8 @@ struct ServeOptions {
   std::int32_t max_queue = 4096;              // waiting requests
   std::uint64_t seed = 0;                     // of requests without one
   int threads = 0;                            // per rank; 0: this rank's share of the cores
+  bool bind = true;                           // each thread to a core, where that can be
+  std::string weight_cache;                   // a folder for packed weights; empty: none
   comm::Transport transport = comm::Transport::automatic;
   std::string kernels = "auto";               // "scalar", "avx2", "avx512", "avx512_bf16"
   std::string activations = "auto";           // in products: "int8", "bf16", "f32"

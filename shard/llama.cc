@@ -73,7 +73,7 @@ LlamaRunner::LlamaRunner(const model::Model& model, const RunnerOptions& options
       compute_{&pool, &kernels, options.activations},
       times_(&times),
       parts_(partition_model(config_, communicator.size())),
-      weights_(load_weights(model, part(), pool)),
+      weights_(load_weights(model, part(), pool, options.weight_cache)),
       cache_(config_, part(), options.block_size, options.num_blocks),
       rope_(config_, options.max_positions),
       attention_lanes_(attention_program(config_, part())),

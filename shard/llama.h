@@ -29,6 +29,7 @@ struct RunnerOptions {
   std::int32_t max_sequences = 64;
   std::int32_t max_positions = 0;  // longest sequence
   ActivationChoice activations = {};
+  std::string weight_cache = {};  // a folder (weight_cache.h); empty: none
 };
 
 // RMSNorm, rotary embedding, grouped-query attention, SwiGLU. References: Touvron et al.,

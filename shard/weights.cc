@@ -6,16 +6,20 @@
 
 #include "base/error.h"
 #include "kernels/half.h"
+#include "shard/weight_cache.h"
 
 namespace lockstep::shard {
 namespace {
 
 using model::Tensor;
 
+// Whether matrices get their values from the model, or from elsewhere later.
+enum class Fill { pack, later };
+
 class Loader {
  public:
-  Loader(const model::Model& model, kernels::ThreadPool& pool, kernels::Arena& arena)
-      : model_(model), pool_(pool), arena_(arena) {}
+  Loader(const model::Model& model, kernels::ThreadPool& pool, kernels::Arena& arena, Fill fill)
+      : model_(model), pool_(pool), arena_(arena), fill_(fill) {}
 
   // The values of a one-dimensional tensor.
   std::vector<float> vector(const std::string& name, std::int64_t size) {
@@ -73,6 +77,7 @@ class Loader {
                   " cut a block of " + std::to_string(unit) + " " +
                   std::string(kernels::name(tensor.dtype)) + " values");
     }
+    if (fill_ == Fill::later) return;
     const std::size_t offset =
         static_cast<std::size_t>(columns.begin / unit) * kernels::block_bytes(tensor.dtype);
     pool_.for_ranges(rows.size(), [&](std::ptrdiff_t begin, std::ptrdiff_t end) {
@@ -114,6 +119,7 @@ class Loader {
   const model::Model& model_;
   kernels::ThreadPool& pool_;
   kernels::Arena& arena_;
+  const Fill fill_;
 };
 
 Range scaled(Range range, std::int64_t by) {
@@ -164,11 +170,14 @@ std::size_t Weights::bytes() const {
   return total;
 }
 
-Weights load_weights(const model::Model& model, const Partition& part, kernels::ThreadPool& pool) {
+namespace {
+
+Weights build_weights(const model::Model& model, const Partition& part, kernels::ThreadPool& pool,
+                      Fill fill) {
   const model::ModelConfig& config = model.config;
   Weights weights;
   weights.arena = std::make_unique<kernels::Arena>();
-  Loader loader(model, pool, *weights.arena);
+  Loader loader(model, pool, *weights.arena, fill);
   const Range all{0, static_cast<std::int32_t>(config.hidden_size)};
   weights.embedding = loader.matrix("model.embed_tokens.weight", config.vocab_size,
                                     config.hidden_size, part.vocabulary, all);
@@ -181,6 +190,19 @@ Weights load_weights(const model::Model& model, const Partition& part, kernels::
     weights.layers.push_back(
         load_layer(loader, config, part, "model.layers." + std::to_string(i) + "."));
   }
+  return weights;
+}
+
+}  // namespace
+
+Weights load_weights(const model::Model& model, const Partition& part, kernels::ThreadPool& pool,
+                     const std::string& cache_directory) {
+  if (cache_directory.empty()) return build_weights(model, part, pool, Fill::pack);
+  const WeightCache cache(cache_directory, weight_digest(model, part), pool);
+  Weights weights = build_weights(model, part, pool, Fill::later);
+  if (cache.restore(*weights.arena)) return weights;
+  weights = build_weights(model, part, pool, Fill::pack);
+  cache.store(*weights.arena);
   return weights;
 }
 

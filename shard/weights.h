@@ -3,6 +3,7 @@
 
 #include <cstddef>
 #include <memory>
+#include <string>
 #include <vector>
 
 #include "kernels/packed_matrix.h"
@@ -39,6 +40,9 @@ struct Weights {
 
 // Reads this rank's part of a Llama-family model and lets go of the mapped file's pages. Throws
 // Error naming the tensor that is missing or has another shape or a type that does not suit.
-Weights load_weights(const model::Model& model, const Partition& part, kernels::ThreadPool& pool);
+// `cache_directory`: where packed weights are kept from one life to the next (weight_cache.h); "":
+// nowhere.
+Weights load_weights(const model::Model& model, const Partition& part, kernels::ThreadPool& pool,
+                     const std::string& cache_directory = "");
 
 }  // namespace lockstep::shard

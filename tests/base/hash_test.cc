@@ -2,9 +2,11 @@
 
 #include <gtest/gtest.h>
 
+#include <array>
 #include <bit>
 #include <cstdint>
 #include <set>
+#include <span>
 
 namespace lockstep {
 namespace {
@@ -25,6 +27,13 @@ TEST(Hash64, CountsOrderLengthAndEveryBit) {
     values.insert(Hash64().add(std::uint64_t{1} << bit).add(3).value());
   }
   EXPECT_EQ(values.size(), 64u);
+}
+
+TEST(Hash64, TakesBytesAsTheirNumberAndWords) {
+  const std::array<std::uint8_t, 11> bytes{1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11};
+  EXPECT_EQ(Hash64().add(std::as_bytes(std::span(bytes))).value(),
+            Hash64().add(11).add(0x0807060504030201u).add(0x0B0A09u).value());
+  EXPECT_EQ(Hash64().add(std::span<const std::byte>()).value(), Hash64().add(0).value());
 }
 
 TEST(Hash64, OneBitOfInputChangesAboutHalfTheOutput) {

@@ -19,8 +19,9 @@ constexpr std::int32_t kVocabSize = 256;
 
 // The token that follows position - 1.
 inline std::int32_t fake_token(std::uint64_t seed, std::int32_t position) {
-  return static_cast<std::int32_t>(
-      kernels::philox_uniform(seed, static_cast<std::uint64_t>(position), 7) * kVocabSize);
+  const auto words = kernels::philox4x32({static_cast<std::uint32_t>(position), 0, 0, 0},
+                                         {static_cast<std::uint32_t>(seed), 0});
+  return static_cast<std::int32_t>(words[0] % kVocabSize);
 }
 
 class FakeShard {

@@ -139,3 +139,15 @@ def test_ctrl_c_in_chat_ends_the_answer_and_not_the_program(server):
     terminal.wait_for("Ctrl-D or /quit leaves")
     terminal.type("/quit\n")
     assert terminal.end() == 0
+
+
+def test_a_second_start_reads_the_weights_of_the_first(tmp_path):
+    def start():
+        with cluster.Cluster(2, "--weight-cache", tmp_path / "cache") as server:
+            return server.generate("--prompt", "1, 2, 3, 4,", "--max-tokens", 8), server.log_text()
+
+    (first, first_log), (second, second_log) = start(), start()
+    assert first_log.count(".packed: written") == 2 and ".packed: read" not in first_log
+    assert second_log.count(".packed: read") == 2 and ".packed: written" not in second_log
+    assert len(list((tmp_path / "cache").iterdir())) == 2
+    assert first["token_ids"] == second["token_ids"]

@@ -11,7 +11,7 @@ import cluster
 
 STEPS, SKIP = 10, 5
 LAYER_PHASES = ("qkv product", "rope and kv store", "attention", "o product", "gate/up product",
-                "activation", "down product")  # once a layer
+                "down product")  # once a layer
 
 
 def spans(path):

@@ -70,6 +70,8 @@ TEST_F(ServeArguments, LeaveDefaultsWhereNothingIsSaid) {
   EXPECT_EQ(options.max_num_seqs, 64);
   EXPECT_EQ(options.deadline, std::chrono::milliseconds(10000));
   EXPECT_EQ(options.transport, comm::Transport::automatic);
+  EXPECT_TRUE(options.bind);
+  EXPECT_EQ(options.weight_cache, "");
   EXPECT_EQ(options.trace.path, "");
   EXPECT_EQ(options.trace.steps, 10);
   EXPECT_EQ(options.trace.skip, 20);
@@ -102,6 +104,10 @@ TEST_F(ServeArguments, SetEveryOption) {
                                       "18446744073709551615",
                                       "--threads",
                                       "5",
+                                      "--weight-cache",
+                                      "cache",
+                                      "--bind",
+                                      "none",
                                       "--transport",
                                       "shared-memory",
                                       "--kernels",
@@ -129,6 +135,8 @@ TEST_F(ServeArguments, SetEveryOption) {
   EXPECT_EQ(options.max_queue, 9);
   EXPECT_EQ(options.seed, 18446744073709551615u);
   EXPECT_EQ(options.threads, 5);
+  EXPECT_FALSE(options.bind);
+  EXPECT_EQ(options.weight_cache, "cache");
   EXPECT_EQ(options.transport, comm::Transport::shared_memory);
   EXPECT_EQ(options.kernels, "avx2");
   EXPECT_EQ(options.deadline, std::chrono::milliseconds(2500));
@@ -166,6 +174,7 @@ TEST_F(ServeArguments, RefuseWhatIsOutOfRangeAndNameTheOption) {
       {"--block-size", "8"},
       {"--tp", "0"},
       {"--threads", "-1"},
+      {"--bind", "core"},
       {"--transport", "pigeon"},
       {"--kernels", "mmx"},
       {"--deadline-ms", "99"},

@@ -1,6 +1,7 @@
 // Run by mpiexec, see CMakeLists.txt: communicator_mpi_test collectives RANKS | missing | mismatch
 // | exception
 #include <cstdio>
+#include <span>
 #include <string>
 #include <thread>
 #include <vector>
@@ -25,6 +26,13 @@ void check_both_transports(const MpiEnvironment& environment, int ranks_expected
   expect(environment.broadcast(environment.rank() == 0 ? std::string("a\0b", 3) : "other") ==
              std::string("a\0b", 3),
          "broadcast");
+  const std::vector<int> mine{environment.rank(), 7};
+  std::vector<int> all(2 * static_cast<std::size_t>(ranks_expected));
+  environment.gather_on_host(std::as_bytes(std::span(mine)),
+                             std::as_writable_bytes(std::span(all)));
+  for (std::size_t rank = 0; rank < all.size() / 2; ++rank) {
+    expect(all[2 * rank] == static_cast<int>(rank) && all[2 * rank + 1] == 7, "gather on host");
+  }
   for (const Transport transport : {Transport::automatic, Transport::mpi}) {
     const auto ranks = make_communicator(environment, transport, kAmple);
     expect(ranks->name() == (transport == Transport::mpi ? "mpi" : "shared memory"), "name");
