@@ -49,7 +49,7 @@ def take_turns(systems: list[System], runs: int, measure: Measure) -> dict[str, 
             try:
                 figures = measure(system, run)
             except (RuntimeError, OSError, aiohttp.ClientError) as error:
-                say(f"run {run}: {system.name} failed: {error!r:.3000}")
+                say(f"run {run}: {system.name} failed: {error or type(error).__name__}")
                 continue
             say(f"run {run}: {system.name}: {figures}")
             results.setdefault(system.name, []).append(figures)
