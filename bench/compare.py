@@ -1,174 +1,76 @@
-"""Measures Lockstep and its peers side by side. Called by bench/run.sh."""
+"""Measures Lockstep beside its peers on this machine. Called by bench/run.sh."""
 
 import argparse
-import gzip
 import json
 import os
-import pathlib
-import statistics
-import subprocess
+import signal
 import sys
-import time
 
-import load
-import make_models
-import report
-from servers import CACHE, ROOT, System, is_available, llama_cpp_folder, started
-
-PROMPT, ANSWER, LONG = 128, 128, 512
-SECTIONS = ("bandwidth", "quality", "smollm2", "engines", "llama1b", "products")
-TEXT = "/usr/share/doc/debian/FAQ/debian-faq.en.txt.gz"  # Debian's package debian-faq
-
-
-def say(text: str) -> None:
-    print(f"bench: {text}", file=sys.stderr, flush=True)
+# Each is a function of sections.py; its figures are kept in .cache/bench/<name>.json.
+SECTIONS = {
+    "decode1": "decoding one sequence, beside the limit that memory sets",
+    "serving": "servers under 1, 8, 32, 64 streaming HTTP requests: tokens per second, first token",
+    "prefill": "the first token of a prompt of 512",
+    "llama1b": "servers on random weights in Llama-3.2-1B's shape, 1, 8, 16 at once",
+    "products": "matrix products alone, beside oneDNN",
+    "ranks": "1 rank x 2 threads against 2 ranks x 1 thread",
+    "quality": "perplexity of a fixed text for every choice of activations",
+}
 
 
-def smollm2_systems(model: str) -> list[System]:
-    bf16 = str(CACHE / "models/smollm2-bf16.gguf")
-    folder = str(CACHE / "models/smollm2-bf16")
-    return [System("Lockstep Q4_1, 1 rank x 2 threads", "lockstep", model),
-            System("Lockstep Q4_1, 2 ranks x 1 thread", "lockstep", model, ranks=2, threads=1),
-            System("Lockstep bf16, 1 rank x 2 threads", "lockstep", folder),
-            System("llama-server Q4_1", "llama.cpp", model),
-            System("llama-server bf16", "llama.cpp", bf16),
-            System("vLLM bf16", "vllm", folder)]
+def parse(words: list[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="bench/run.sh", formatter_class=argparse.RawDescriptionHelpFormatter,
+        description=__doc__.split("\n")[0], epilog="sections:\n" + "\n".join(
+            f"  {name:<10}{what}" for name, what in SECTIONS.items()))
+    parser.add_argument("--model", required=True, help=argparse.SUPPRESS)
+    parser.add_argument("--only", action="append", choices=SECTIONS, metavar="SECTION",
+                        help="measure this section; may be repeated [all]")
+    parser.add_argument("--runs", type=int, default=3, help="of every system, taking turns [3]")
+    parser.add_argument("--quick", action="store_true",
+                        help="one short run of everything, to see that it works")
+    parser.add_argument("--write", action="store_true",
+                        help="put the tables and a plot into docs/performance.md")
+    options = parser.parse_args(words)
+    if options.runs < 1:
+        parser.error("--runs: at least 1")
+    return options
 
 
-def llama1b_systems() -> list[System]:
-    at = CACHE / "models"
-    return [System("Lockstep Q4_0, 1 rank x 2 threads", "lockstep", str(at / "llama1b-q4_0.gguf")),
-            System("Lockstep bf16, 1 rank x 2 threads", "lockstep", str(at / "llama1b-bf16")),
-            System("Lockstep bf16, 2 ranks x 1 thread", "lockstep", str(at / "llama1b-bf16"), ranks=2,
-                   threads=1),
-            System("llama-server Q4_0", "llama.cpp", str(at / "llama1b-q4_0.gguf")),
-            System("llama-server bf16", "llama.cpp", str(at / "llama1b-bf16.gguf")),
-            System("vLLM bf16", "vllm", str(at / "llama1b-bf16"))]
-
-
-def measure_server(system: System, concurrencies: list[int], answer: int, run: int) -> dict:
-    """All figures of one server in one run; what failed is missing."""
-    result: dict = {}
-    begin = time.monotonic()
-    with started(system, LONG + 128, max(concurrencies)) as url:
-        result["ready_s"] = time.monotonic() - begin
-        load.run_round(url, 1, PROMPT, 8, 99_000 + run)  # warm up
-        ttft = [load.run_round(url, 1, LONG, 1, 1000 * run + i)["ttft_ms"] for i in range(3)]
-        result["ttft_512_ms"] = statistics.median(ttft)
-        for c in concurrencies:
-            figures = load.run_round(url, c, PROMPT, answer, 10_000 * run + 100 * c)
-            result[str(c)] = figures
-            say(f"  {system.name}, {c} at once: {figures['tok_s']:.0f} tok/s, "
-                f"first token {figures['ttft_ms']:.0f} ms, decode {figures['decode_tok_s']:.0f}")
-    return result
-
-
-def measure_servers(systems: list[System], concurrencies: list[int], answer: int,
-                    runs: int) -> dict[str, list[dict]]:
-    results: dict[str, list[dict]] = {}
-    for run in range(1, runs + 1):
-        for system in systems:
-            if not is_available(system):
-                say(f"{system.name}: not installed, skipped")
-                continue
-            say(f"run {run}: {system.name}")
-            try:
-                results.setdefault(system.name, []).append(
-                    measure_server(system, concurrencies, answer, run))
-            except RuntimeError as error:
-                say(f"{system.name} failed: {error}")
-    return results
-
-
-def program(name: str, *words: str) -> dict:
-    """Runs one of bench's own programs, which print JSON."""
-    done = subprocess.run([ROOT / "build/cpu-release/bench" / name, *words], capture_output=True,
-                          text=True, check=True)
-    return json.loads(done.stdout)
-
-
-def measure_engines(model: str, runs: int) -> dict:
-    """llama.cpp without a server: llama-bench's decode and prefill."""
-    folder = llama_cpp_folder()
-    if folder is None:
-        return {}
-    files = {"llama-bench Q4_1": model,
-             "llama-bench bf16": str(CACHE / "models/smollm2-bf16.gguf")}
-    results = {}
-    for name, file in files.items():
-        done = subprocess.run([f"{folder}/llama-bench", "-m", file, "-p", str(LONG), "-n", "128",
-                               "-t", "2", "-r", str(runs), "-fa", "1", "-o", "json"],
-                              capture_output=True, text=True, check=True,
-                              env=dict(os.environ, LD_LIBRARY_PATH=str(folder)))
-        rows = json.loads(done.stdout)
-        results[name] = {("prefill" if row["n_prompt"] else "decode"): row["avg_ts"] for row in rows}
-        say(f"{name}: {results[name]}")
-    return results
-
-
-def measure_quality(model: str) -> list[dict]:
-    """Perplexity of a fixed text for every kind of weights and activations."""
-    if not pathlib.Path(TEXT).exists():
-        say(f"no {TEXT} (Debian's debian-faq): no perplexities")
-        return []
-    text = CACHE / "bench/text"
-    text.write_bytes(gzip.decompress(pathlib.Path(TEXT).read_bytes()))
-    folder = str(CACHE / "models/smollm2-bf16")
-    rows = [("Q4_1", model, "f32"), ("Q4_1", model, "bf16"), ("Q4_1", model, "int8"),
-            ("bf16", folder, "f32"), ("bf16", folder, "bf16")]
-    results = []
-    for weights, path, activations in rows:
-        results.append({"weights": weights, "activations": activations,
-                        **program("bench_perplexity", path, str(text), activations)})
-        say(str(results[-1]))
-    return results
-
-
-def measure_products() -> dict:
-    results = {"lockstep": program("bench_products")}
-    if (ROOT / "build/cpu-release/bench/bench_onednn").exists():
-        results["onednn"] = program("bench_onednn")
-    return results
+def use_two_cores() -> None:
+    """Binds this process, and so all that it starts, to the first two cores that it may use."""
+    cores = sorted(os.sched_getaffinity(0))
+    if len(cores) < 2:
+        sys.exit("bench: two cores are needed")
+    os.sched_setaffinity(0, cores[:2])
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="bench/run.sh", description=__doc__.split("\n")[0])
-    parser.add_argument("--model", required=True, help=argparse.SUPPRESS)
-    parser.add_argument("--only", action="append", choices=SECTIONS, help="a section; may be repeated")
-    parser.add_argument("--runs", type=int, default=1, help="of every system, taking turns [1]")
-    parser.add_argument("--quick", action="store_true", help="1 and 8 at once, 32 tokens")
-    parser.add_argument("--write", action="store_true", help="write docs/performance.md and its plot")
-    options = parser.parse_args()
-    sections = options.only or SECTIONS
-    results_at = CACHE / "bench"
-    results_at.mkdir(parents=True, exist_ok=True)
-    concurrencies, answer = ([1, 8], 32) if options.quick else ([1, 8, 32, 64], ANSWER)
-
-    def keep(section: str, figures: dict | list) -> None:
-        (results_at / f"{section}.json").write_text(json.dumps(figures, indent=1))
-
-    keep("machine", report.machine())
-    make_models.make_smollm2(options.model, CACHE / "models")
-    if "bandwidth" in sections:
-        keep("bandwidth", program("bench_read_bandwidth"))
-    if "quality" in sections:
-        keep("quality", measure_quality(options.model))
-    if "smollm2" in sections:
-        keep("smollm2", measure_servers(smollm2_systems(options.model), concurrencies, answer,
-                                        options.runs))
-    if "engines" in sections:
-        keep("engines", measure_engines(options.model, options.runs))
-    if "llama1b" in sections:
-        make_models.make_llama1b(options.model, CACHE / "models")
-        keep("llama1b", measure_servers(llama1b_systems(), [1] if options.quick else [1, 8, 16],
-                                        min(answer, 64), options.runs))
-    if "products" in sections:
-        keep("products", measure_products())
-    text = report.markdown(results_at, options.model)
+    options = parse(sys.argv[1:])
+    # Asked to end, it ends what it has started.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    import report  # (here, because --help must work before anything is installed)
+    import sections
+    use_two_cores()
+    plan = sections.Plan(options.model, 1 if options.quick else options.runs, options.quick)
+    results = sections.CACHE / "bench"
+    results.mkdir(parents=True, exist_ok=True)
+    if os.getloadavg()[0] > 0.5:
+        sections.say(f"this machine is busy (load {os.getloadavg()[0]:.1f}): the figures will be poor")
+    for name in options.only or SECTIONS:
+        sections.say(f"section {name}: {SECTIONS[name]}")
+        about = report.about_machine() | {"runs": plan.runs, "quick": plan.quick}
+        figures = getattr(sections, name)(plan)
+        (results / f"{name}.json").write_text(
+            json.dumps({"about": about, "figures": figures}, indent=1))
+    text = report.markdown(results)
     print(text)
     if options.write:
-        report.write(results_at, text)
+        report.write(results, text)
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except KeyboardInterrupt:
+        sys.exit(130)

@@ -1,9 +1,10 @@
-"""The model files that the peers are compared on, made once from the demo model's GGUF.
+"""The model files that the peers are compared on, made once from the demo model's GGUF:
 
 smollm2-bf16.gguf, smollm2-bf16/ (a Hugging Face folder): the same weights, dequantized to bf16.
 llama1b-bf16/, llama1b-bf16.gguf, llama1b-q4_0.gguf: random weights in the shape of Llama-3.2-1B."""
 
 import json
+import math
 import pathlib
 import struct
 
@@ -15,6 +16,25 @@ LAYER = {"attn_q": "self_attn.q_proj", "attn_k": "self_attn.k_proj", "attn_v": "
          "ffn_down": "mlp.down_proj", "attn_norm": "input_layernorm",
          "ffn_norm": "post_attention_layernorm"}
 OUTER = {"token_embd": "model.embed_tokens", "output_norm": "model.norm", "output": "lm_head"}
+
+
+def is_made(into: pathlib.Path, name: str, version: str) -> bool:
+    """Whether mark_made was called for this version of `name`'s files."""
+    stamp = into / f"{name}.made"
+    return stamp.exists() and stamp.read_text() == version
+
+
+def mark_made(into: pathlib.Path, name: str, version: str) -> None:
+    (into / f"{name}.made").write_text(version)
+
+
+def weight_bytes(path: str) -> int:
+    """Bytes of a GGUF's weights that decoding a token reads: all, except an embedding table that is
+    not the output layer too."""
+    size = {t.name: int(t.n_bytes) for t in gguf.GGUFReader(path).tensors}
+    if "output.weight" in size:
+        del size["token_embd.weight"]
+    return sum(size.values())
 
 
 def to_bf16(values: np.ndarray) -> np.ndarray:
@@ -92,9 +112,10 @@ def copy_fields(reader: gguf.GGUFReader, writer: gguf.GGUFWriter, skip: set[str]
         writer.add_key_value(field.name, field.contents(), kind, sub)
 
 
-def make_smollm2(source: str, into: pathlib.Path) -> None:
+def smollm2(source: str, into: pathlib.Path) -> None:
     """smollm2-bf16.gguf and smollm2-bf16/."""
-    if (into / "smollm2-bf16/model.safetensors").exists():
+    version = "1 " + source
+    if is_made(into, "smollm2", version):
         return
     into.mkdir(parents=True, exist_ok=True)
     reader = gguf.GGUFReader(source)
@@ -133,14 +154,18 @@ def make_smollm2(source: str, into: pathlib.Path) -> None:
     special.sort(key=lambda t: t == tokens[eos])  # the end token last: write_folder's eos
     tokenizer = byte_level_tokenizer(tokens, value["tokenizer.ggml.merges"], special)
     write_folder(into / "smollm2-bf16", config, tokenizer, tensors)
+    mark_made(into, "smollm2", version)
 
 
 HIDDEN, LAYERS, HEADS, KV_HEADS, INNER, VOCABULARY = 2048, 16, 32, 8, 8192, 128256
+HEAD_DIM, ROPE_THETA, POSITIONS = HIDDEN // HEADS, 500000.0, 131072
+ROPE_SCALING = {"rope_type": "llama3", "factor": 32.0, "low_freq_factor": 1.0,
+                "high_freq_factor": 4.0, "original_max_position_embeddings": 8192}
 
 
 def llama1b_shapes() -> dict[str, tuple[int, ...]]:
     shapes: dict[str, tuple[int, ...]] = {"token_embd": (VOCABULARY, HIDDEN), "output_norm": (HIDDEN,)}
-    kv = HIDDEN // HEADS * KV_HEADS
+    kv = HEAD_DIM * KV_HEADS
     for i in range(LAYERS):
         shapes |= {f"blk.{i}.attn_q": (HIDDEN, HIDDEN), f"blk.{i}.attn_k": (kv, HIDDEN),
                    f"blk.{i}.attn_v": (kv, HIDDEN), f"blk.{i}.attn_output": (HIDDEN, HIDDEN),
@@ -150,9 +175,19 @@ def llama1b_shapes() -> dict[str, tuple[int, ...]]:
     return shapes
 
 
-def make_llama1b(source: str, into: pathlib.Path) -> None:
+def rope_divisors() -> np.ndarray:
+    """What ROPE_SCALING divides the rotary frequencies by, as GGUF stores it (rope_freqs.weight)."""
+    frequency = ROPE_THETA ** -(np.arange(0, HEAD_DIM, 2) / HEAD_DIM)
+    turns = ROPE_SCALING["original_max_position_embeddings"] * frequency / (2 * math.pi)
+    low, high = ROPE_SCALING["low_freq_factor"], ROPE_SCALING["high_freq_factor"]
+    smooth = np.clip((turns - low) / (high - low), 0, 1)
+    return (1 / ((1 - smooth) / ROPE_SCALING["factor"] + smooth)).astype(np.float32)
+
+
+def llama1b(source: str, into: pathlib.Path) -> None:
     """Random weights; the demo model's tokens, padded: only token ids are ever sent."""
-    if (into / "llama1b-bf16/model.safetensors").exists():
+    version = "2 " + source
+    if is_made(into, "llama1b", version):
         return
     into.mkdir(parents=True, exist_ok=True)
     value = {name: field.contents() for name, field in gguf.GGUFReader(source).fields.items()}
@@ -163,22 +198,24 @@ def make_llama1b(source: str, into: pathlib.Path) -> None:
                                   (gguf.GGMLQuantizationType.Q4_0, "q4_0"))}
     for writer in writers.values():
         writer.add_block_count(LAYERS)
-        writer.add_context_length(8192)
+        writer.add_context_length(POSITIONS)
         writer.add_embedding_length(HIDDEN)
         writer.add_feed_forward_length(INNER)
         writer.add_head_count(HEADS)
         writer.add_head_count_kv(KV_HEADS)
-        writer.add_rope_dimension_count(HIDDEN // HEADS)
-        writer.add_rope_freq_base(500000.0)
+        writer.add_rope_dimension_count(HEAD_DIM)
+        writer.add_rope_freq_base(ROPE_THETA)
         writer.add_layer_norm_rms_eps(1e-5)
         writer.add_vocab_size(VOCABULARY)
         writer.add_tokenizer_model("gpt2")
         writer.add_tokenizer_pre(value["tokenizer.ggml.pre"])
         writer.add_token_list(tokens)
-        writer.add_token_types(value["tokenizer.ggml.token_type"] + [4] * (len(tokens) - len(known)))
+        writer.add_token_types(value["tokenizer.ggml.token_type"] +
+                               [gguf.TokenType.UNUSED] * (len(tokens) - len(known)))
         writer.add_token_merges(value["tokenizer.ggml.merges"])
         writer.add_eos_token_id(value["tokenizer.ggml.eos_token_id"])
         writer.add_bos_token_id(value["tokenizer.ggml.bos_token_id"])
+        writer.add_tensor("rope_freqs.weight", rope_divisors())
     random = np.random.default_rng(1)
     tensors = {}
     for name, shape in llama1b_shapes().items():
@@ -204,9 +241,11 @@ def make_llama1b(source: str, into: pathlib.Path) -> None:
     config = {"architectures": ["LlamaForCausalLM"], "model_type": "llama", "hidden_act": "silu",
               "hidden_size": HIDDEN, "intermediate_size": INNER, "num_hidden_layers": LAYERS,
               "num_attention_heads": HEADS, "num_key_value_heads": KV_HEADS,
-              "head_dim": HIDDEN // HEADS, "vocab_size": VOCABULARY,
-              "max_position_embeddings": 8192, "rms_norm_eps": 1e-5, "rope_theta": 500000.0,
+              "head_dim": HEAD_DIM, "vocab_size": VOCABULARY,
+              "max_position_embeddings": POSITIONS, "rms_norm_eps": 1e-5,
+              "rope_theta": ROPE_THETA, "rope_scaling": ROPE_SCALING,
               "tie_word_embeddings": True, "torch_dtype": "bfloat16",
               "bos_token_id": known.index(eos), "eos_token_id": known.index(eos)}
     write_folder(into / "llama1b-bf16", config,
                  byte_level_tokenizer(tokens, value["tokenizer.ggml.merges"], [eos]), tensors)
+    mark_made(into, "llama1b", version)

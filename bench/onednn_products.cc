@@ -2,17 +2,16 @@
 // Prints the JSON that products.cc prints.
 #include <omp.h>
 
-#include <cstdio>
 #include <dnnl.hpp>
-#include <unordered_map>
+#include <utility>
 #include <vector>
 
 #include "bench/product_shapes.h"
 
 namespace {
 
-using lockstep::bench::Shape;
 using dnnl::memory;
+using lockstep::bench::Shape;
 
 double best_us(const Shape& shape, std::int64_t rows) {
   dnnl::engine engine(dnnl::engine::kind::cpu, 0);
@@ -33,23 +32,24 @@ double best_us(const Shape& shape, std::int64_t rows) {
   auto* words = static_cast<std::uint16_t*>(x.get_data_handle());
   std::fill_n(words, rows * shape.k, std::uint16_t{0x3d00});
   return lockstep::bench::best_us(copies.size(), [&](std::size_t copy) {
-    matmul.execute(stream, {{DNNL_ARG_SRC, x}, {DNNL_ARG_WEIGHTS, copies[copy]}, {DNNL_ARG_DST, out}});
+    matmul.execute(stream,
+                   {{DNNL_ARG_SRC, x}, {DNNL_ARG_WEIGHTS, copies[copy]}, {DNNL_ARG_DST, out}});
     stream.wait();
   });
 }
 
 }  // namespace
 
-int main() {
-  const char* separator = "[\n";
+int main(int argc, char** argv) {
+  bool is_first = true;
   for (const int threads : {1, 2}) {
     omp_set_num_threads(threads);
     for (const Shape& shape : lockstep::bench::kShapes) {
-      for (const std::int64_t rows : lockstep::bench::kRows) {
-        std::printf("%s{\"format\": \"bf16\", \"threads\": %d, \"n\": %ld, \"k\": %ld, \"m\": %ld, "
-                    "\"us\": %.2f}",
-                    separator, threads, shape.n, shape.k, rows, best_us(shape, rows));
-        separator = ",\n";
+      for (const std::int64_t rows : lockstep::bench::rows(argc, argv)) {
+        const double us = best_us(shape, rows);
+        const auto bytes = static_cast<std::size_t>(2 * shape.n * shape.k);
+        lockstep::bench::print(std::exchange(is_first, false), "bf16", threads, shape, rows, bytes,
+                               us);
       }
     }
   }

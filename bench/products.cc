@@ -1,9 +1,8 @@
 // Lockstep's products alone, at SmolLM2's and Llama-3.2-1B's shapes. Prints JSON: for every shape,
 // format, thread count and number of rows the best time of a product in microseconds.
-#include <chrono>
 #include <cstdio>
 #include <random>
-#include <string>
+#include <utility>
 
 #include "bench/product_shapes.h"
 #include "kernels/cpu_family.h"
@@ -14,10 +13,15 @@ namespace {
 
 using namespace lockstep;
 
+struct Measured {
+  std::size_t bytes;  // of the weights
+  double us;
+};
+
 // The best of several rounds of at least some milliseconds, going through copies of the weights
 // that no cache holds together: a model's weights come from memory.
-double best_us(kernels::ThreadPool& pool, kernels::DType type, const bench::Shape& shape,
-               std::int64_t rows) {
+Measured measure(kernels::ThreadPool& pool, kernels::DType type, const bench::Shape& shape,
+                 std::int64_t rows) {
   const auto& table = kernels::kernel_table(kernels::select_family("auto"));
   kernels::Arena arena;
   std::vector<kernels::PackedMatrix> copies;
@@ -42,27 +46,26 @@ double best_us(kernels::ThreadPool& pool, kernels::DType type, const bench::Shap
   const shard::Compute compute{&pool, &table, {}};
   const auto lanes = kernels::whole_sum(shape.k);
   kernels::AlignedBuffer out(static_cast<std::size_t>(rows * (shape.n + 16)) * sizeof(float));
-  return bench::best_us(copies.size(), [&](std::size_t copy) {
+  const double us = bench::best_us(copies.size(), [&](std::size_t copy) {
     const shard::Product product[] = {{&copies[copy], out.as<float>(), shape.n}};
     shard::multiply(compute, x, rows, lanes, product);
   });
+  return {copies.front().bytes(), us};
 }
 
 }  // namespace
 
-int main() {
+int main(int argc, char** argv) {
   const kernels::FlushDenormals flush_denormals;
-  const char* separator = "[\n";
+  bool is_first = true;
   for (const int threads : {1, 2}) {
     kernels::ThreadPool pool(threads);
     for (const kernels::DType type : {kernels::DType::bf16, kernels::DType::q4_1}) {
       for (const bench::Shape& shape : bench::kShapes) {
-        for (const std::int64_t rows : bench::kRows) {
-          std::printf("%s{\"format\": \"%s\", \"threads\": %d, \"n\": %ld, \"k\": %ld, \"m\": %ld, "
-                      "\"us\": %.2f}",
-                      separator, std::string(kernels::name(type)).c_str(), threads, shape.n,
-                      shape.k, rows, best_us(pool, type, shape, rows));
-          separator = ",\n";
+        for (const std::int64_t rows : bench::rows(argc, argv)) {
+          const Measured measured = measure(pool, type, shape, rows);
+          bench::print(std::exchange(is_first, false), kernels::name(type), threads, shape, rows,
+                       measured.bytes, measured.us);
         }
       }
     }

@@ -1,4 +1,4 @@
-"""Turns the figures of bench/compare.py into docs/performance.md's tables and plot."""
+"""Turns .cache/bench/*.json into docs/performance.md's tables and plot."""
 
 import datetime
 import json
@@ -6,149 +6,222 @@ import os
 import pathlib
 import statistics
 import subprocess
+from collections.abc import Callable
 
-from servers import ROOT
+from servers import CACHE, ROOT
 
 MEASURED = "<!-- measured: written by bench/run.sh --write -->"
 END = "<!-- end of measured -->"
+INSTRUCTIONS = ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_bf16", "amx_int8")
+
+Runs = list[dict]
 
 
-def machine() -> dict:
-    """What the figures were measured on."""
+def about_machine() -> dict:
+    """What figures are measured on."""
     info = pathlib.Path("/proc/cpuinfo").read_text()
     field = {line.split(":")[0].strip(): line.split(":")[1].strip()
              for line in info.splitlines() if ":" in line}
-    wanted = ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_bf16", "amx_int8")
     flags = field.get("flags", "").split()
-    commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, capture_output=True,
-                            text=True).stdout.strip()
-    return {"date": datetime.date.today().isoformat(), "cpu": field.get("model name", "?"),
-            "cores": os.cpu_count(), "instructions": [f for f in wanted if f in flags],
-            "commit": commit}
+    commit = subprocess.run(["git", "describe", "--always", "--dirty"], cwd=ROOT,
+                            capture_output=True, text=True).stdout.strip()
+    return {"date": datetime.date.today().isoformat(), "cpu": field.get("model name", "unknown CPU"),
+            "cores": os.cpu_count(), "instructions": [f for f in INSTRUCTIONS if f in flags],
+            "commit": commit or "unknown"}
 
 
-def load(results: pathlib.Path, section: str) -> dict | list | None:
-    path = results / f"{section}.json"
-    return json.loads(path.read_text()) if path.exists() else None
+def table(head: list[str], rows: list[list[str]]) -> list[str]:
+    """A Markdown table; all columns but the first are numbers."""
+    rule = "|---|" + "---:|" * (len(head) - 1)
+    return ["| " + " | ".join(cells) + " |" if cells else rule for cells in (head, [], *rows)]
 
 
-def over_runs(runs: list[dict], *path: str) -> str:
-    """Median of one figure over runs, with its range when there are several."""
-    values = []
-    for run in runs:
-        value = run
-        for key in path:
-            value = value.get(key) if isinstance(value, dict) else None
-        if value is not None:
-            values.append(value)
+def over_runs(runs: Runs, *path: str) -> str:
+    """The median of one figure over runs, with its range when there are several."""
+    values = figures_at(runs, *path)
     if not values:
         return "-"
     middle = f"{statistics.median(values):,.0f}"
     return middle if len(values) == 1 else f"{middle} ({min(values):,.0f}-{max(values):,.0f})"
 
 
-def server_table(figures: dict[str, list[dict]]) -> list[str]:
-    counts = sorted({int(k) for runs in figures.values() for run in runs for k in run if k.isdigit()})
-    head = ["", "decode, 1 sequence, tok/s", "first token of 512, ms"]
-    head += [f"{c} at once, tok/s (first token, ms)" for c in counts]
-    lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
-    for name, runs in figures.items():
-        cells = [name, over_runs(runs, "1", "decode_tok_s"), over_runs(runs, "ttft_512_ms")]
-        cells += [f"{over_runs(runs, str(c), 'tok_s')} ({over_runs(runs, str(c), 'ttft_ms')})"
-                  for c in counts]
-        lines.append("| " + " | ".join(cells) + " |")
-    return lines
+def figures_at(runs: Runs, *path: str) -> list[float]:
+    """The figure at `path` of every run that has it."""
+    values = []
+    for value in runs:
+        for key in path:
+            value = value.get(key, {})
+        if value:
+            values.append(value)
+    return values
 
 
-def product_table(products: dict) -> list[str]:
-    ours = {(p["format"], p["threads"], p["n"], p["k"], p["m"]): p["us"] for p in products["lockstep"]}
-    theirs = {(p["threads"], p["n"], p["k"], p["m"]): p["us"] for p in products.get("onednn", [])}
-    rows = sorted({key[4] for key in ours})
-    lines = ["| threads, shape | format | " + " | ".join(f"M={m}" for m in rows) + " |",
-             "|---|---|" + "---|" * len(rows)]
-    for (form, threads, n, k) in dict.fromkeys(key[:4] for key in ours):
-        cells = []
-        for m in rows:
-            us = ours[form, threads, n, k, m]
+def concurrencies(figures: dict[str, Runs]) -> list[int]:
+    return sorted({int(c) for runs in figures.values() for run in runs for c in run})
+
+
+def decode1(figures: dict) -> list[str]:
+    bandwidth, size = figures["bandwidth"], figures["weight_bytes"]
+    limit = {form: bandwidth["2"] * 1e9 / size[form] for form in size}
+    rows = []
+    for name, runs in figures["systems"].items():
+        form = "bf16" if "bf16" in name else "Q4_1"
+        share = statistics.median(figures_at(runs, "tok_s")) / limit[form]
+        rows.append([name, over_runs(runs, "tok_s"), f"{100 * share:.0f} %"])
+    return ["### One sequence: SmolLM2-135M", "",
+            "Tokens per second after the first, prompts of 128. Lockstep answers an HTTP client, "
+            "llama-batched-bench is without a server. The limit is the bytes of all weights over what "
+            f"this machine reads: {bandwidth['1']} GB/s on one core, {bandwidth['2']} on two; so "
+            + ", ".join(f"{limit[form]:,.0f} tok/s in {form} ({size[form] / 2**20:.0f} MiB)"
+                        for form in size) + ".", "",
+            *table(["", "decode, tok/s", "of the limit"], rows), ""]
+
+
+def under_load(figures: dict[str, Runs], figure: str = "tok_s") -> list[str]:
+    counts = concurrencies(figures)
+    rows = [[name, *(f"{over_runs(runs, str(c), figure)} · {over_runs(runs, str(c), 'ttft_ms')} ms"
+                     for c in counts)] for name, runs in figures.items()]
+    return table(["", *(f"{c} at once" for c in counts)], rows)
+
+
+def serving(figures: dict[str, Runs]) -> list[str]:
+    return ["### Serving: SmolLM2-135M", "",
+            "One streaming HTTP client for all servers; prompts of 128 random tokens, 128 out. Output "
+            "tokens per second over the whole run, prefill counted · median time to the first token.",
+            "", *under_load(figures), "", "![Serving and decoding](performance.svg)", ""]
+
+
+def prefill(figures: dict[str, Runs]) -> list[str]:
+    return ["### The first token of a prompt of 512: SmolLM2-135M", "",
+            "Lockstep from a request over HTTP to its first token, llama-bench without a server.", "",
+            *table(["", "ms"], [[n, over_runs(r, "ttft_ms")] for n, r in figures.items()]), ""]
+
+
+def llama1b(figures: dict[str, Runs]) -> list[str]:
+    return ["### Random weights in Llama-3.2-1B's shape", "",
+            "As serving, 64 tokens out. Lockstep's and llama.cpp's files have the same weights.", "",
+            *under_load(figures), ""]
+
+
+def ranks(figures: dict[str, Runs]) -> list[str]:
+    return ["### One rank or two", "",
+            "Tokens per second after the last first token: decoding alone · median time to the first "
+            "token.", "", *under_load(figures, "decode_tok_s"), ""]
+
+
+def products(figures: dict[str, list]) -> list[str]:
+    key = tuple[int, int, int, int]
+    theirs: dict[key, float] = {(p["threads"], p["n"], p["k"], p["m"]): p["us"]
+                                for p in figures.get("onednn", [])}
+    ours = {(p["threads"], p["n"], p["k"], p["format"], p["m"]): p for p in figures["lockstep"]}
+    counts = sorted({k[4] for k in ours})
+    rows = []
+    for threads, n, k, form in dict.fromkeys(key[:4] for key in ours):
+        first = ours[threads, n, k, form, counts[0]]
+        cells = [f"{first['bytes'] / first['us'] * 1e-3:,.1f}"]
+        for m in counts:
+            us = ours[threads, n, k, form, m]["us"]
             cell = f"{m * n * k / us * 1e-3:,.0f}"
             if form == "bf16" and (threads, n, k, m) in theirs:
                 cell += f" ({theirs[threads, n, k, m] / us:.2f}x)"
             cells.append(cell)
-        lines.append(f"| {threads}, {n}x{k} | {form} | " + " | ".join(cells) + " |")
-    return lines
+        rows.append([f"{n:,} x {k:,}, {form}, {threads} thread{'s' * (threads > 1)}", *cells])
+    return ["### Products alone", "",
+            "Weights from memory. GB/s of weights for one row of activations; GMAC/s for M rows; in "
+            "brackets oneDNN's time over ours for the same product in bf16: above 1, ours is faster.",
+            "", *table(["outputs x inputs", "GB/s", *(f"M={m}" for m in counts)], rows), ""]
 
 
-def markdown(results: pathlib.Path, model: str) -> str:
-    about = load(results, "machine")
-    lines = [f"Measured {about['date']} at commit {about['commit']} on {about['cpu']}, "
-             f"{about['cores']} cores, {', '.join(about['instructions'])}.", ""]
-    bandwidth = load(results, "bandwidth")
-    if bandwidth:
-        size = os.path.getsize(model)
-        limit = bandwidth["2"] * 1e9 / size
-        lines += [f"Memory reads: {bandwidth['1']} GB/s on one core, {bandwidth['2']} GB/s on two. "
-                  f"SmolLM2 Q4_1 is {size / 2**20:.0f} MiB on disk: {limit:,.0f} tok/s is what two "
-                  "cores could decode if every weight came from memory once a token.", ""]
-    for section, title in (("smollm2", "SmolLM2-135M: prompts of 128 tokens, 128 out"),
-                           ("llama1b", "Random weights in Llama-3.2-1B's shape: prompts of 128, 64 out")):
-        figures = load(results, section)
-        if figures:
-            lines += [f"### {title}", "", "One streaming HTTP client for all; output tokens per second "
-                      "over the whole run, prefill counted.", "", *server_table(figures), ""]
-            if section == "smollm2":
-                lines += ["![Output tokens per second](performance.svg)", ""]
-    engines = load(results, "engines")
-    if engines:
-        lines += ["llama.cpp without a server (llama-bench): " + "; ".join(
-            f"{name}: decode {f['decode']:.0f} tok/s, prefill of 512 {f['prefill']:.0f} tok/s"
-            for name, f in engines.items()) + ".", ""]
-    quality = load(results, "quality")
-    if quality:
-        best = {q["weights"]: q["perplexity"] for q in quality if q["activations"] == "f32"}
-        lines += ["### What rounding costs", "", f"Perplexity of {quality[0]['tokens']:,} tokens of the "
-                  "Debian FAQ (windows of 256), and its rise over activations in f32. The bf16 weights "
-                  "are the Q4_1 weights rounded once more.", "",
-                  "| weights | activations | perplexity | rise |", "|---|---|---|---|"]
-        lines += [f"| {q['weights']} | {q['activations']} | {q['perplexity']:.3f} | "
-                  f"{100 * (q['perplexity'] / best[q['weights']] - 1):+.2f} % |" for q in quality]
-        lines.append("")
-    products = load(results, "products")
-    if products:
-        lines += ["### Products alone", "", "GMAC/s, weights from memory; in brackets oneDNN's time "
-                  "over ours for the same product in bf16 (above 1: ours is faster).", "",
-                  *product_table(products), ""]
-    return "\n".join(lines)
+def quality(figures: list[dict]) -> list[str]:
+    best = {q["weights"]: q["perplexity"] for q in figures if q["activations"] == "f32"}
+    rows = [[f"{q['weights']} weights, {q['activations']} activations", f"{q['perplexity']:.3f}",
+             f"{100 * (q['perplexity'] / best[q['weights']] - 1):+.2f} %"] for q in figures]
+    return ["### What rounding costs", "",
+            f"Perplexity of {figures[0]['tokens']:,} tokens of the Debian FAQ (windows of 256), and its "
+            "rise over activations in f32. The bf16 weights are the Q4_1 weights rounded once more.",
+            "", *table(["", "perplexity", "rise"], rows), ""]
+
+
+SECTIONS: tuple[Callable[..., list[str]], ...] = (decode1, serving, prefill, llama1b, ranks,
+                                                  products, quality)
+
+
+def load(results: pathlib.Path, section: str) -> dict | None:
+    """What compare.py kept of a section; None if it was never measured or nothing came of it."""
+    path = results / f"{section}.json"
+    kept = json.loads(path.read_text()) if path.exists() else None
+    return kept if kept and kept["figures"] else None
+
+
+def measured_on(about: dict) -> str:
+    runs = "1 run" if about["runs"] == 1 else f"median of {about['runs']} runs (smallest-largest)"
+    quick = ", --quick: not a measurement" if about["quick"] else ""
+    return (f"{about['date']}, commit {about['commit']}, {about['cpu']}, {about['cores']} cores, "
+            f"{' '.join(about['instructions'])}; {runs}{quick}")
+
+
+def markdown(results: pathlib.Path) -> str:
+    """The tables of all sections that were ever measured; each new machine or day says so."""
+    lines, said = [], ""
+    for section in SECTIONS:
+        kept = load(results, section.__name__)
+        if kept is None:
+            continue
+        about = measured_on(kept["about"])
+        if about != said:
+            lines += [f"**{about}**", ""]
+            said = about
+        lines += section(kept["figures"])
+    peers = [line for name in ("llama-cpp", "vllm-bare")
+             for line in (ROOT / f"bench/requirements/{name}.txt").read_text().split()[:1]]
+    return "\n".join([*lines, f"Peers: {', '.join(peers)}, Debian's oneDNN.", ""])
 
 
 def plot(results: pathlib.Path, to: pathlib.Path) -> None:
-    """Output tokens per second over concurrency."""
+    """Output tokens per second over concurrency; one sequence beside its limit."""
     import matplotlib
     matplotlib.use("svg")
     from matplotlib import pyplot
-    matplotlib.rcParams["svg.hashsalt"] = "lockstep"
-    figures = load(results, "smollm2")
-    if not figures:
-        return
-    _, axes = pyplot.subplots(figsize=(7, 4))
-    for name, runs in figures.items():
-        counts = sorted(int(k) for k in runs[0] if k.isdigit())
-        values = [statistics.median(run[str(c)]["tok_s"] for run in runs) for c in counts]
-        style = "-" if name.startswith("Lockstep") else "--"
-        axes.plot(counts, values, style, marker="o", label=name)
-    axes.set_xscale("log", base=2)
-    axes.set_xticks(counts, [str(c) for c in counts])
-    axes.set_xlabel("concurrent requests (128 tokens in, 128 out)")
-    axes.set_ylabel("output tokens per second")
-    axes.grid(alpha=0.3)
-    axes.legend(fontsize=8)
+    matplotlib.rcParams["svg.hashsalt"] = "lockstep"  # the same figures, the same file
+    _, (left, right) = pyplot.subplots(1, 2, figsize=(12, 4.5))
+    if kept := load(results, "serving"):
+        counts = concurrencies(kept["figures"])
+        for name, runs in kept["figures"].items():
+            at = [c for c in counts if figures_at(runs, str(c), "tok_s")]
+            left.plot(at, [statistics.median(figures_at(runs, str(c), "tok_s")) for c in at],
+                      "-" if name.startswith("Lockstep") else "--", marker="o", label=name)
+        left.set_xscale("log", base=2)
+        left.set_xticks(counts, [str(c) for c in counts])
+        left.legend(fontsize=8)
+    left.set(title="Serving SmolLM2-135M, 128 tokens in, 128 out", xlabel="requests at once",
+             ylabel="output tokens per second")
+    left.grid(alpha=0.3)
+    if kept := load(results, "decode1"):
+        figures = kept["figures"]
+        names = list(figures["systems"])[::-1]
+        right.barh(names, [statistics.median(figures_at(figures["systems"][n], "tok_s"))
+                           for n in names])
+        for form, size in figures["weight_bytes"].items():
+            limit = figures["bandwidth"]["2"] * 1e9 / size
+            right.axvline(limit, linestyle=":", color="black")
+            right.annotate(f" {form} limit", (limit, len(names) - 0.5), fontsize=8)
+    right.set(title="Decoding one sequence", xlabel="tokens per second")
+    right.grid(alpha=0.3, axis="x")
     pyplot.tight_layout()
     pyplot.savefig(to, metadata={"Date": None})
+    pyplot.close()
 
 
 def write(results: pathlib.Path, text: str) -> None:
     """Puts the tables between the marks of docs/performance.md, and the plot beside it."""
     path = ROOT / "docs/performance.md"
     old = path.read_text()
+    if old.count(MEASURED) != 1 or old.count(END) != 1:
+        raise SystemExit(f"{path} has lost its marks: {MEASURED} and {END}")
     before, after = old.split(MEASURED)[0], old.split(END)[1]
-    path.write_text(before + MEASURED + "\n" + text + END + after)
+    path.write_text(f"{before}{MEASURED}\n\n{text}\n{END}{after}")
     plot(results, ROOT / "docs/performance.svg")
+
+
+if __name__ == "__main__":
+    print(markdown(CACHE / "bench"))

@@ -7,6 +7,7 @@ import re
 import signal
 import socket
 import subprocess
+import sys
 import tempfile
 import time
 import urllib.error
@@ -16,14 +17,18 @@ from dataclasses import dataclass
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 CACHE = ROOT / ".cache"
+PROGRAMS = ROOT / "build/cpu-release"
 READY_S = 600  # vLLM compiles its model first
+sys.path.insert(0, str(ROOT / "tests/e2e"))
+
+import cluster  # noqa: E402
 
 
 @dataclass(frozen=True)
 class System:
-    """A server and the model it serves."""
+    """An engine, its placement, and the model that it runs."""
     name: str    # in tables
-    engine: str  # "lockstep", "llama.cpp", "vllm"
+    engine: str  # "lockstep", "llama.cpp" (its server), "llama-bench" (without), "vllm"
     model: str   # a file or folder
     ranks: int = 1
     threads: int = 2
@@ -50,38 +55,53 @@ def llama_cpp_folder() -> pathlib.Path | None:
 
 def vllm_python() -> pathlib.Path | None:
     python = CACHE / "vllm/bin/python"
-    return python if (CACHE / "vllm/installed-bare").exists() else None
-
-
-def command(system: System, port: int, max_len: int, max_seqs: int) -> tuple[list[str], dict]:
-    """What starts `system`, and its environment."""
-    env = dict(os.environ)
-    if system.engine == "lockstep":
-        env |= {"OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1"}
-        return (["mpirun", "-np", str(system.ranks), "--bind-to", "none",
-                 str(ROOT / "build/cpu-release/lockstep"), "serve", system.model,
-                 "--http", f"127.0.0.1:{port}", "--zmq", f"tcp://127.0.0.1:{free_port()}",
-                 "--served-model-name", "m", "--threads", str(system.threads),
-                 "--max-model-len", str(max_len), "--max-num-seqs", str(max_seqs)], env)
-    if system.engine == "llama.cpp":
-        folder = llama_cpp_folder()
-        env["LD_LIBRARY_PATH"] = str(folder)
-        return ([f"{folder}/llama-server", "-m", system.model, "--port", str(port), "-a", "m",
-                 "-t", str(system.threads), "-tb", str(system.threads), "-fa", "on",
-                 "-np", str(max_seqs), "-c", str(max_seqs * max_len), "--no-webui"], env)
-    env |= {"VLLM_CPU_OMP_THREADS_BIND": f"0-{system.threads - 1}", "VLLM_CPU_KVCACHE_SPACE": "4",
-            "HF_HUB_OFFLINE": "1", "VLLM_NO_USAGE_STATS": "1",
-            "LD_LIBRARY_PATH": "/usr/local/cuda/lib64:" + env.get("LD_LIBRARY_PATH", "")}
-    return ([str(vllm_python()), "-m", "vllm.entrypoints.openai.api_server", "--model",
-             system.model, "--dtype", "bfloat16", "--max-model-len", str(max_len),
-             "--max-num-seqs", str(max_seqs), "--port", str(port), "--host", "127.0.0.1",
-             "--served-model-name", "m", "--no-enable-prefix-caching"], env)
+    return python if (CACHE / "vllm/installed").exists() else None
 
 
 def is_available(system: System) -> bool:
-    if system.engine == "llama.cpp":
+    """Whether run.sh could install what `system` needs."""
+    if system.engine in ("llama.cpp", "llama-bench"):
         return llama_cpp_folder() is not None
     return system.engine != "vllm" or vllm_python() is not None
+
+
+def lockstep_command(system: System, port: int, max_len: int, max_seqs: int) -> list[str]:
+    return ["mpirun", "-np", str(system.ranks), "--bind-to", "none", "--oversubscribe",
+            str(PROGRAMS / "lockstep"), "serve", system.model,
+            "--http", f"127.0.0.1:{port}", "--zmq", f"tcp://127.0.0.1:{free_port()}",
+            "--served-model-name", "m", "--threads", str(system.threads),
+            "--max-model-len", str(max_len), "--max-num-seqs", str(max_seqs)]
+
+
+def llama_cpp_command(system: System, port: int, max_len: int, max_seqs: int) -> list[str]:
+    return [f"{llama_cpp_folder()}/llama-server", "-m", system.model, "--port", str(port), "-a", "m",
+            "-t", str(system.threads), "-tb", str(system.threads), "-fa", "on",
+            "-np", str(max_seqs), "-c", str(max_seqs * max_len), "--no-webui"]
+
+
+def vllm_command(system: System, port: int, max_len: int, max_seqs: int) -> list[str]:
+    return [str(vllm_python()), "-m", "vllm.entrypoints.openai.api_server",
+            "--model", system.model, "--dtype", "bfloat16", "--max-model-len", str(max_len),
+            "--max-num-seqs", str(max_seqs), "--port", str(port), "--host", "127.0.0.1",
+            "--served-model-name", "m", "--no-enable-prefix-caching"]
+
+
+COMMANDS = {"lockstep": lockstep_command, "llama.cpp": llama_cpp_command, "vllm": vllm_command}
+
+
+def environment(system: System) -> dict[str, str]:
+    """What the engine's processes find in their environment."""
+    env = dict(os.environ)
+    if system.engine == "lockstep":
+        env |= {"OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1"}
+    elif system.engine == "vllm":
+        cores = sorted(os.sched_getaffinity(0))[:system.threads]
+        env |= {"VLLM_CPU_OMP_THREADS_BIND": ",".join(map(str, cores)),
+                "VLLM_CPU_KVCACHE_SPACE": "4", "VLLM_CACHE_ROOT": str(CACHE / "vllm-compiled"),
+                "HF_HUB_OFFLINE": "1", "VLLM_NO_USAGE_STATS": "1"}
+    else:
+        env["LD_LIBRARY_PATH"] = str(llama_cpp_folder())
+    return env
 
 
 def answers(url: str) -> bool:
@@ -94,19 +114,18 @@ def answers(url: str) -> bool:
 
 @contextlib.contextmanager
 def started(system: System, max_len: int, max_seqs: int) -> Iterator[str]:
-    """Runs `system`; gives its URL."""
+    """Runs `system`; gives its URL. Throws RuntimeError with the log's end if it does not start."""
     port = free_port()
-    words, env = command(system, port, max_len, max_seqs)
     url = f"http://127.0.0.1:{port}"
     with tempfile.TemporaryFile("w+") as log:
-        process = subprocess.Popen(words, stdout=log, stderr=subprocess.STDOUT, env=env,
-                                   start_new_session=True)
+        process = subprocess.Popen(COMMANDS[system.engine](system, port, max_len, max_seqs),
+                                   stdout=log, stderr=subprocess.STDOUT, env=environment(system))
         try:
             deadline = time.monotonic() + READY_S
             while not answers(url):
                 if process.poll() is not None or time.monotonic() > deadline:
                     log.seek(0)
-                    raise RuntimeError(f"{system.name} did not start:\n{log.read()[-3000:]}")
+                    raise RuntimeError(f"did not start:\n{log.read()[-3000:]}")
                 time.sleep(0.2)
             yield url
         finally:
@@ -114,9 +133,18 @@ def started(system: System, max_len: int, max_seqs: int) -> Iterator[str]:
 
 
 def stop(process: subprocess.Popen) -> None:
-    for what, wait_s in ((signal.SIGTERM, 20), (signal.SIGKILL, 20)):
+    """Ends `process` by SIGTERM, and what then is left of it and its descendants by SIGKILL."""
+    pids = cluster.children(process.pid)
+    process.terminate()
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        process.wait(20)
+    if process.poll() is None:
+        pids = sorted({*pids, *cluster.children(process.pid)})
+        process.kill()
+        process.wait(20)
+    deadline = time.monotonic() + 2
+    while any(map(cluster.is_alive, pids)) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    for pid in filter(cluster.is_alive, pids):
         with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, what)  # the session that it was started in, nobody else's
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            process.wait(wait_s)
-            return
+            os.kill(pid, signal.SIGKILL)
