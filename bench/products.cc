@@ -29,12 +29,12 @@ Measured measure(kernels::ThreadPool& pool, kernels::DType type, const bench::Sh
   std::vector<std::byte> row(static_cast<std::size_t>(4 * shape.k));
   std::size_t bytes = 0;
   do {
-    copies.emplace_back(type, shape.n, shape.k, arena);
+    copies.emplace_back(kernels::packed_format(type), shape.n, shape.k, arena);
     for (std::int64_t n = 0; n < shape.n; ++n) {
       for (std::size_t i = n == 0 ? 0 : row.size(); i < row.size(); ++i) {
         row[i] = std::byte(random() & 0x3b);  // no infinities in any format
       }
-      copies.back().set_row(n, row.data());
+      copies.back().set_row(n, {type, 1, shape.k, row.data(), {}}, 0, 0);
     }
     bytes += copies.back().bytes();
   } while (bytes < bench::kBeyondCaches);

@@ -91,7 +91,7 @@ class FormattedTensors final : public model::TensorSource {
 
 // The logits of the last of some tokens, the parts of all ranks one after the other.
 std::vector<float> logits(const model::Model& model, int world) {
-  constexpr RunnerOptions kOptions{.num_blocks = 4, .max_batch_tokens = 64, .max_positions = 64};
+  const RunnerOptions kOptions{.num_blocks = 4, .max_batch_tokens = 64, .max_positions = 64};
   std::vector<std::int32_t> tokens;
   for (std::int32_t i = 0; i < 37; ++i) tokens.push_back(i * 29 % 104);
   const std::int32_t blocks[]{2, 0, 3};
