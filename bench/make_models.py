@@ -158,7 +158,7 @@ def smollm2(source: str, into: pathlib.Path) -> None:
 
 
 HIDDEN, LAYERS, HEADS, KV_HEADS, INNER, VOCABULARY = 2048, 16, 32, 8, 8192, 128256
-HEAD_DIM, ROPE_THETA, POSITIONS = HIDDEN // HEADS, 500000.0, 131072
+HEAD_DIM, ROPE_THETA, RMS_EPS, POSITIONS = HIDDEN // HEADS, 500000.0, 1e-5, 131072
 ROPE_SCALING = {"rope_type": "llama3", "factor": 32.0, "low_freq_factor": 1.0,
                 "high_freq_factor": 4.0, "original_max_position_embeddings": 8192}
 
@@ -184,68 +184,81 @@ def rope_divisors() -> np.ndarray:
     return (1 / ((1 - smooth) / ROPE_SCALING["factor"] + smooth)).astype(np.float32)
 
 
+def llama1b_writer(path: pathlib.Path, tokenizer: dict) -> gguf.GGUFWriter:
+    """A GGUF of that shape, without tensors yet. `tokenizer`: the fields of the demo model's."""
+    writer = gguf.GGUFWriter(path, "llama")
+    writer.add_block_count(LAYERS)
+    writer.add_context_length(POSITIONS)
+    writer.add_embedding_length(HIDDEN)
+    writer.add_feed_forward_length(INNER)
+    writer.add_head_count(HEADS)
+    writer.add_head_count_kv(KV_HEADS)
+    writer.add_rope_dimension_count(HEAD_DIM)
+    writer.add_rope_freq_base(ROPE_THETA)
+    writer.add_layer_norm_rms_eps(RMS_EPS)
+    writer.add_vocab_size(VOCABULARY)
+    writer.add_tokenizer_model("gpt2")
+    writer.add_tokenizer_pre(tokenizer["pre"])
+    writer.add_token_list(tokenizer["tokens"])
+    writer.add_token_types(tokenizer["token_type"])
+    writer.add_token_merges(tokenizer["merges"])
+    writer.add_eos_token_id(tokenizer["eos_token_id"])
+    writer.add_bos_token_id(tokenizer["bos_token_id"])
+    writer.add_tensor("rope_freqs.weight", rope_divisors())
+    return writer
+
+
+def padded_tokenizer(source: str) -> dict:
+    """The demo model's tokenizer fields, with further tokens up to VOCABULARY."""
+    prefix = "tokenizer.ggml."
+    fields = {name.removeprefix(prefix): field.contents()
+              for name, field in gguf.GGUFReader(source).fields.items() if name.startswith(prefix)}
+    missing = range(VOCABULARY - len(fields["tokens"]))
+    fields["tokens"] += [f"<|reserved_{i}|>" for i in missing]
+    fields["token_type"] += [gguf.TokenType.NORMAL for _ in missing]
+    return fields
+
+
 def llama1b(source: str, into: pathlib.Path) -> None:
     """Random weights; the demo model's tokens, padded: only token ids are ever sent."""
-    version = "2 " + source
+    version = "4 " + source
     if is_made(into, "llama1b", version):
         return
     into.mkdir(parents=True, exist_ok=True)
-    value = {name: field.contents() for name, field in gguf.GGUFReader(source).fields.items()}
-    known = value["tokenizer.ggml.tokens"]
-    tokens = known + [f"<|reserved_{i}|>" for i in range(VOCABULARY - len(known))]
-    writers = {kind: gguf.GGUFWriter(into / f"llama1b-{name}.gguf", "llama")
-               for kind, name in ((gguf.GGMLQuantizationType.BF16, "bf16"),
-                                  (gguf.GGMLQuantizationType.Q4_0, "q4_0"))}
-    for writer in writers.values():
-        writer.add_block_count(LAYERS)
-        writer.add_context_length(POSITIONS)
-        writer.add_embedding_length(HIDDEN)
-        writer.add_feed_forward_length(INNER)
-        writer.add_head_count(HEADS)
-        writer.add_head_count_kv(KV_HEADS)
-        writer.add_rope_dimension_count(HEAD_DIM)
-        writer.add_rope_freq_base(ROPE_THETA)
-        writer.add_layer_norm_rms_eps(1e-5)
-        writer.add_vocab_size(VOCABULARY)
-        writer.add_tokenizer_model("gpt2")
-        writer.add_tokenizer_pre(value["tokenizer.ggml.pre"])
-        writer.add_token_list(tokens)
-        writer.add_token_types(value["tokenizer.ggml.token_type"] +
-                               [gguf.TokenType.UNUSED] * (len(tokens) - len(known)))
-        writer.add_token_merges(value["tokenizer.ggml.merges"])
-        writer.add_eos_token_id(value["tokenizer.ggml.eos_token_id"])
-        writer.add_bos_token_id(value["tokenizer.ggml.bos_token_id"])
-        writer.add_tensor("rope_freqs.weight", rope_divisors())
+    fields = padded_tokenizer(source)
+    bf16 = llama1b_writer(into / "llama1b-bf16.gguf", fields)
+    q4_0 = llama1b_writer(into / "llama1b-q4_0.gguf", fields)
     random = np.random.default_rng(1)
     tensors = {}
     for name, shape in llama1b_shapes().items():
         if len(shape) == 1:
             values = np.ones(shape, np.float32)
+            bf16.add_tensor(f"{name}.weight", values)
+            q4_0.add_tensor(f"{name}.weight", values)
         else:
             values = random.standard_normal(shape, np.float32) * np.float32(shape[1] ** -0.5)
-        for kind, writer in writers.items():
-            if len(shape) == 1:
-                writer.add_tensor(f"{name}.weight", values)
-            elif kind == gguf.GGMLQuantizationType.BF16:
-                writer.add_tensor(f"{name}.weight", to_bf16(values).view(np.uint8), raw_dtype=kind)
-            else:
-                writer.add_tensor(f"{name}.weight", gguf.quants.quantize(values, kind),
-                                  raw_dtype=kind)
+            bf16.add_tensor(f"{name}.weight", to_bf16(values).view(np.uint8),
+                            raw_dtype=gguf.GGMLQuantizationType.BF16)
+            q4_0.add_tensor(f"{name}.weight",
+                            gguf.quants.quantize(values, gguf.GGMLQuantizationType.Q4_0),
+                            raw_dtype=gguf.GGMLQuantizationType.Q4_0)
+        if name.endswith(("attn_q", "attn_k")):
+            values = hf_rope_order(values, HEADS if name.endswith("attn_q") else KV_HEADS)
         tensors[hf_name(f"{name}.weight")] = to_bf16(values)
-    for writer in writers.values():
+    for writer in (bf16, q4_0):
         writer.write_header_to_file()
         writer.write_kv_data_to_file()
         writer.write_tensors_to_file()
         writer.close()
-    eos = known[value["tokenizer.ggml.eos_token_id"]]
+    eos = fields["eos_token_id"]
     config = {"architectures": ["LlamaForCausalLM"], "model_type": "llama", "hidden_act": "silu",
               "hidden_size": HIDDEN, "intermediate_size": INNER, "num_hidden_layers": LAYERS,
               "num_attention_heads": HEADS, "num_key_value_heads": KV_HEADS,
               "head_dim": HEAD_DIM, "vocab_size": VOCABULARY,
-              "max_position_embeddings": POSITIONS, "rms_norm_eps": 1e-5,
+              "max_position_embeddings": POSITIONS, "rms_norm_eps": RMS_EPS,
               "rope_theta": ROPE_THETA, "rope_scaling": ROPE_SCALING,
               "tie_word_embeddings": True, "torch_dtype": "bfloat16",
-              "bos_token_id": known.index(eos), "eos_token_id": known.index(eos)}
-    write_folder(into / "llama1b-bf16", config,
-                 byte_level_tokenizer(tokens, value["tokenizer.ggml.merges"], [eos]), tensors)
+              "bos_token_id": eos, "eos_token_id": eos}
+    tokenizer = byte_level_tokenizer(fields["tokens"], fields["merges"], [fields["tokens"][eos]])
+    write_folder(into / "llama1b-bf16", config, tokenizer, tensors)
     mark_made(into, "llama1b", version)

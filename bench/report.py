@@ -41,8 +41,12 @@ def over_runs(runs: Runs, *path: str) -> str:
     values = figures_at(runs, *path)
     if not values:
         return "-"
-    middle = f"{statistics.median(values):,.0f}"
-    return middle if len(values) == 1 else f"{middle} ({min(values):,.0f}-{max(values):,.0f})"
+    middle = number(statistics.median(values))
+    return middle if len(values) == 1 else f"{middle} ({number(min(values))}-{number(max(values))})"
+
+
+def number(value: float) -> str:
+    return f"{value:,.1f}" if value < 20 else f"{value:,.0f}"
 
 
 def figures_at(runs: Runs, *path: str) -> list[float]:
@@ -60,9 +64,15 @@ def concurrencies(figures: dict[str, Runs]) -> list[int]:
     return sorted({int(c) for runs in figures.values() for run in runs for c in run})
 
 
+def limits(figures: dict) -> dict[str, float]:
+    """Tokens per second, by format, that reading all weights from memory once a token allows."""
+    fastest = max(figures["bandwidth"].values()) * 1e9
+    return {form: fastest / size for form, size in figures["weight_bytes"].items()}
+
+
 def decode1(figures: dict) -> list[str]:
     bandwidth, size = figures["bandwidth"], figures["weight_bytes"]
-    limit = {form: bandwidth["2"] * 1e9 / size[form] for form in size}
+    limit = limits(figures)
     rows = []
     for name, runs in figures["systems"].items():
         form = "bf16" if "bf16" in name else "Q4_1"
@@ -99,7 +109,7 @@ def prefill(figures: dict[str, Runs]) -> list[str]:
 
 def llama1b(figures: dict[str, Runs]) -> list[str]:
     return ["### Random weights in Llama-3.2-1B's shape", "",
-            "As serving, 64 tokens out. Lockstep's and llama.cpp's files have the same weights.", "",
+            "As serving, 64 tokens out; the same weights in every file.", "",
             *under_load(figures), ""]
 
 
@@ -201,8 +211,7 @@ def plot(results: pathlib.Path, to: pathlib.Path) -> None:
         names = list(figures["systems"])[::-1]
         right.barh(names, [statistics.median(figures_at(figures["systems"][n], "tok_s"))
                            for n in names])
-        for form, size in figures["weight_bytes"].items():
-            limit = figures["bandwidth"]["2"] * 1e9 / size
+        for form, limit in limits(figures).items():
             right.axvline(limit, linestyle=":", color="black")
             right.annotate(f" {form} limit", (limit, len(names) - 0.5), fontsize=8)
     right.set(title="Decoding one sequence", xlabel="tokens per second")
