@@ -25,18 +25,22 @@ constexpr const char* kHelp =
     "/stats        show speed after each answer, or stop showing it\n"
     "/quit         leave (Ctrl-D does too); Ctrl-C ends an answer early\n";
 
+// Readline's source of characters: Ctrl-C gives up the line, as the end of input does.
+// (Interrupt is one for the whole process; readline passes no context.)
+int read_byte(FILE* in) {
+  unsigned char byte;
+  const bool readable = Interrupt::wait_readable(fileno(in));
+  return readable && read(fileno(in), &byte, 1) == 1 ? byte : EOF;
+}
+
 // Lines from a person at a terminal, with editing and a history kept in a file.
 class LineReader {
  public:
   explicit LineReader(const Interrupt& interrupt)
       : interrupt_(interrupt), terminal_(isatty(STDIN_FILENO)) {
     if (!terminal_) return;
-    // The program's own handler only raises a flag: a read that it interrupts gives up the line.
     rl_catch_signals = 0;
-    rl_getc_function = [](FILE* in) -> int {
-      unsigned char byte;
-      return read(fileno(in), &byte, 1) == 1 ? byte : EOF;
-    };
+    rl_getc_function = read_byte;
     const char* state = std::getenv("XDG_STATE_HOME");
     const char* home = std::getenv("HOME");
     if (state == nullptr && home == nullptr) return;

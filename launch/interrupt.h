@@ -3,7 +3,7 @@
 
 namespace lockstep::launch {
 
-// From construction to destruction SIGINT only raises a flag. One at a time.
+// From construction to destruction SIGINT only raises a flag, the process's one. One at a time.
 class Interrupt {
  public:
   Interrupt();
@@ -11,8 +11,11 @@ class Interrupt {
   Interrupt(const Interrupt&) = delete;
   Interrupt& operator=(const Interrupt&) = delete;
 
-  bool raised() const;
-  void clear();
+  static bool raised();
+  static void clear();
+  // Waits until `descriptor` can be read or has ended: true. False when the signal was raised,
+  // before or meanwhile: one that comes at any moment is noticed.
+  static bool wait_readable(int descriptor);
 };
 
 }  // namespace lockstep::launch
