@@ -1,5 +1,8 @@
 #include "kernels/thread_pool.h"
 
+#include <sched.h>
+
+#include <chrono>
 #include <utility>
 
 #include "kernels/flush_denormals.h"
@@ -7,9 +10,15 @@
 namespace lockstep::kernels {
 namespace {
 
-// About 50 microseconds: longer than the gap between two operations of a step, far shorter than
-// the gap between two steps.
+using Clock = std::chrono::steady_clock;
+
+// A thread that waits spins for about 50 microseconds, longer than most operations of a step differ
+// between threads. Then it offers its core to others, which may be what the thread that it waits
+// for has been interrupted by; and sleeps only after a time that is longer than the gap between
+// steps: to be woken takes as long as several operations.
 constexpr int kSpins = 2000;
+constexpr auto kAwake = std::chrono::milliseconds(2);
+constexpr int kYieldsPerClockReading = 16;
 
 void relax() {
 #if defined(__x86_64__)
@@ -65,9 +74,17 @@ void ThreadPool::help(int index) {
 }
 
 void ThreadPool::wait_for_change(const std::atomic<unsigned>& value, unsigned old) const {
+  const auto changed = [&] { return value.load(std::memory_order_acquire) != old; };
   for (int spins = team_.spin ? kSpins : 0; spins > 0; --spins) {
-    if (value.load(std::memory_order_acquire) != old) return;
+    if (changed()) return;
     relax();
+  }
+  const auto begin = Clock::now();
+  while (team_.spin && Clock::now() - begin < kAwake) {
+    for (int yields = 0; yields < kYieldsPerClockReading; ++yields) {
+      if (changed()) return;
+      sched_yield();
+    }
   }
   value.wait(old, std::memory_order_acquire);
 }

@@ -22,7 +22,7 @@ struct ThreadTeam {
 };
 
 // A fixed team: the calling thread and size() - 1 helpers. Work is split by index, never stolen, so
-// that which thread computes what has no part in the result. Helpers spin for a short while after a
+// that which thread computes what has no part in the result. Helpers stay awake for a while after a
 // task, for the next one of the same step is microseconds away, then sleep.
 class ThreadPool {
  public:
