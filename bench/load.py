@@ -1,14 +1,20 @@
-"""One streaming HTTP client for all servers: tokens are timed as they arrive."""
+"""One streaming HTTP client for all servers: tokens are timed as they arrive.
+
+It shares the cores with what it measures: so it only keeps the bytes and the times at which they
+came, and reads them when a round is over.
+"""
 
 import asyncio
 import json
 import statistics
 import time
+import urllib.parse
 from dataclasses import dataclass
 
-import aiohttp
+import h11
 
 Figures = dict[str, float]
+TIMEOUT = 1800.0
 
 
 @dataclass
@@ -19,33 +25,82 @@ class Reply:
     tokens: int
 
 
+class Exchange(asyncio.Protocol):
+    """Sends one request when connected, and keeps what comes until the server closes."""
+
+    def __init__(self, request: bytes) -> None:
+        self.request = request
+        self.begin = 0.0
+        self.pieces: list[tuple[float, bytes]] = []
+        self.closed = asyncio.get_running_loop().create_future()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.begin = time.monotonic()
+        transport.write(self.request)
+
+    def data_received(self, data: bytes) -> None:
+        self.pieces.append((time.monotonic(), data))
+
+    def connection_lost(self, error: Exception | None) -> None:
+        if error:
+            self.closed.set_exception(error)
+        else:
+            self.closed.set_result(None)
+
+
 def prompt(length: int, seed: int) -> list[int]:
     """Token ids that no cache has seen; those of two seeds differ from the first on."""
     return [(seed * 7919 + i * 104729) % 40000 + 100 for i in range(length)]
 
 
-async def ask(session: aiohttp.ClientSession, url: str, ids: list[int], tokens: int) -> Reply:
-    """One completion of exactly `tokens` tokens. Throws RuntimeError for any other."""
-    body = {"model": "m", "prompt": ids, "max_tokens": tokens, "temperature": 0, "stream": True,
-            "ignore_eos": True, "stream_options": {"include_usage": True}}
-    reply = Reply(time.monotonic(), [], 0)
-    async with session.post(f"{url}/v1/completions", json=body) as response:
-        if response.status != 200:
-            raise RuntimeError(f"status {response.status}: {(await response.text())[:500]}")
-        async for line in response.content:
-            if not line.startswith(b"data: {"):
-                continue
-            now = time.monotonic()
-            event = json.loads(line[6:])
-            if event.get("error"):
-                raise RuntimeError(f"an error in the stream: {event['error']}")
-            if event.get("usage"):
-                reply.tokens = event["usage"]["completion_tokens"]
-            if event.get("choices"):
-                reply.arrivals.append(now)
+async def exchange(url: str, ids: list[int], tokens: int) -> Exchange:
+    """One completion of `tokens` tokens, not yet read."""
+    body = json.dumps({"model": "m", "prompt": ids, "max_tokens": tokens, "temperature": 0,
+                       "stream": True, "ignore_eos": True,
+                       "stream_options": {"include_usage": True}}).encode()
+    address = urllib.parse.urlsplit(url)
+    connection = h11.Connection(h11.CLIENT)
+    request = connection.send(h11.Request(method="POST", target="/v1/completions", headers=[
+        ("Host", address.netloc), ("Connection", "close"), ("Content-Type", "application/json"),
+        ("Content-Length", str(len(body)))]))
+    request += connection.send(h11.Data(data=body)) + connection.send(h11.EndOfMessage())
+    _, running = await asyncio.get_running_loop().create_connection(
+        lambda: Exchange(request), address.hostname, address.port)
+    await asyncio.wait_for(running.closed, TIMEOUT)
+    return running
+
+
+def read(finished: Exchange, tokens: int) -> Reply:
+    """The reply, timed. Throws RuntimeError for one that has not exactly `tokens` tokens."""
+    connection = h11.Connection(h11.CLIENT)
+    connection.send(h11.Request(method="GET", target="/", headers=[("Host", "")]))
+    connection.send(h11.EndOfMessage())
+    reply, status, rest = Reply(finished.begin, [], 0), 0, b""
+    for now, data in [*finished.pieces, (0.0, b"")]:
+        connection.receive_data(data)
+        while (event := connection.next_event()) not in (h11.NEED_DATA, h11.PAUSED):
+            if isinstance(event, h11.Response):
+                status = event.status_code
+            if isinstance(event, (h11.EndOfMessage, h11.ConnectionClosed)):
+                break
+            if isinstance(event, h11.Data):
+                *lines, rest = (rest + bytes(event.data)).split(b"\n")
+                for line in filter(lambda line: line.startswith(b"data: {"), lines):
+                    take(json.loads(line[6:]), now, reply)
+    if status != 200:
+        raise RuntimeError(f"status {status}: {rest[:500].decode(errors='replace')}")
     if reply.tokens != tokens or not reply.arrivals:
         raise RuntimeError(f"{reply.tokens} tokens came, {tokens} were asked for")
     return reply
+
+
+def take(event: dict, now: float, reply: Reply) -> None:
+    if event.get("error"):
+        raise RuntimeError(f"an error in the stream: {event['error']}")
+    if event.get("usage"):
+        reply.tokens = event["usage"]["completion_tokens"]
+    if event.get("choices"):
+        reply.arrivals.append(now)
 
 
 def decode_speed(replies: list[Reply]) -> float:
@@ -58,22 +113,18 @@ def decode_speed(replies: list[Reply]) -> float:
     return count / (end - begin) if end > begin else 0.0
 
 
-async def serve_round(url: str, concurrency: int, prompt_len: int, tokens: int,
-                      seed: int) -> Figures:
+async def exchanges(url: str, concurrency: int, prompt_len: int, tokens: int,
+                    seed: int) -> list[Exchange]:
+    return await asyncio.gather(*(exchange(url, prompt(prompt_len, seed + i), tokens)
+                                  for i in range(concurrency)))
+
+
+def run_round(url: str, concurrency: int, prompt_len: int, tokens: int, seed: int) -> Figures:
     """`concurrency` requests at once: `tok_s`, output tokens per second from the first request to
     the last token; `ttft_ms`, the median time to the first token; `decode_tok_s`."""
-    timeout = aiohttp.ClientTimeout(total=1800)
-    connector = aiohttp.TCPConnector(limit=0)
-    async with aiohttp.ClientSession(timeout=timeout, connector=connector,
-                                     read_bufsize=1 << 20) as session:
-        replies = await asyncio.gather(*(
-            ask(session, url, prompt(prompt_len, seed + i), tokens) for i in range(concurrency)))
+    finished = asyncio.run(exchanges(url, concurrency, prompt_len, tokens, seed))
+    replies = [read(one, tokens) for one in finished]
     wall = max(r.arrivals[-1] for r in replies) - min(r.begin for r in replies)
     return {"tok_s": sum(r.tokens for r in replies) / wall,
             "ttft_ms": 1000 * statistics.median(r.arrivals[0] - r.begin for r in replies),
             "decode_tok_s": decode_speed(replies)}
-
-
-def run_round(url: str, concurrency: int, prompt_len: int, tokens: int, seed: int) -> Figures:
-    """serve_round, from code that is not asynchronous."""
-    return asyncio.run(serve_round(url, concurrency, prompt_len, tokens, seed))

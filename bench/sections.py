@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 
-import aiohttp
+import h11
 
 import load
 import make_models
@@ -48,7 +48,7 @@ def take_turns(systems: list[System], runs: int, measure: Measure) -> dict[str, 
         for system in filter(is_available, systems):
             try:
                 figures = measure(system, run)
-            except (RuntimeError, OSError, aiohttp.ClientError) as error:
+            except (RuntimeError, OSError, TimeoutError, h11.ProtocolError) as error:
                 say(f"run {run}: {system.name} failed: {error or type(error).__name__}")
                 continue
             say(f"run {run}: {system.name}: {figures}")

@@ -53,6 +53,10 @@ class PlanPublisher {
   // Where it is bound, the system's choice of port filled in.
   const std::string& endpoint() const { return endpoint_; }
 
+  // Where it is bound for the subscriber of its own process and context: without a thread between
+  // them.
+  static constexpr const char* kOwnEndpoint = "inproc://plans";
+
   // Waits for the hello of every rank. A hello with another epoch or token, from a rank that does
   // not exist or has come already is ignored. Throws Error naming the ranks that did not come.
   void wait_for_subscribers(std::chrono::milliseconds deadline);
@@ -94,7 +98,7 @@ class PlanPublisher {
 // A shard's end. Used by one thread.
 class PlanSubscriber {
  public:
-  // Connects and says hello; the publisher may bind later. Throws Error.
+  // Connects and says hello; a publisher in another process may bind later. Throws Error.
   PlanSubscriber(zmq::context_t& context, const PlanBusAddress& address, int rank);
 
   // The next plan. Throws Error when none comes in time, when its epoch is another, and when plans

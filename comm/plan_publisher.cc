@@ -53,10 +53,11 @@ PlanPublisher::PlanPublisher(zmq::context_t& context, const PlanBusAddress& addr
   try {
     socket_.set(zmq::sockopt::router_mandatory, true);
     socket_.bind(address.endpoint);
+    endpoint_ = socket_.get(zmq::sockopt::last_endpoint);
+    socket_.bind(kOwnEndpoint);
   } catch (const zmq::error_t& error) {
     throw Error("plan bus: cannot bind to '" + address.endpoint + "': " + error.what());
   }
-  endpoint_ = socket_.get(zmq::sockopt::last_endpoint);
 }
 
 void PlanPublisher::wait_for_subscribers(std::chrono::milliseconds deadline) {

@@ -53,15 +53,16 @@ shard::ActivationChoice activation_choice(const std::string& name) {
   return {};
 }
 
-// What an answer's bits depend on: the device, the weights' storage types and what products make of
-// activations, not the CPU family.
-std::string fingerprint(const model::Model& model, const std::string& activations) {
+// What an answer's bits depend on: the device, the weights' storage types, what products make of
+// activations and how keys and values are stored; not the CPU family.
+std::string fingerprint(const model::Model& model, const ServeOptions& options) {
   const auto type = [&](const char* name) {
     const auto* tensor = model.tensors->find(name);
     return tensor == nullptr ? "none" : std::string(kernels::name(tensor->dtype));
   };
   return "lockstep-" + std::string(kVersion) + "-cpu-" + type("model.layers.0.mlp.up_proj.weight") +
-         "-" + type("model.embed_tokens.weight") + "-" + activations;
+         "-" + type("model.embed_tokens.weight") + "-" + options.activations +
+         (options.kv_cache_dtype == kernels::KvFormat::int8 ? "-kv-int8" : "");
 }
 
 // A collective gives up before the coordinator misses the step's report: its error says which rank
@@ -114,7 +115,7 @@ class Rank {
     std::optional<Front> front;
     std::optional<TerminationSignals> signals;
     if (mpi_.rank() == 0) {
-      front.emplace(options_, sizes_, model_, fingerprint(model_, options_.activations), mpi_.size(), context_,
+      front.emplace(options_, sizes_, model_, fingerprint(model_, options_), mpi_.size(), context_,
                     *publisher, epoch_, tracer(), [this](const std::string& what) { fail(what); });
       signals.emplace([&front] { front->request_stop(); },
                       [this] { fail("a second signal: stopping at once"); });
@@ -145,7 +146,8 @@ class Rank {
     const auto begin = std::chrono::steady_clock::now();
     auto runner = std::make_unique<shard::LlamaRunner>(
         model_,
-        shard::RunnerOptions{.block_size = options_.block_size,
+        shard::RunnerOptions{.kv_format = options_.kv_cache_dtype,
+                             .block_size = options_.block_size,
                              .num_blocks = sizes_.num_blocks,
                              .max_batch_tokens = options_.max_num_batched_tokens,
                              .max_sequences = options_.max_num_seqs,
@@ -189,6 +191,7 @@ class Rank {
       address.endpoint = publisher->endpoint();
     }
     address.endpoint = mpi_.broadcast(address.endpoint);
+    if (mpi_.rank() == 0) address.endpoint = comm::PlanPublisher::kOwnEndpoint;
     address.token = mpi_.broadcast(address.token);
     return address;
   }
