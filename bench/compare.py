@@ -14,7 +14,9 @@ SECTIONS = {
     "llama1b": "servers on random weights in Llama-3.2-1B's shape, 1, 8, 16 at once",
     "products": "matrix products alone, beside oneDNN",
     "ranks": "1 rank x 2 threads against 2 ranks x 1 thread",
-    "quality": "perplexity of a fixed text for every choice of activations",
+    "order": "what the fixed order of sums costs, beside a free one",
+    "start": "from a server's start to its first token, Llama-3.2-1B's shape",
+    "quality": "perplexity of a fixed text for every choice of activations and cache",
 }
 
 

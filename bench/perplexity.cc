@@ -1,6 +1,7 @@
-// What rounding costs: the perplexity of a fixed text under one choice of activations.
+// What rounding costs: the perplexity of a fixed text under one choice of activations and of how
+// keys and values are stored.
 //
-//   bench_perplexity MODEL TEXT auto|int8|bf16|f32
+//   bench_perplexity MODEL TEXT auto|int8|bf16|f32 bf16|int8
 //
 // The text is cut in windows of 256 tokens, 32 of them side by side, one token of each a step.
 // Prints JSON: tokens predicted, their mean negative log-likelihood, and its exponential.
@@ -54,6 +55,12 @@ shard::ActivationChoice choice(const std::string& name) {
   throw Error("activations are '" + name + "': auto, int8, bf16 or f32");
 }
 
+kernels::KvFormat kv_format(const std::string& name) {
+  if (name == "bf16") return kernels::KvFormat::bf16;
+  if (name == "int8") return kernels::KvFormat::int8;
+  throw Error("keys and values are '" + name + "': bf16 or int8");
+}
+
 double negative_log_likelihood(std::span<const float> logits, std::int32_t token) {
   const float top = *std::ranges::max_element(logits);
   double sum = 0;
@@ -61,7 +68,8 @@ double negative_log_likelihood(std::span<const float> logits, std::int32_t token
   return std::log(sum) + top - logits[static_cast<std::size_t>(token)];
 }
 
-void run(const std::string& path, const std::string& text_path, const std::string& activations) {
+void run(const std::string& path, const std::string& text_path, shard::ActivationChoice activations,
+         kernels::KvFormat kv_format) {
   const model::Model model = model::open_model(path);
   const auto tokenizer = model::make_tokenizer(model.tokenizer, path);
   std::ifstream file(text_path);
@@ -75,12 +83,13 @@ void run(const std::string& path, const std::string& text_path, const std::strin
   kernels::ThreadPool pool(2);
   shard::StepTimes times(alone);
   shard::LlamaRunner runner(model,
-                            {.block_size = kBlockSize,
+                            {.kv_format = kv_format,
+                             .block_size = kBlockSize,
                              .num_blocks = kWindows * kWindow / kBlockSize,
                              .max_batch_tokens = kWindows,
                              .max_sequences = kWindows,
                              .max_positions = kWindow,
-                             .activations = choice(activations)},
+                             .activations = activations},
                             alone, pool, kernels::kernel_table(kernels::select_family("auto")),
                             times);
   std::vector<std::vector<std::int32_t>> tables(kWindows);
@@ -112,12 +121,12 @@ void run(const std::string& path, const std::string& text_path, const std::strin
 }  // namespace
 
 int main(int argc, char** argv) {
-  if (argc != 4) {
-    std::fputs("bench_perplexity MODEL TEXT auto|int8|bf16|f32\n", stderr);
+  if (argc != 5) {
+    std::fputs("bench_perplexity MODEL TEXT auto|int8|bf16|f32 bf16|int8\n", stderr);
     return 2;
   }
   try {
-    run(argv[1], argv[2], argv[3]);
+    run(argv[1], argv[2], choice(argv[3]), kv_format(argv[4]));
   } catch (const std::exception& error) {
     std::fprintf(stderr, "%s\n", error.what());
     return 1;

@@ -2,6 +2,7 @@
 
 import json
 import os
+import pathlib
 import statistics
 import subprocess
 
@@ -14,6 +15,15 @@ def output(words: list[str], env: dict[str, str] | None = None) -> str:
     if done.returncode != 0:
         raise RuntimeError(f"{words[0]} ended with status {done.returncode}:\n{done.stderr[-2000:]}")
     return done.stdout
+
+
+def read_whole(path: str) -> None:
+    """Brings a model's files into the page cache."""
+    files = pathlib.Path(path)
+    for file in files.iterdir() if files.is_dir() else [files]:
+        with open(file, "rb") as opened:
+            while opened.read(1 << 24):
+                pass
 
 
 def own(name: str, *words: str) -> dict | list:

@@ -4,6 +4,7 @@ import gzip
 import pathlib
 import statistics
 import sys
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -168,11 +169,37 @@ def quality(plan: Plan) -> list[dict]:
     make_models.smollm2(plan.model, MODELS)
     text = CACHE / "bench/text"
     text.write_bytes(gzip.decompress(pathlib.Path(TEXT).read_bytes()))
-    rows = [("Q4_1", plan.model, "f32"), ("Q4_1", plan.model, "bf16"), ("Q4_1", plan.model, "int8"),
-            ("bf16", BF16_FOLDER, "f32"), ("bf16", BF16_FOLDER, "bf16")]
+    rows = [("Q4_1", plan.model, "f32", "bf16"), ("Q4_1", plan.model, "bf16", "bf16"),
+            ("Q4_1", plan.model, "int8", "bf16"), ("Q4_1", plan.model, "int8", "int8"),
+            ("bf16", BF16_FOLDER, "f32", "bf16"), ("bf16", BF16_FOLDER, "bf16", "bf16"),
+            ("bf16", BF16_FOLDER, "bf16", "int8")]
     results = []
-    for weights, path, activations in rows:
-        results.append({"weights": weights, "activations": activations,
-                        **programs.own("perplexity", path, str(text), activations)})
+    for weights, path, activations, cache in rows:
+        results.append({"weights": weights, "activations": activations, "cache": cache,
+                        **programs.own("perplexity", path, str(text), activations, cache)})
         say(str(results[-1]))
     return results
+
+
+def order(plan: Plan) -> list[dict]:
+    """The row-parallel products and their all-reduces in the fixed order, and in a free one."""
+    return programs.own("fixed_order", plan.model)
+
+
+def start(plan: Plan) -> dict[str, list[dict]]:
+    """From the start of a server to its first token; the files are in the page cache."""
+    make_models.llama1b(plan.model, MODELS)
+    q4, folder = str(MODELS / "llama1b-q4_0.gguf"), str(MODELS / "llama1b-bf16")
+
+    def measure(system: System, run: int) -> Figures:
+        programs.read_whole(system.model)
+        begin = time.monotonic()
+        with started(system, 256, 1) as url:
+            load.run_round(url, 1, 16, 1, run)
+            return {"s": time.monotonic() - begin}
+
+    systems = [System("Lockstep Q4_0, 1 rank x 2 threads", "lockstep", q4),
+               System("Lockstep bf16, 1 rank x 2 threads", "lockstep", folder),
+               System("llama-server Q4_0", "llama.cpp", q4),
+               System("vLLM bf16", "vllm", folder)]
+    return take_turns(systems, plan.runs, measure)

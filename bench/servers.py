@@ -126,7 +126,7 @@ def started(system: System, max_len: int, max_seqs: int) -> Iterator[str]:
                 if process.poll() is not None or time.monotonic() > deadline:
                     log.seek(0)
                     raise RuntimeError(f"did not start:\n{log.read()[-3000:]}")
-                time.sleep(0.2)
+                time.sleep(0.05)
             yield url
         finally:
             stop(process)

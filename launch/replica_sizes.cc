@@ -48,7 +48,8 @@ ReplicaSizes settle_sizes(const ServeOptions& options, const model::ModelConfig&
   sizes.max_model_len = settle_model_len(options.max_model_len, config.max_position_embeddings);
   const auto parts = shard::partition_model(config, communicator.size());
   const auto block_bytes = shard::KvCache::block_bytes(
-      config, parts[static_cast<std::size_t>(communicator.rank())], options.block_size);
+      config, parts[static_cast<std::size_t>(communicator.rank())], options.kv_cache_dtype,
+      options.block_size);
   const std::size_t memory =
       options.kv_cache_memory > 0
           ? options.kv_cache_memory

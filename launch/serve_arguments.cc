@@ -17,6 +17,10 @@ const std::map<std::string, comm::Transport> kTransports{
     {"shared-memory", comm::Transport::shared_memory},
     {"mpi", comm::Transport::mpi}};
 
+const std::map<std::string, kernels::KvFormat> kKvFormats{{"auto", kernels::KvFormat::bf16},
+                                                          {"bf16", kernels::KvFormat::bf16},
+                                                          {"int8", kernels::KvFormat::int8}};
+
 const std::map<std::string, bool> kBindings{{"auto", true}, {"none", false}};
 
 // What is typed in another form than ServeOptions holds it.
@@ -44,6 +48,11 @@ void add_engine_options(CLI::App& serve, ServeOptions& options) {
                   "Memory for the KV cache on each rank, e.g. 512MiB; 0: a quarter of what is free")
       ->transform(CLI::Validator(size_to_bytes, ""))
       ->type_name("SIZE");
+  serve
+      .add_option("--kv-cache-dtype", options.kv_cache_dtype,
+                  "Keys and values in the cache: auto (bf16), bf16, int8 (half the memory) [auto]")
+      ->transform(CLI::CheckedTransformer(kKvFormats, CLI::ignore_case))
+      ->type_name("FORMAT");
   defaults(serve.add_option("--max-queue", options.max_queue,
                             "Waiting requests; more are refused as overloaded"))
       ->check(CLI::Range(1, 1 << 20));

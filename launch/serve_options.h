@@ -7,6 +7,7 @@
 #include <string>
 
 #include "comm/make_communicator.h"
+#include "kernels/kv_format.h"
 #include "launch/timeline.h"
 
 namespace lockstep::launch {
@@ -23,6 +24,7 @@ struct ServeOptions {
   std::int32_t max_model_len = 0;             // prompt and answer; 0: what the model was made for
   std::int32_t block_size = 16;               // positions in a KV block; a multiple of 16
   std::size_t kv_cache_memory = 0;            // bytes per rank; 0: a quarter of what is free
+  kernels::KvFormat kv_cache_dtype = kernels::KvFormat::bf16;
   std::int32_t max_queue = 4096;              // waiting requests
   std::uint64_t seed = 0;                     // of requests without one
   int threads = 0;                            // per rank; 0: this rank's share of the cores

@@ -5,27 +5,34 @@
 #include "base/error.h"
 
 namespace lockstep::shard {
+namespace {
 
-KvCache::KvCache(const model::ModelConfig& config, const Partition& part, std::int32_t block_size,
-                 std::int32_t num_blocks)
-    : block_size_(block_size),
+std::int64_t half_block_bytes(const model::ModelConfig& config, kernels::KvFormat format,
+                              std::int32_t block_size) {
+  return block_size / kernels::kKvTile * kernels::kv_tile_bytes(format, config.head_dim);
+}
+
+}  // namespace
+
+KvCache::KvCache(const model::ModelConfig& config, const Partition& part, kernels::KvFormat format,
+                 std::int32_t block_size, std::int32_t num_blocks)
+    : format_(format),
+      block_size_(block_size),
       num_blocks_(num_blocks),
-      heads_(part.key_value_heads.size()),
-      half_block_(block_size * config.head_dim) {
-  if (block_size < 16 || block_size % 16 != 0) {
+      half_block_(half_block_bytes(config, format, block_size)) {
+  if (block_size < kernels::kKvTile || block_size % kernels::kKvTile != 0) {
     throw Error("block_size is " + std::to_string(block_size) + ": it must be a multiple of 16");
   }
-  const auto bytes = static_cast<std::size_t>(2 * heads_ * value_offset()) * sizeof(std::uint16_t);
+  const auto bytes = static_cast<std::size_t>(2 * part.key_value_heads.size() * value_offset());
   for (std::int64_t layer = 0; layer < config.num_hidden_layers; ++layer) {
     layers_.emplace_back(bytes);
   }
 }
 
 std::size_t KvCache::block_bytes(const model::ModelConfig& config, const Partition& part,
-                                 std::int32_t block_size) {
+                                 kernels::KvFormat format, std::int32_t block_size) {
   return static_cast<std::size_t>(2 * config.num_hidden_layers * part.key_value_heads.size() *
-                                  block_size * config.head_dim) *
-         sizeof(std::uint16_t);
+                                  half_block_bytes(config, format, block_size));
 }
 
 }  // namespace lockstep::shard

@@ -6,43 +6,44 @@
 #include <vector>
 
 #include "kernels/aligned_buffer.h"
+#include "kernels/kv_format.h"
 #include "model/config.h"
 #include "shard/partition.h"
 
 namespace lockstep::shard {
 
-// bf16, in tiles of 16 positions (kernels/cpu/attention_body.h). In each layer, a head's keys of all
-// blocks follow each other, then its values: a sequence's blocks are often neighbours, and memory
-// streams through neighbours two to three times as fast as through scattered pages. Which block
-// belongs to whom is the coordinator's affair.
+// In tiles of 16 positions (kernels/kv_format.h). In each layer, a head's keys of all blocks follow
+// each other, then its values: a sequence's blocks are often neighbours, and memory streams through
+// neighbours two to three times as fast as through scattered pages. Which block belongs to whom is
+// the coordinator's affair.
 class KvCache {
  public:
   // REQUIRES: block_size % 16 == 0.
-  KvCache(const model::ModelConfig& config, const Partition& part, std::int32_t block_size,
-          std::int32_t num_blocks);
+  KvCache(const model::ModelConfig& config, const Partition& part, kernels::KvFormat format,
+          std::int32_t block_size, std::int32_t num_blocks);
 
   // Bytes that one block takes on a rank with this part, all layers together.
   static std::size_t block_bytes(const model::ModelConfig& config, const Partition& part,
-                                 std::int32_t block_size);
+                                 kernels::KvFormat format, std::int32_t block_size);
 
+  kernels::KvFormat format() const { return format_; }
   std::int32_t block_size() const { return block_size_; }
   std::int32_t num_blocks() const { return num_blocks_; }
 
-  // Elements from one block to the next, and from a block's keys to its values.
+  // Bytes from one block to the next, and from a block's keys to its values.
   std::int64_t block_stride() const { return half_block_; }
   std::int64_t value_offset() const { return num_blocks_ * half_block_; }
 
   // Keys of block 0 of this rank's key-value head `head` in `layer`.
-  std::uint16_t* keys(std::int64_t layer, std::int64_t head) {
-    return layers_[static_cast<std::size_t>(layer)].as<std::uint16_t>() +
-           2 * head * value_offset();
+  std::byte* keys(std::int64_t layer, std::int64_t head) {
+    return layers_[static_cast<std::size_t>(layer)].as<std::byte>() + 2 * head * value_offset();
   }
 
  private:
+  kernels::KvFormat format_;
   std::int32_t block_size_;
   std::int32_t num_blocks_;
-  std::int64_t heads_;
-  std::int64_t half_block_;  // elements of one head's keys in a block
+  std::int64_t half_block_;  // bytes of one head's keys in a block
   std::vector<kernels::AlignedBuffer> layers_;
 };
 

@@ -1,8 +1,6 @@
 #include "shard/llama.h"
 
 #include <algorithm>
-#include <atomic>
-#include <cmath>
 #include <cstring>
 
 #include "base/error.h"
@@ -10,11 +8,6 @@
 
 namespace lockstep::shard {
 namespace {
-
-// Query rows of one attention item: enough to share the work of one long prompt over the threads.
-constexpr std::int32_t kItemRows = 32;
-// Below so many attention items for a thread, items are made smaller.
-constexpr std::int64_t kItemsPerThread = 4;
 
 std::vector<Range> lane_runs(const std::vector<Partition>& parts, Range Partition::*lanes) {
   std::vector<Range> runs;
@@ -40,16 +33,6 @@ kernels::LaneProgram mlp_program(const model::ModelConfig& config, const Partiti
 std::int64_t inner_columns(const model::ModelConfig& config, const Partition& part) {
   return std::int64_t{kernels::kGroup} * (mlp_lane_groups(config, part.mlp_lanes.end - 1).end -
                                           mlp_lane_groups(config, part.mlp_lanes.begin).begin);
-}
-
-std::int32_t max_queries_per_head(const model::ModelConfig& config) {
-  return static_cast<std::int32_t>(config.num_attention_heads / config.num_key_value_heads);
-}
-
-std::size_t scratch_floats(const model::ModelConfig& config) {
-  const auto floats = kernels::cpu::attention_scratch_floats(
-      max_queries_per_head(config), static_cast<std::int32_t>(config.head_dim));
-  return static_cast<std::size_t>((floats + 15) / 16 * 16);
 }
 
 std::vector<std::string> layer_names(std::int64_t layers, const char* block) {
@@ -79,7 +62,8 @@ LlamaRunner::LlamaRunner(const model::Model& model, const RunnerOptions& options
       mlp_reducer_(lane_tree(config_), lane_runs(parts_, &Partition::mlp_lanes), communicator, pool,
                    kernels, options.max_batch_tokens * config_.hidden_size),
       weights_(load_weights(model, part(), pool, options.weight_cache)),
-      cache_(config_, part(), options.block_size, options.num_blocks),
+      cache_(config_, part(), options.kv_format, options.block_size, options.num_blocks),
+      attention_(config_, part(), options.max_positions, pool, kernels),
       rope_(config_, options.max_positions),
       attention_lanes_(attention_program(config_, part())),
       mlp_lanes_(mlp_program(config_, part())),
@@ -100,14 +84,13 @@ LlamaRunner::LlamaRunner(const model::Model& model, const RunnerOptions& options
                     : 0),
       logits_(static_cast<std::size_t>(options.max_sequences * weights_.output().row_blocks() *
                                        kernels::kRowBlock) *
-              sizeof(float)),
-      scratch_(static_cast<std::size_t>(pool.size()) * scratch_floats(config_) * sizeof(float)) {}
+              sizeof(float)) {}
 
 std::span<float> LlamaRunner::forward(std::span<const ForwardSequence> batch) {
   const kernels::FlushDenormals flush_denormals;
   lay_out(batch);
   if (rows_.empty()) return {};
-  lay_out_attention(batch);
+  attention_.lay_out(batch);
   embed();
   const float* update = nullptr;
   for (std::size_t layer = 0; layer < weights_.layers.size(); ++layer) {
@@ -126,7 +109,6 @@ std::span<float> LlamaRunner::forward(std::span<const ForwardSequence> batch) {
 // Lists the batch's rows.
 void LlamaRunner::lay_out(std::span<const ForwardSequence> batch) {
   rows_.clear();
-  items_.clear();
   last_rows_.clear();
   for (std::size_t s = 0; s < batch.size(); ++s) {
     const auto sequence = static_cast<std::int32_t>(s);
@@ -147,32 +129,6 @@ void LlamaRunner::lay_out(std::span<const ForwardSequence> batch) {
                 std::to_string(last_rows_.size()) + " of them with logits: the limits are " +
                 std::to_string(options_.max_batch_tokens) + " and " +
                 std::to_string(options_.max_sequences));
-  }
-}
-
-// Lists the attention work in units that threads can take. Query heads of one key-value head read
-// its keys and values together, unless there would be too few units to share out evenly.
-void LlamaRunner::lay_out_attention(std::span<const ForwardSequence> batch) {
-  std::int64_t units = 0;
-  for (const ForwardSequence& sequence : batch) {
-    units += (std::ssize(sequence.token_ids) + kItemRows - 1) / kItemRows;
-  }
-  const bool apart = units * part().key_value_heads.size() < kItemsPerThread * pool_->size();
-  std::int32_t first_row = 0;
-  for (std::size_t s = 0; s < batch.size(); ++s) {
-    const auto count = static_cast<std::int32_t>(batch[s].token_ids.size());
-    for (std::int32_t head = 0; head < part().key_value_heads.size(); ++head) {
-      const Range all = part().queries_of(part().key_value_heads.begin + head, config_);
-      const std::int32_t step = apart ? 1 : all.size();
-      for (std::int32_t query = all.begin; query < all.end; query += step) {
-        const std::int32_t own = query - part().query_heads.begin;
-        for (std::int32_t row = 0; row < count; row += kItemRows) {
-          items_.push_back({static_cast<std::int32_t>(s), head, {own, own + step}, first_row + row,
-                            std::min(kItemRows, count - row)});
-        }
-      }
-    }
-    first_row += count;
   }
 }
 
@@ -271,69 +227,37 @@ void LlamaRunner::rotate_and_store(std::span<const ForwardSequence> batch, std::
       }
       const auto& table = batch[static_cast<std::size_t>(row.sequence)].block_table;
       const std::int64_t block = table[static_cast<std::size_t>(row.position / block_size)];
-      const std::int64_t tile = row.position % block_size / 16 * 16 * head_dim;
+      const std::int64_t tile = row.position % block_size / kernels::kKvTile *
+                                kernels::kv_tile_bytes(cache_.format(), head_dim);
       for (std::int32_t head = 0; head < part().key_value_heads.size(); ++head) {
         float* key = keys_.row(r) + head * head_dim;
         kernels_->rope(key, cos, sin, head_dim);
-        std::uint16_t* key_tile = cache_.keys(static_cast<std::int64_t>(layer), head) +
-                                  block * cache_.block_stride() + tile;
-        kernels_->store_kv(key, values_.row(r) + head * head_dim, head_dim, key_tile,
-                           key_tile + cache_.value_offset(), row.position % 16);
+        std::byte* key_tile = cache_.keys(static_cast<std::int64_t>(layer), head) +
+                              block * cache_.block_stride() + tile;
+        kernels_->store_kv(cache_.format(), key, values_.row(r) + head * head_dim, head_dim,
+                           key_tile, key_tile + cache_.value_offset(),
+                           row.position % kernels::kKvTile);
       }
     }
   });
 }
 
-// Threads take items as they become free: who computes which has no part in its result.
 void LlamaRunner::attend(std::span<const ForwardSequence> batch, std::size_t layer) {
   const StepTimes::Phase phase(*times_, Part::attention, "attention");
-  std::atomic<std::size_t> next{0};
-  const auto work = [&](int thread) {
-    float* scratch =
-        scratch_.as<float>() + static_cast<std::size_t>(thread) * scratch_floats(config_);
-    for (std::size_t i = next++; i < items_.size(); i = next++) {
-      attend_item(items_[i], batch, layer, scratch);
-    }
-  };
-  if (items_.size() == 1) {
-    work(0);
-  } else {
-    pool_->run(work);
-  }
-}
-
-void LlamaRunner::attend_item(const AttentionItem& item, std::span<const ForwardSequence> batch,
-                              std::size_t layer, float* scratch) {
-  const std::int64_t offset = item.query_heads.begin * config_.head_dim;
-  kernels_->attention({
-      .q = queries_.row(item.first_row) + offset,
-      .out = attended_.row(item.first_row) + offset,
-      .query_stride = queries_.columns(),
-      .rows = item.rows,
-      .first_position = rows_[static_cast<std::size_t>(item.first_row)].position,
-      .heads = item.query_heads.size(),
-      .head_dim = static_cast<std::int32_t>(config_.head_dim),
-      .scale = 1.0f / std::sqrt(static_cast<float>(config_.head_dim)),
-      .cache = cache_.keys(static_cast<std::int64_t>(layer), item.key_value_head),
-      .block_stride = cache_.block_stride(),
-      .value_offset = cache_.value_offset(),
-      .tiles_per_block = cache_.block_size() / 16,
-      .block_table = batch[static_cast<std::size_t>(item.sequence)].block_table.data(),
-      .scratch = scratch,
-  });
-  attended_.round(*kernels_, compute_.rounded_forms({&weights_.layers[layer].o}), item.first_row,
-                  item.first_row + item.rows, offset, item.query_heads.size() * config_.head_dim);
+  attention_.run(batch, cache_, static_cast<std::int64_t>(layer), queries_, attended_,
+                 compute_.rounded_forms({&weights_.layers[layer].o}));
 }
 
 const float* LlamaRunner::mlp_block(std::size_t layer) {
   const LayerWeights& weights = weights_.layers[layer];
   {
     const StepTimes::Phase phase(*times_, Part::product, "gate/up product");
-    multiply_swiglu(compute_, normed_, tokens(), hidden_sum_, weights.gate_up,
-                    weights.up_rows(), weights.down, inner_);
+    multiply_swiglu(compute_, normed_, tokens(), hidden_sum_, weights.gate_up, weights.up_rows(),
+                    weights.down, inner_);
   }
   const std::int64_t values = tokens() * config_.hidden_size;
-  const Product output[] = {{&weights.down, mlp_reducer_.segments(values), config_.hidden_size, values}};
+  const Product output[] = {
+      {&weights.down, mlp_reducer_.segments(values), config_.hidden_size, values}};
   product("down product", inner_, tokens(), mlp_lanes_, output);
   const StepTimes::Phase phase(*times_, Part::all_reduce, "all-reduce");
   return mlp_reducer_.reduce(values, mlp_names_[layer]);

@@ -12,6 +12,7 @@
 #include "kernels/thread_pool.h"
 #include "model/model.h"
 #include "shard/activations.h"
+#include "shard/attention.h"
 #include "shard/kv_cache.h"
 #include "shard/lane_reduce.h"
 #include "shard/model_runner.h"
@@ -23,6 +24,7 @@
 namespace lockstep::shard {
 
 struct RunnerOptions {
+  kernels::KvFormat kv_format = kernels::KvFormat::bf16;
   std::int32_t block_size = 16;
   std::int32_t num_blocks = 0;
   std::int32_t max_batch_tokens = 512;  // tokens of all sequences of a step
@@ -56,19 +58,8 @@ class LlamaRunner final : public ModelRunner {
     std::int32_t position;
     std::int32_t sequence;
   };
-  // Query rows of one sequence and query heads that share one key-value head: a unit of attention
-  // work.
-  struct AttentionItem {
-    std::int32_t sequence;
-    std::int32_t key_value_head;  // of this rank
-    Range query_heads;            // of this rank
-    std::int32_t first_row;       // of the batch
-    std::int32_t rows;
-  };
-
   const Partition& part() const { return parts_[static_cast<std::size_t>(communicator_->rank())]; }
   void lay_out(std::span<const ForwardSequence> batch);
-  void lay_out_attention(std::span<const ForwardSequence> batch);
   void embed();
   // Each returns what is to be added to the residual stream, [tokens, hidden_size].
   const float* attention_block(std::span<const ForwardSequence> batch, std::size_t layer);
@@ -80,8 +71,6 @@ class LlamaRunner final : public ModelRunner {
                const kernels::LaneProgram& lanes, std::span<const Product> products);
   void rotate_and_store(std::span<const ForwardSequence> batch, std::size_t layer);
   void attend(std::span<const ForwardSequence> batch, std::size_t layer);
-  void attend_item(const AttentionItem& item, std::span<const ForwardSequence> batch,
-                   std::size_t layer, float* scratch);
   // last_ = the final norm of the rows whose logits are wanted.
   void norm_last_rows(const float* update);
   std::span<float> logits(const float* update);
@@ -100,12 +89,12 @@ class LlamaRunner final : public ModelRunner {
   LaneReducer attention_reducer_, mlp_reducer_;
   Weights weights_;
   KvCache cache_;
+  Attention attention_;
   RopeTable rope_;
   kernels::LaneProgram attention_lanes_, mlp_lanes_, hidden_sum_;
   std::vector<std::string> attention_names_, mlp_names_;  // of the layers' collectives
 
   std::vector<Row> rows_;
-  std::vector<AttentionItem> items_;
   std::vector<std::int64_t> last_rows_;  // of the sequences that want logits
   Activations hidden_;                   // [tokens, hidden_size]: the residual stream
   Activations normed_;                   // [tokens, hidden_size]
@@ -116,7 +105,6 @@ class LlamaRunner final : public ModelRunner {
   Activations last_;                 // [sequences, hidden_size]: rows whose logits are wanted
   kernels::AlignedBuffer gathered_;  // embeddings from all ranks
   kernels::AlignedBuffer logits_;
-  kernels::AlignedBuffer scratch_;  // of attention, one part per thread
 };
 
 }  // namespace lockstep::shard

@@ -16,6 +16,10 @@ struct Avx512Bf16Simd : Avx512Simd {
     _mm256_storeu_si256(reinterpret_cast<__m256i*>(p),
                         reinterpret_cast<__m256i>(_mm512_cvtneps_pbh(a)));
   }
+  static void store_bf16_of_i8(std::uint16_t* p, const std::int8_t* bytes) {
+    _mm512_storeu_si512(
+        p, reinterpret_cast<__m512i>(_mm512_cvtne2ps_pbh(load_i8(bytes + 16), load_i8(bytes))));
+  }
 };
 
 }  // namespace

@@ -1,9 +1,11 @@
 // The operations of one CPU family: what kernels/*.h dispatch to, chosen once at start-up.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 
 #include "kernels/activation_format.h"
+#include "kernels/kv_format.h"
 #include "kernels/lanes.h"
 #include "kernels/packed_matrix.h"
 
@@ -64,9 +66,11 @@ struct SwigluCall {
   std::int64_t group_end;
 };
 
-// Attention of some query rows of one sequence over the paged cache of one key-value head. Positions
-// are attended in chunks of kAttentionChunk counted from position 0: what a chunk gives depends on
+// Positions that attention takes as one, counted from position 0: what such a chunk gives depends on
 // nothing outside it, and chunks are combined in their order.
+inline constexpr std::int32_t kAttentionChunk = 512;
+
+// Attention of some query rows of one sequence over the paged cache of one key-value head.
 struct AttentionCall {
   const float* q;  // [rows, query_stride]: the first query head starts here
   float* out;      // [rows, query_stride], same place
@@ -76,9 +80,10 @@ struct AttentionCall {
   std::int32_t heads;          // query heads that share this key-value head
   std::int32_t head_dim;       // multiple of 32
   float scale;                 // 1 / sqrt(head_dim)
-  const std::uint16_t* cache;  // this layer's keys and values of block 0 of this head
-  std::int64_t block_stride;   // elements from one block to the next
-  std::int64_t value_offset;   // elements from a block's keys to its values
+  KvFormat format;
+  const std::byte* cache;     // this layer's keys and values of block 0 of this head
+  std::int64_t block_stride;  // bytes from one block to the next
+  std::int64_t value_offset;  // bytes from a block's keys to its values
   std::int32_t tiles_per_block;
   const std::int32_t* block_table;
   float* scratch;  // attention_scratch_floats() of this thread
@@ -95,14 +100,20 @@ struct KernelTable {
                    float* out);
   void (*add)(const float* a, const float* b, std::int64_t n, float* out);
   void (*rope)(float* head, const float* cos, const float* sin, std::int64_t head_dim);
-  // Puts a position's key and value of one head into place `slot` of its tile (attention_body.h).
-  void (*store_kv)(const float* k, const float* v, std::int64_t head_dim, std::uint16_t* k_tile,
-                   std::uint16_t* v_tile, std::int32_t slot);
+  // Puts a position's key and value of one head into place `slot` of their tiles (kv_format.h).
+  void (*store_kv)(KvFormat, const float* k, const float* v, std::int64_t head_dim,
+                   std::byte* k_tile, std::byte* v_tile, std::int32_t slot);
   void (*attention)(const AttentionCall&);
+  // The same in pieces, for several threads: one query row's part from each chunk up to its own
+  // position, then all of them, one after the other in memory, combined. REQUIRES: rows == 1.
+  void (*attention_chunk)(const AttentionCall&, std::int32_t chunk, float* part);
+  void (*combine_chunks)(const AttentionCall&, float* parts);
 };
 
 // Floats of scratch that one attention call needs.
 std::int64_t attention_scratch_floats(std::int32_t heads, std::int32_t head_dim);
+// Floats of a chunk's part.
+std::int64_t attention_part_floats(std::int32_t heads, std::int32_t head_dim);
 
 const KernelTable& scalar_table();
 const KernelTable& avx2_table();

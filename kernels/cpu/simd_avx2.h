@@ -110,8 +110,20 @@ struct Avx2Simd {
         reinterpret_cast<__m128i*>(p),
         _mm_packs_epi16(_mm256_castsi256_si128(ordered), _mm256_extracti128_si256(ordered, 1)));
   }
+  static void store_bf16_of_i8(std::uint16_t* p, const std::int8_t* bytes) {
+    for (int i = 0; i < 32; i += 16) {
+      const __m256i words = _mm256_packus_epi32(bf16_of_i8(bytes + i), bf16_of_i8(bytes + i + 8));
+      _mm256_storeu_si256(reinterpret_cast<__m256i*>(p + i),
+                          _mm256_permute4x64_epi64(words, 0xd8));
+    }
+  }
 
  private:
+  static __m256i bf16_of_i8(const std::int8_t* p) {
+    const __m256i words =
+        _mm256_cvtepi8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(p)));
+    return _mm256_srli_epi32(_mm256_castps_si256(_mm256_cvtepi32_ps(words)), 16);
+  }
   static __m256i pair_up_half(__m256 first, __m256 second) {
     return _mm256_or_si256(
         _mm256_srli_epi32(_mm256_castps_si256(first), 16),

@@ -95,6 +95,16 @@ struct Avx512Simd {
   static void store_i8(std::int8_t* p, V a) {
     _mm_storeu_si128(reinterpret_cast<__m128i*>(p), _mm512_cvtsepi32_epi8(_mm512_cvttps_epi32(a)));
   }
+  static V load_i8(const std::int8_t* p) {
+    return _mm512_cvtepi32_ps(
+        _mm512_cvtepi8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p))));
+  }
+  static void store_bf16_of_i8(std::uint16_t* p, const std::int8_t* bytes) {
+    for (int i = 0; i < 32; i += 16) {
+      const __m512i words = _mm512_srli_epi32(_mm512_castps_si512(load_i8(bytes + i)), 16);
+      _mm256_storeu_si256(reinterpret_cast<__m256i*>(p + i), _mm512_cvtepi32_epi16(words));
+    }
+  }
 };
 
 }  // namespace lockstep::kernels::cpu

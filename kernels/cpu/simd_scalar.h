@@ -147,6 +147,10 @@ struct ScalarSimd {
   static void store_i8(std::int8_t* p, V a) {
     for (int i = 0; i < 16; ++i) p[i] = static_cast<std::int8_t>(a.lane[i]);
   }
+  // 32 bytes as bf16, which is exact.
+  static void store_bf16_of_i8(std::uint16_t* p, const std::int8_t* bytes) {
+    for (int i = 0; i < 32; ++i) p[i] = float_to_bf16(static_cast<float>(bytes[i]));
+  }
 
  private:
   static std::uint32_t word(const std::byte* p, int i) {

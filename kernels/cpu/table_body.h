@@ -19,7 +19,9 @@ constexpr KernelTable make_table(const char* name) {
           .add = add<S>,
           .rope = rope<S>,
           .store_kv = store_kv<S>,
-          .attention = attention<S>};
+          .attention = attention<S>,
+          .attention_chunk = attention_chunk<S>,
+          .combine_chunks = combine_chunks<S>};
 }
 
 }  // namespace lockstep::kernels::cpu

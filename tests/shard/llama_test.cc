@@ -213,12 +213,13 @@ constexpr RunnerOptions kOptions{.block_size = 16,
 // Runs `steps` of batches on `world` ranks; returns the logits of all steps, whole vocabulary.
 using Steps = std::vector<std::vector<ForwardSequence>>;
 std::vector<std::uint32_t> run(const model::Model& model, int world, int threads,
-                               kernels::CpuFamily family, const Steps& steps) {
+                               kernels::CpuFamily family, const Steps& steps,
+                               const RunnerOptions& options = kOptions) {
   std::vector<std::vector<std::vector<float>>> per_rank(static_cast<std::size_t>(world));
   comm::spawn_ranks(world, std::chrono::seconds(20), [&](comm::Communicator& communicator) {
     kernels::ThreadPool pool(threads);
     StepTimes times(communicator);
-    LlamaRunner runner(model, kOptions, communicator, pool, kernels::kernel_table(family), times);
+    LlamaRunner runner(model, options, communicator, pool, kernels::kernel_table(family), times);
     for (const auto& batch : steps) {
       const auto logits = runner.forward(batch);
       const auto range =
@@ -299,6 +300,49 @@ TEST_F(Llama, GivesTheSameBitsInChunksAndInCompany) {
                      {piece(44, 45, true)}};
   EXPECT_EQ(run(model_, 1, 1, fastest_, chunks), whole);
   EXPECT_EQ(run(model_, 2, 2, fastest_, chunks), whole);
+}
+
+TEST_F(Llama, KeepsKeysAndValuesInBytesOnRequest) {
+  RunnerOptions options = kOptions;
+  options.kv_format = kernels::KvFormat::int8;
+  const Steps chunks{{piece(0, 30, false)}, {piece(30, 44, false)}, {piece(44, 45, true)}};
+  const auto bits = run(model_, 1, 1, fastest_, chunks, options);
+  const auto expected = Reference(model_).last_logits(tokens_);
+  ASSERT_EQ(bits.size(), expected.size());
+  double scale = 0;
+  for (const double value : expected) scale = std::max(scale, std::fabs(value));
+  for (std::size_t i = 0; i < bits.size(); ++i) {
+    EXPECT_NEAR(std::bit_cast<float>(bits[i]), expected[i], 0.03 * scale) << i;
+  }
+  EXPECT_NE(bits, run(model_, 1, 1, fastest_, chunks));
+  for (int world = 2; world <= 4; ++world) {
+    EXPECT_EQ(run(model_, world, 2, fastest_, {{piece(0, 45, true)}}, options), bits);
+  }
+}
+
+// One sequence with so many keys that threads share its chunks, and another one beside it.
+TEST_F(Llama, GivesTheSameBitsWhenThreadsShareALongContext) {
+  constexpr std::int32_t kLong = 2100;
+  const RunnerOptions options{.num_blocks = 150, .max_batch_tokens = kLong, .max_positions = 2200};
+  const std::vector<std::int32_t> tokens = some_tokens(kLong, 23);
+  std::vector<std::int32_t> blocks(132);
+  for (std::size_t i = 0; i < blocks.size(); ++i) {
+    blocks[i] = static_cast<std::int32_t>(10 + i * 61 % 137);
+  }
+  const auto part = [&](int begin, int end, bool logits) {
+    return ForwardSequence{std::span(tokens).subspan(static_cast<std::size_t>(begin),
+                                                     static_cast<std::size_t>(end - begin)),
+                           begin, blocks, logits};
+  };
+  const auto expected = run(model_, 1, 1, fastest_, {{part(0, kLong, true)}}, options);
+  const ForwardSequence company{other_, 0, other_blocks_, false};
+  for (const int threads : {1, 2, 3}) {
+    for (const int world : {1, 2}) {
+      const Steps steps{{part(0, kLong - 1, false)}, {company, part(kLong - 1, kLong, true)}};
+      EXPECT_EQ(run(model_, world, threads, fastest_, steps, options), expected)
+          << threads << " threads, " << world << " ranks";
+    }
+  }
 }
 
 TEST_F(Llama, LeavesOutLogitsThatNobodyWants) {

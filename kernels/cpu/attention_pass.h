@@ -1,0 +1,124 @@
+// One pass of attention, over up to 64 positions, for every family S: scores, their softmax so far
+// (Milakov and Gimelshein, arXiv:1805.02867), weighted values.
+#pragma once
+
+#include <algorithm>
+#include <cstdint>
+#include <limits>
+
+#include "kernels/cpu/attention_scratch.h"
+#include "kernels/cpu/kv_tiles.h"
+#include "kernels/cpu/simd_math.h"
+
+namespace lockstep::kernels::cpu {
+
+inline constexpr float kLog2E = 1.44269504f;
+
+inline constexpr std::int32_t tiles_of(std::int32_t positions) {
+  return std::clamp((positions + kTile - 1) / kTile, 0, kPassTiles);
+}
+
+// Scores of NQ queries, `query_stride` apart, at the positions of NT tiles from tile `t` on. Each
+// is one sum over head_dim.
+template <class S, int NQ, int NT>
+void score_tiles(const std::uint16_t* q, std::int32_t query_stride, const PassTiles& pass,
+                 std::int32_t t, std::int32_t head_dim, float (*scores)[kPass]) {
+  typename S::V sums[NQ][NT];
+  for (int i = 0; i < NQ; ++i) {
+    for (int j = 0; j < NT; ++j) sums[i][j] = S::zero();
+  }
+  for (std::int32_t d = 0; d < head_dim; d += 2) {
+    typename S::Pairs keys[NT];
+    for (int j = 0; j < NT; ++j) keys[j] = S::load_pairs(pass.keys[t + j] + d * kTile);
+#pragma GCC unroll 4
+    for (int i = 0; i < NQ; ++i) {
+      const auto query = S::set_pair(q + i * query_stride + d);
+#pragma GCC unroll 4
+      for (int j = 0; j < NT; ++j) sums[i][j] = S::dot(sums[i][j], keys[j], query);
+    }
+  }
+  for (int i = 0; i < NQ; ++i) {
+    for (int j = 0; j < NT; ++j) S::store(scores[i] + (t + j) * kTile, sums[i][j]);
+  }
+}
+
+// Adds the first `valid` (at least one) positions' scores to a query's softmax. Writes their
+// weights in bf16 and returns what all that was weighed before must be multiplied by.
+template <class S, KvFormat F>
+float add_scores(float* scores, const PassTiles& pass, std::int32_t valid, float scale,
+                 SoftmaxState& state, std::uint16_t* weights) {
+  constexpr float kNone = -std::numeric_limits<float>::infinity();
+  const std::int32_t tiles = tiles_of(valid);
+  const auto scaled = [&](std::int32_t t) {
+    auto factor = S::set(scale);
+    if constexpr (F == KvFormat::int8) factor = S::mul(factor, S::load(pass.key_scales[t]));
+    return S::mul(S::load(scores + t * kTile), factor);
+  };
+  typename S::V score[kPassTiles];
+  score[0] = scaled(0);
+  for (std::int32_t t = 1; t < tiles; ++t) score[t] = scaled(t);
+  if (valid < tiles * kTile) {
+    float* last = scores + (tiles - 1) * kTile;
+    S::store(last, score[tiles - 1]);
+    std::fill(scores + valid, scores + tiles * kTile, kNone);
+    score[tiles - 1] = S::load(last);
+  }
+  auto largest = score[0];
+  for (std::int32_t t = 1; t < tiles; ++t) largest = S::max(score[t], largest);
+  const float maximum = std::max(state.maximum, S::maximum(largest));
+  auto total = S::zero();
+  for (std::int32_t t = 0; t < tiles; ++t) {
+    auto weight = exp2_nonpositive<S>(S::sub(score[t], S::set(maximum)));
+    total = S::add(total, weight);
+    if constexpr (F == KvFormat::int8) weight = S::mul(weight, S::load(pass.value_scales[t]));
+    S::store_bf16(weights + t * kTile, weight);
+  }
+  // 2^0 is 1 to the last bit, so it need not be computed.
+  const float decay = state.maximum == maximum ? 1.0f : exp2_of<S>(state.maximum - maximum);
+  state.sum = state.sum * decay + S::sum(total);
+  state.maximum = maximum;
+  return decay;
+}
+
+// outputs[i][0, 16 * R) = outputs[i] * decay[i] + the weighted values of the first `valid`
+// positions, for NQ queries, `output_stride` apart.
+template <class S, int NQ, int R>
+void add_values(const PassTiles& pass, std::int64_t first_value, std::int32_t valid,
+                std::int32_t head_dim, const std::uint16_t (*weights)[kPass],
+                const float (&decay)[NQ], float* outputs, std::int64_t output_stride) {
+  typename S::V out[NQ][R];
+  for (int i = 0; i < NQ; ++i) {
+    for (int r = 0; r < R; ++r) {
+      out[i][r] = S::mul(S::load(outputs + i * output_stride + 16 * r), S::set(decay[i]));
+    }
+  }
+  for (std::int32_t position = 0; position + 1 < valid; position += 2) {
+    const std::uint16_t* values =
+        pass.values[position / kTile] + 2 * (position % kTile / 2 * head_dim + first_value);
+    typename S::Pairs value[R];
+    for (int r = 0; r < R; ++r) value[r] = S::load_pairs(values + 32 * r);
+#pragma GCC unroll 4
+    for (int i = 0; i < NQ; ++i) {
+      const auto weight = S::set_pair(weights[i] + position);
+#pragma GCC unroll 4
+      for (int r = 0; r < R; ++r) out[i][r] = S::dot(out[i][r], value[r], weight);
+    }
+  }
+  if (valid % 2 == 1) {
+    // The last pair's second place belongs to nobody yet: what lies there must not matter.
+    const std::uint16_t* values =
+        pass.values[(valid - 1) / kTile] + 2 * ((valid - 1) % kTile / 2 * head_dim + first_value);
+    for (int i = 0; i < NQ; ++i) {
+      const auto weight = S::first_of_pairs(S::set_pair(weights[i] + valid - 1));
+      for (int r = 0; r < R; ++r) {
+        const auto value = S::first_of_pairs(S::load_pairs(values + 32 * r));
+        out[i][r] = S::dot(out[i][r], value, weight);
+      }
+    }
+  }
+  for (int i = 0; i < NQ; ++i) {
+    for (int r = 0; r < R; ++r) S::store(outputs + i * output_stride + 16 * r, out[i][r]);
+  }
+}
+
+}  // namespace lockstep::kernels::cpu

@@ -1,0 +1,157 @@
+#include "shard/attention.h"
+
+#include <algorithm>
+#include <atomic>
+#include <cmath>
+
+namespace lockstep::shard {
+namespace {
+
+using kernels::cpu::kAttentionChunk;
+
+// Query rows of one item: enough to share the work of one long prompt over the threads.
+constexpr std::int32_t kItemRows = 32;
+// Below so many items for a thread, items are made smaller.
+constexpr std::int64_t kItemsPerThread = 4;
+
+std::int32_t chunks_up_to(std::int32_t position) { return position / kAttentionChunk + 1; }
+
+std::int64_t whole_lines(std::int64_t floats) { return (floats + 15) / 16 * 16; }
+
+std::size_t float_bytes(std::int64_t count) {
+  return static_cast<std::size_t>(count) * sizeof(float);
+}
+
+}  // namespace
+
+Attention::Attention(const model::ModelConfig& config, const Partition& part,
+                     std::int32_t max_positions, kernels::ThreadPool& pool,
+                     const kernels::cpu::KernelTable& kernels)
+    : config_(config),
+      part_(part),
+      pool_(pool),
+      kernels_(kernels),
+      max_queries_(
+          static_cast<std::int32_t>(config.num_attention_heads / config.num_key_value_heads)),
+      scratch_floats_(whole_lines(kernels::cpu::attention_scratch_floats(
+          max_queries_, static_cast<std::int32_t>(config.head_dim)))),
+      part_floats_(kernels::cpu::attention_part_floats(max_queries_,
+                                                       static_cast<std::int32_t>(config.head_dim))),
+      scratch_(float_bytes(pool.size() * scratch_floats_)),
+      // Items are cut into chunks only where there are few.
+      parts_(
+          float_bytes(kItemsPerThread * pool.size() * chunks_up_to(max_positions) * part_floats_)) {
+}
+
+// Query heads of one key-value head read its keys and values together. Where that leaves too few
+// items to share out evenly, single queries with long keys are cut into their chunks, and where
+// these would be too few as well, query heads are taken apart.
+void Attention::lay_out(std::span<const ForwardSequence> batch) {
+  items_.clear();
+  long_items_.clear();
+  pieces_.clear();
+  const std::int64_t wanted = kItemsPerThread * pool_.size();
+  std::int64_t items = 0, chunks = 0;
+  for (const ForwardSequence& sequence : batch) {
+    const auto rows = static_cast<std::int32_t>(sequence.token_ids.size());
+    items += (rows + kItemRows - 1) / kItemRows * part_.key_value_heads.size();
+    if (rows == 1) chunks += chunks_up_to(sequence.first_position) * part_.key_value_heads.size();
+  }
+  const bool chunks_apart = items < wanted && chunks >= wanted;
+  const bool heads_apart = items < wanted && !chunks_apart;
+  std::int32_t first_row = 0;
+  for (std::size_t s = 0; s < batch.size(); ++s) {
+    const auto rows = static_cast<std::int32_t>(batch[s].token_ids.size());
+    lay_out_sequence(static_cast<std::int32_t>(s), first_row, rows, batch[s].first_position,
+                     heads_apart, chunks_apart);
+    first_row += rows;
+  }
+}
+
+void Attention::lay_out_sequence(std::int32_t sequence, std::int32_t first_row, std::int32_t rows,
+                                 std::int32_t first_position, bool heads_apart, bool chunks_apart) {
+  const std::int32_t chunks = chunks_up_to(first_position);
+  for (std::int32_t head = 0; head < part_.key_value_heads.size(); ++head) {
+    const Range all = part_.queries_of(part_.key_value_heads.begin + head, config_);
+    const std::int32_t step = heads_apart ? 1 : all.size();
+    for (std::int32_t query = all.begin; query < all.end; query += step) {
+      const std::int32_t own = query - part_.query_heads.begin;
+      for (std::int32_t row = 0; row < rows; row += kItemRows) {
+        Item item{.sequence = sequence,
+                  .key_value_head = head,
+                  .query_heads = {own, own + step},
+                  .first_row = first_row + row,
+                  .first_position = first_position + row,
+                  .rows = std::min(kItemRows, rows - row)};
+        if (!chunks_apart || rows > 1 || chunks == 1) {
+          items_.push_back(item);
+          continue;
+        }
+        item.first_part = std::ssize(pieces_);
+        for (std::int32_t chunk = 0; chunk < chunks; ++chunk) {
+          pieces_.push_back({static_cast<std::int32_t>(long_items_.size()), chunk});
+        }
+        long_items_.push_back(item);
+      }
+    }
+  }
+}
+
+void Attention::run(std::span<const ForwardSequence> batch, KvCache& cache, std::int64_t layer,
+                    const Activations& queries, Activations& attended, RoundedForms forms) {
+  const std::int64_t head_dim = config_.head_dim;
+  const auto call = [&](const Item& item, int thread) {
+    const std::int64_t column = item.query_heads.begin * head_dim;
+    return kernels::cpu::AttentionCall{
+        .q = queries.row(item.first_row) + column,
+        .out = attended.row(item.first_row) + column,
+        .query_stride = queries.columns(),
+        .rows = item.rows,
+        .first_position = item.first_position,
+        .heads = item.query_heads.size(),
+        .head_dim = static_cast<std::int32_t>(head_dim),
+        .scale = 1.0f / std::sqrt(static_cast<float>(head_dim)),
+        .format = cache.format(),
+        .cache = cache.keys(layer, item.key_value_head),
+        .block_stride = cache.block_stride(),
+        .value_offset = cache.value_offset(),
+        .tiles_per_block = cache.block_size() / kernels::kKvTile,
+        .block_table = batch[static_cast<std::size_t>(item.sequence)].block_table.data(),
+        .scratch = scratch_.as<float>() + thread * scratch_floats_};
+  };
+  const auto round = [&](const Item& item) {
+    attended.round(kernels_, forms, item.first_row, item.first_row + item.rows,
+                   item.query_heads.begin * head_dim, item.query_heads.size() * head_dim);
+  };
+  share_out(pieces_.size() + items_.size(), [&](int thread, std::size_t i) {
+    if (i < pieces_.size()) {
+      const Item& item = long_items_[static_cast<std::size_t>(pieces_[i].item)];
+      kernels_.attention_chunk(call(item, thread), pieces_[i].chunk,
+                               parts_.as<float>() + static_cast<std::int64_t>(i) * part_floats_);
+    } else {
+      const Item& item = items_[i - pieces_.size()];
+      kernels_.attention(call(item, thread));
+      round(item);
+    }
+  });
+  share_out(long_items_.size(), [&](int thread, std::size_t i) {
+    const Item& item = long_items_[i];
+    kernels_.combine_chunks(call(item, thread),
+                            parts_.as<float>() + item.first_part * part_floats_);
+    round(item);
+  });
+}
+
+template <class Work>
+void Attention::share_out(std::size_t count, const Work& work) {
+  if (count <= 1) {
+    if (count == 1) work(0, 0);
+    return;
+  }
+  std::atomic<std::size_t> next{0};
+  pool_.run([&](int thread) {
+    for (std::size_t i = next++; i < count; i = next++) work(thread, i);
+  });
+}
+
+}  // namespace lockstep::shard

@@ -1,0 +1,188 @@
+// Every CPU family's attention against double precision, and against the others bit for bit.
+#include <gtest/gtest.h>
+
+#include <bit>
+#include <cmath>
+#include <random>
+
+#include "kernels/cpu_family.h"
+#include "kernels/half.h"
+#include "kernels/kv_format.h"
+
+namespace lockstep::kernels {
+namespace {
+
+std::vector<float> random_floats(std::size_t n, unsigned seed, float spread = 1.0f) {
+  std::mt19937 random(seed);
+  std::normal_distribution<float> normal(0.0f, spread);
+  std::vector<float> values(n);
+  for (float& value : values) value = normal(random);
+  return values;
+}
+
+std::vector<std::uint32_t> bits(const std::vector<float>& values) {
+  std::vector<std::uint32_t> words;
+  for (const float value : values) words.push_back(std::bit_cast<std::uint32_t>(value));
+  return words;
+}
+
+// A cache of one key-value head in shuffled blocks, and the whole computation in double.
+class PagedAttention : public testing::TestWithParam<std::tuple<CpuFamily, KvFormat>> {
+ protected:
+  static constexpr int kHeadDim = 64, kHeads = 3, kBlockSize = 32, kPositions = 1101;
+  static constexpr int kBlocks = 36;  // one more than needed; 7 and 36 share no divisor
+
+  void SetUp() override {
+    for (int i = 0; i < kBlocks; ++i) table_.push_back((i * 7 + 3) % kBlocks);
+    cache_ = filled(family());
+  }
+
+  static CpuFamily family() { return std::get<0>(GetParam()); }
+  static KvFormat format() { return std::get<1>(GetParam()); }
+  static std::int64_t tile_bytes() { return kv_tile_bytes(format(), kHeadDim); }
+  static std::int64_t half_block() { return kBlockSize / kKvTile * tile_bytes(); }
+
+  std::vector<std::byte> filled(CpuFamily family) const {
+    // What others left must not matter, even if it is not a number.
+    std::vector<std::byte> cache(static_cast<std::size_t>(kBlocks * 2 * half_block()),
+                                 std::byte{0xff});
+    for (int p = 0; p < kPositions; ++p) {
+      std::byte* keys = cache.data() + table_[p / kBlockSize] * 2 * half_block() +
+                        p % kBlockSize / kKvTile * tile_bytes();
+      kernel_table(family).store_kv(format(), &keys_[p * kHeadDim], &values_[p * kHeadDim],
+                                    kHeadDim, keys, keys + half_block(), p % kKvTile);
+    }
+    return cache;
+  }
+
+  cpu::AttentionCall call(int first, int rows) {
+    out_.assign(static_cast<std::size_t>(rows) * kHeads * kHeadDim, 0.0f);
+    return {.q = &queries_[first * kHeads * kHeadDim],
+            .out = out_.data(),
+            .query_stride = kHeads * kHeadDim,
+            .rows = rows,
+            .first_position = first,
+            .heads = kHeads,
+            .head_dim = kHeadDim,
+            .scale = 0.125f,
+            .format = format(),
+            .cache = cache_.data(),
+            .block_stride = 2 * half_block(),
+            .value_offset = half_block(),
+            .tiles_per_block = kBlockSize / kKvTile,
+            .block_table = table_.data(),
+            .scratch = scratch_.data()};
+  }
+
+  std::vector<float> attend(CpuFamily family, int first, int rows) {
+    kernel_table(family).attention(call(first, rows));
+    return out_;
+  }
+
+  // What the cache makes of row p of some numbers.
+  std::vector<double> stored(const std::vector<float>& all, int p) const {
+    const float* x = &all[p * kHeadDim];
+    float largest = 0.0f;
+    for (int d = 0; d < kHeadDim; ++d) largest = std::max(largest, std::fabs(x[d]));
+    std::vector<double> row;
+    for (int d = 0; d < kHeadDim; ++d) {
+      row.push_back(format() == KvFormat::bf16
+                        ? double{bf16_to_float(float_to_bf16(x[d]))}
+                        : std::nearbyint(double{x[d] * (127.0f / largest)}) * (largest / 127.0));
+    }
+    return row;
+  }
+
+  const std::vector<float> keys_ = random_floats(kPositions * kHeadDim, 8);
+  const std::vector<float> values_ = random_floats(kPositions * kHeadDim, 9);
+  const std::vector<float> queries_ = random_floats(kPositions * kHeads * kHeadDim, 10, 2.0f);
+  std::vector<std::byte> cache_;
+  std::vector<std::int32_t> table_;
+  std::vector<float> out_;
+  std::vector<float> scratch_ =
+      std::vector<float>(static_cast<std::size_t>(cpu::attention_scratch_floats(kHeads, kHeadDim)));
+};
+
+TEST_P(PagedAttention, EqualsSoftmaxInDoublePrecision) {
+  const auto out = attend(family(), 0, kPositions);
+  std::vector<std::vector<double>> keys, values;
+  for (int p = 0; p < kPositions; ++p) {
+    keys.push_back(stored(keys_, p));
+    values.push_back(stored(values_, p));
+  }
+  for (int p = 0; p < kPositions; p += p < 70 ? 1 : 41) {
+    for (int h = 0; h < kHeads; ++h) {
+      const float* q = &queries_[(p * kHeads + h) * kHeadDim];
+      std::vector<double> weight(p + 1), expected(kHeadDim), magnitude(kHeadDim);
+      double total = 0;
+      for (int s = 0; s <= p; ++s) {
+        double score = 0;
+        for (int d = 0; d < kHeadDim; ++d) {
+          score += double{bf16_to_float(float_to_bf16(q[d]))} * keys[s][d];
+        }
+        total += weight[s] = std::exp(score * 0.125);
+      }
+      for (int s = 0; s <= p; ++s) {
+        for (int d = 0; d < kHeadDim; ++d) {
+          const double term = weight[s] / total * values[s][d];
+          expected[d] += term;
+          magnitude[d] += std::fabs(term);
+        }
+      }
+      for (int d = 0; d < kHeadDim; ++d) {
+        // Weights are rounded to bf16: by at most 2^-8 of each.
+        EXPECT_NEAR(out[(p * kHeads + h) * kHeadDim + d], expected[d], magnitude[d] * 0.004 + 2e-5)
+            << "position " << p << ", head " << h;
+      }
+    }
+  }
+}
+
+TEST_P(PagedAttention, StoresTheSameBytesInEveryFamily) {
+  EXPECT_EQ(cache_, filled(CpuFamily::scalar));
+}
+
+TEST_P(PagedAttention, GivesTheSameBitsInPartsOfThePromptAndInEveryFamily) {
+  const auto whole = bits(attend(CpuFamily::scalar, 0, kPositions));
+  EXPECT_EQ(bits(attend(family(), 0, kPositions)), whole);
+  std::vector<std::uint32_t> parts;
+  for (int first = 0; first < kPositions; first += 37) {
+    const auto part = bits(attend(family(), first, std::min(37, kPositions - first)));
+    parts.insert(parts.end(), part.begin(), part.end());
+  }
+  EXPECT_EQ(parts, whole);
+}
+
+TEST_P(PagedAttention, GivesTheSameBitsChunkByChunkInAnyOrder) {
+  const auto& kernels = kernel_table(family());
+  const auto floats = static_cast<std::size_t>(cpu::attention_part_floats(kHeads, kHeadDim));
+  for (const int position : {0, 511, 512, 1023, 1024, 1100}) {
+    const auto whole = bits(attend(family(), position, 1));
+    const int chunks = position / cpu::kAttentionChunk + 1;
+    std::vector<float> parts(chunks * floats, std::nanf(""));
+    for (int chunk = chunks - 1; chunk >= 0; --chunk) {
+      kernels.attention_chunk(call(position, 1), chunk, parts.data() + chunk * floats);
+    }
+    kernels.combine_chunks(call(position, 1), parts.data());
+    EXPECT_EQ(bits(out_), whole) << position;
+  }
+}
+
+TEST_P(PagedAttention, TakesAKeyOfZeros) {
+  std::vector<float> zeros(kHeadDim, 0.0f);
+  kernel_table(family()).store_kv(format(), zeros.data(), zeros.data(), kHeadDim,
+                                  cache_.data() + table_[0] * 2 * half_block(),
+                                  cache_.data() + table_[0] * 2 * half_block() + half_block(), 0);
+  for (const float value : attend(family(), 0, 1)) EXPECT_EQ(value, 0.0f);
+}
+
+INSTANTIATE_TEST_SUITE_P(Cpu, PagedAttention,
+                         testing::Combine(testing::ValuesIn(supported_families()),
+                                          testing::Values(KvFormat::bf16, KvFormat::int8)),
+                         [](const auto& info) {
+                           return std::string(name(std::get<0>(info.param))) +
+                                  (std::get<1>(info.param) == KvFormat::bf16 ? "_bf16" : "_int8");
+                         });
+
+}  // namespace
+}  // namespace lockstep::kernels
