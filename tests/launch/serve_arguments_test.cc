@@ -98,6 +98,8 @@ TEST_F(ServeArguments, SetEveryOption) {
                                       "32",
                                       "--kv-cache-memory",
                                       "512MiB",
+                                      "--kv-cache-dtype",
+                                      "int8",
                                       "--max-queue",
                                       "9",
                                       "--seed",
@@ -132,6 +134,7 @@ TEST_F(ServeArguments, SetEveryOption) {
   EXPECT_EQ(options.max_model_len, 1000);
   EXPECT_EQ(options.block_size, 32);
   EXPECT_EQ(options.kv_cache_memory, 536870912u);
+  EXPECT_EQ(options.kv_cache_dtype, kernels::KvFormat::int8);
   EXPECT_EQ(options.max_queue, 9);
   EXPECT_EQ(options.seed, 18446744073709551615u);
   EXPECT_EQ(options.threads, 5);
@@ -172,6 +175,7 @@ TEST_F(ServeArguments, RefuseWhatIsOutOfRangeAndNameTheOption) {
       {"--max-model-len", "-1"},
       {"--block-size", "24"},
       {"--block-size", "8"},
+      {"--kv-cache-dtype", "int4"},
       {"--tp", "0"},
       {"--threads", "-1"},
       {"--bind", "core"},
