@@ -11,7 +11,7 @@ namespace lockstep::kernels::cpu {
 
 // Activations that stay in a near cache while the weights pass.
 inline constexpr std::int64_t kPanelBytes = 48 << 10;
-// How far ahead weights are asked for.
+// How far ahead weights are asked for by tiles of few rows.
 inline constexpr std::int64_t kPrefetchBytes = 2048;
 
 // Partial sums of one tile of MT rows by 16 outputs, combined as the lane steps say.
@@ -43,6 +43,21 @@ class LaneStack {
   int top_ = 0;
 };
 
+// Asks for `bytes` of weights ahead of a tile. A few rows take weights as fast as memory streams
+// them, and the stream is recognized; more rows compute for so long on a block that the next one,
+// whose stream begins anew, would come late: kNextBlock.
+template <bool kNextBlock>
+void prefetch_ahead(const std::byte* weights, std::size_t bytes, std::int64_t block_bytes) {
+  if constexpr (kNextBlock) {
+    constexpr int kToSecondCache = 2;
+    for (std::size_t line = 0; line < bytes; line += 64) {
+      __builtin_prefetch(weights + block_bytes + line, 0, kToSecondCache);
+    }
+  } else {
+    __builtin_prefetch(weights + kPrefetchBytes);
+  }
+}
+
 // Q is one family's integer dot product for one packed format:
 //   Q::Weights w(group_bytes);  V w.dot(bytes, bias): exact sums of weight * byte, as floats
 //   w.scale(), and w.minimum() where Q::kHasMinimum.
@@ -50,6 +65,7 @@ template <class S, class Q, int MT>
 void quantized_tile(const LinearCall& call, std::int64_t row, std::int64_t block, float* out) {
   const QuantizedRows& x = call.x.bytes;
   const std::byte* group = call.weights->block(block);
+  const std::int64_t block_bytes = call.weights->columns() / kGroup * std::int64_t{Q::kGroupBytes};
   const std::int8_t* bytes = x.values + row * x.value_stride;
   const float* scales = x.scales + row * x.group_stride;
   const float* offsets = x.offsets + row * x.group_stride;
@@ -59,7 +75,7 @@ void quantized_tile(const LinearCall& call, std::int64_t row, std::int64_t block
     typename S::V sums[MT];
     for (int i = 0; i < MT; ++i) sums[i] = S::zero();
     for (std::int32_t g = 0; g < call.steps[step].groups; ++g) {
-      __builtin_prefetch(group + kPrefetchBytes);
+      prefetch_ahead<(MT >= 4)>(group, Q::kGroupBytes, block_bytes);
       const typename Q::Weights w(group);
 #pragma GCC unroll 16
       for (int i = 0; i < MT; ++i) {
@@ -84,6 +100,8 @@ template <class S, int MT>
 void bf16_tile(const LinearCall& call, std::int64_t row, std::int64_t block, float* out) {
   const std::int64_t stride = call.x.half_stride;
   const auto* weights = reinterpret_cast<const std::uint16_t*>(call.weights->block(block));
+  const std::int64_t block_bytes =
+      call.weights->columns() * kRowBlock * std::int64_t{sizeof *weights};
   const std::uint16_t* x = call.x.halves + row * stride;
   LaneStack<S, MT> stack;
   for (std::int32_t step = 0; step < call.num_steps; ++step) {
@@ -91,8 +109,9 @@ void bf16_tile(const LinearCall& call, std::int64_t row, std::int64_t block, flo
     for (int i = 0; i < MT; ++i) sums[i] = S::zero();
     const std::int64_t width = std::int64_t{call.steps[step].groups} * kGroup;
     for (std::int64_t k = 0; k < width; k += 2) {
-      __builtin_prefetch(weights + k * kRowBlock + kPrefetchBytes / 2);
-      const auto w = S::load_pairs(weights + k * kRowBlock);
+      const std::uint16_t* pairs = weights + k * kRowBlock;
+      prefetch_ahead<(MT >= 16)>(reinterpret_cast<const std::byte*>(pairs), 64, block_bytes);
+      const auto w = S::load_pairs(pairs);
 #pragma GCC unroll 16
       for (int i = 0; i < MT; ++i) sums[i] = S::dot(sums[i], w, S::set_pair(x + i * stride + k));
     }
@@ -103,8 +122,8 @@ void bf16_tile(const LinearCall& call, std::int64_t row, std::int64_t block, flo
   stack.write(call, out);
 }
 
-// Quantized weights by bf16: the small whole numbers that the weights count are exact in bf16. I gives
-// them: V I::column(group_bytes, column), V I::scale(group_bytes), and I::minimum() where
+// Quantized weights by bf16: the small whole numbers that the weights count are exact in bf16. I
+// gives them: V I::column(group_bytes, column), V I::scale(group_bytes), and I::minimum() where
 // I::kHasMinimum.
 template <class S, class I, int MT>
 void integer_bf16_tile(const LinearCall& call, std::int64_t row, std::int64_t block, float* out) {
@@ -199,8 +218,8 @@ struct FloatTile {
   }
 };
 
-// `rows` rows from `row` on, MT at a time, by one row block of the weights. `out` is where the first
-// sum goes.
+// `rows` rows from `row` on, MT at a time, by one row block of the weights. `out` is where the
+// first sum goes.
 template <class Tile, int MT>
 void run_tile(const LinearCall& call, std::int64_t row, std::int64_t rows, std::int64_t block,
               float* out) {
@@ -261,7 +280,8 @@ struct Q8Columns {
 template <class S>
 struct Bf16Columns {
   static typename S::V column(const std::byte* group, int column) {
-    const auto pairs = S::load_pairs(reinterpret_cast<const std::uint16_t*>(group + column / 2 * 64));
+    const auto pairs =
+        S::load_pairs(reinterpret_cast<const std::uint16_t*>(group + column / 2 * 64));
     return column % 2 == 0 ? S::firsts(pairs) : S::seconds(pairs);
   }
 };
