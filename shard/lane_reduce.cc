@@ -11,7 +11,9 @@ namespace {
 // every segment and one finished sum instead of all segments.
 constexpr std::int64_t kSliceBytes = 128 << 10;
 constexpr std::int64_t kLine = 16;  // floats; slices begin at whole cache lines
-// Fewer pieces of 256 values are summed by the calling thread alone.
+// Values that stay in the first-level cache while the tree is climbed.
+constexpr std::int64_t kPiece = 256;
+// Fewer pieces are summed by the calling thread alone.
 constexpr std::ptrdiff_t kPiecesForAll = 32;
 
 std::span<const std::byte> bytes(const float* data, std::int64_t count) {
@@ -48,14 +50,12 @@ LaneReducer::LaneReducer(const LaneTree& tree, std::span<const Range> runs,
   const auto memory = communicator.shared_memory(
       float_bytes(small + (all_segments() + 1) * max_values), "memory for sums");
   shared_ = {reinterpret_cast<float*>(memory.data()), memory.size() / sizeof(float)};
-  if (in_place()) {
-    own_ = kernels::AlignedBuffer(float_bytes(max_values));
-    return;
-  }
+  if (in_place()) return;
   own_ = kernels::AlignedBuffer(float_bytes(own_segments() * max_values));
   if (communicator.size() == 1) return;
   gathered_ = kernels::AlignedBuffer(float_bytes(all_segments() * max_values));
-  sliced_ = kernels::AlignedBuffer(float_bytes(std::max<std::int64_t>(own_segments(), 1) * max_values));
+  sliced_ =
+      kernels::AlignedBuffer(float_bytes(std::max<std::int64_t>(own_segments(), 1) * max_values));
 }
 
 std::int64_t LaneReducer::own_segments() const {
@@ -79,28 +79,34 @@ float* LaneReducer::segments(std::int64_t values) {
   return in_place() ? shared_segments(values) + first_segment_ * values : own_.as<float>();
 }
 
-const float* LaneReducer::reduce(std::int64_t values, std::string_view what) {
-  if (communicator_->size() == 1) return own_.as<float>();
+ReducedSum LaneReducer::reduce(std::int64_t values, std::string_view what) {
+  if (communicator_->size() == 1) return ReducedSum(own_.as<float>());
   if (in_place()) return reduce_in_place(values, what);
-  return is_small(values) ? reduce_whole(values, what) : reduce_sliced(values, what);
+  return ReducedSum(is_small(values) ? reduce_whole(values, what) : reduce_sliced(values, what));
 }
 
-const float* LaneReducer::reduce_in_place(std::int64_t values, std::string_view what) {
+ReducedSum LaneReducer::reduce_in_place(std::int64_t values, std::string_view what) {
   const float* all = shared_segments(values);
   communicator_->barrier(what);  // all have written
   if (is_small(values)) {
-    finish(all, values, {0, static_cast<std::int32_t>(values)}, own_.as<float>());
     second_area_ = !second_area_;
-    return own_.as<float>();
+    return {*this, all, values};
   }
   finish(all, values, slice(values, communicator_->rank(), communicator_->size()), shared_sum());
   communicator_->barrier(what);  // all have summed, and read what they needed
-  return shared_sum();
+  return ReducedSum(shared_sum());
+}
+
+const float* ReducedSum::piece(std::int64_t begin, std::int64_t count, float* scratch) const {
+  if (whole_ != nullptr) return whole_ + begin;
+  reducer_->add_up(segments_, stride_, begin, count, scratch);
+  return scratch;
 }
 
 const float* LaneReducer::reduce_whole(std::int64_t values, std::string_view what) {
   std::vector<std::size_t> counts;
-  for (const std::int32_t segments : segment_counts_) counts.push_back(float_bytes(segments * values));
+  for (const std::int32_t segments : segment_counts_)
+    counts.push_back(float_bytes(segments * values));
   auto* all = gathered_.as<float>();
   communicator_->all_gather(bytes(own_.as<float>(), own_segments() * values),
                             writable_bytes(all, all_segments() * values), counts, what);
@@ -135,27 +141,34 @@ const float* LaneReducer::reduce_sliced(std::int64_t values, std::string_view wh
 }
 
 void LaneReducer::finish(const float* segments, std::int64_t stride, Range part, float* out) const {
-  // Pieces that stay in the first-level cache while the tree is climbed.
-  constexpr std::int64_t kPiece = 256;
   const std::int64_t pieces = (part.size() + kPiece - 1) / kPiece;
-  const auto sum_pieces = [&](std::ptrdiff_t begin, std::ptrdiff_t end) {
-    alignas(64) float partial[kernels::kMaxSegments][kPiece];
-    const float* stack[kernels::kMaxSegments];
-    for (std::ptrdiff_t piece = begin; piece < end; ++piece) {
-      const std::int64_t first = part.begin + piece * kPiece;
-      const std::int64_t count = std::min(kPiece, part.end - first);
-      int top = 0;
-      for (std::int64_t segment = 0; segment < all_segments(); ++segment) {
-        stack[top++] = segments + segment * stride + first;
-        for (std::int32_t left = merges_[static_cast<std::size_t>(segment)]; left > 0; --left, --top) {
-          kernels_->add(stack[top - 2], stack[top - 1], count, partial[top - 2]);
-          stack[top - 2] = partial[top - 2];
-        }
+  pool_->for_ranges(
+      pieces,
+      [&](std::ptrdiff_t begin, std::ptrdiff_t end) {
+        const std::int64_t first = part.begin + begin * kPiece;
+        const std::int64_t last = std::min<std::int64_t>(part.begin + end * kPiece, part.end);
+        add_up(segments, stride, first, last - first, out + first);
+      },
+      kPiecesForAll);
+}
+
+void LaneReducer::add_up(const float* segments, std::int64_t stride, std::int64_t first,
+                         std::int64_t count, float* out) const {
+  alignas(64) float partial[kernels::kMaxSegments][kPiece];
+  const float* stack[kernels::kMaxSegments];
+  for (std::int64_t done = 0; done < count; done += kPiece) {
+    const std::int64_t width = std::min(kPiece, count - done);
+    int top = 0;
+    for (std::int64_t segment = 0; segment < all_segments(); ++segment) {
+      stack[top++] = segments + segment * stride + first + done;
+      for (std::int32_t left = merges_[static_cast<std::size_t>(segment)]; left > 0;
+           --left, --top) {
+        kernels_->add(stack[top - 2], stack[top - 1], width, partial[top - 2]);
+        stack[top - 2] = partial[top - 2];
       }
-      std::copy_n(stack[0], count, out + first);
     }
-  };
-  pool_->for_ranges(pieces, sum_pieces, kPiecesForAll);
+    std::copy_n(stack[0], width, out + done);
+  }
 }
 
 }  // namespace lockstep::shard

@@ -14,6 +14,29 @@
 
 namespace lockstep::shard {
 
+class LaneReducer;
+
+// What LaneReducer::reduce() leaves: the sum, or segments so small that whoever reads a piece of
+// the sum adds them up in the same pass, with nothing to wait for in between. Valid until the next
+// reduce().
+class ReducedSum {
+ public:
+  // Values [begin, begin + count) of the sum: where they lie, or added up in `scratch`. REQUIRES:
+  // multiples of 16.
+  const float* piece(std::int64_t begin, std::int64_t count, float* scratch) const;
+
+ private:
+  friend class LaneReducer;
+  explicit ReducedSum(const float* whole) : whole_(whole) {}
+  ReducedSum(const LaneReducer& reducer, const float* segments, std::int64_t stride)
+      : reducer_(&reducer), segments_(segments), stride_(stride) {}
+
+  const float* whole_ = nullptr;
+  const LaneReducer* reducer_ = nullptr;
+  const float* segments_ = nullptr;
+  std::int64_t stride_ = 0;
+};
+
 // Finishes the lane tree over all ranks: the same bits on every rank, at every world size. Small
 // sums are finished by everyone; large ones are cut in one slice a rank, each finished by one rank.
 // Both do the same additions in the same order. Ranks that share memory write their segments where
@@ -29,14 +52,15 @@ class LaneReducer {
   // after the other, before reduce(values).
   float* segments(std::int64_t values);
 
-  // Sums the segments of all ranks. The sum stays valid until the next call. `what` names the call
-  // in errors.
-  const float* reduce(std::int64_t values, std::string_view what);
+  // Sums the segments of all ranks. `what` names the call in errors.
+  ReducedSum reduce(std::int64_t values, std::string_view what);
 
   // Whether segments are summed where they lie.
   bool in_place() const { return !shared_.empty(); }
 
  private:
+  friend class ReducedSum;
+
   std::int64_t all_segments() const { return static_cast<std::int64_t>(merges_.size()); }
   std::int64_t own_segments() const;
   // Whether everyone sums all of it.
@@ -45,11 +69,14 @@ class LaneReducer {
   float* shared_segments(std::int64_t values) const;
   float* shared_sum() const;
 
-  const float* reduce_in_place(std::int64_t values, std::string_view what);
+  ReducedSum reduce_in_place(std::int64_t values, std::string_view what);
   const float* reduce_whole(std::int64_t values, std::string_view what);
   const float* reduce_sliced(std::int64_t values, std::string_view what);
   // out[part] = the sum of `segments`, which are `stride` apart and begin at part.begin.
   void finish(const float* segments, std::int64_t stride, Range part, float* out) const;
+  // The same by the calling thread alone: out[0, count) = their sum from `first` on.
+  void add_up(const float* segments, std::int64_t stride, std::int64_t first, std::int64_t count,
+              float* out) const;
 
   comm::Communicator* communicator_;
   kernels::ThreadPool* pool_;
@@ -64,7 +91,7 @@ class LaneReducer {
   std::span<float> shared_;
   bool second_area_ = false;
 
-  kernels::AlignedBuffer own_;  // segments; of ranks that share memory, the sum of small ones
+  kernels::AlignedBuffer own_;  // segments of this rank
   kernels::AlignedBuffer gathered_;
   kernels::AlignedBuffer sliced_;
 };

@@ -92,7 +92,7 @@ std::span<float> LlamaRunner::forward(std::span<const ForwardSequence> batch) {
   if (rows_.empty()) return {};
   attention_.lay_out(batch);
   embed();
-  const float* update = nullptr;
+  std::optional<ReducedSum> update;
   for (std::size_t layer = 0; layer < weights_.layers.size(); ++layer) {
     const TraceSpan span = times_->span("layer", layer);
     const LayerWeights& weights = weights_.layers[layer];
@@ -103,7 +103,7 @@ std::span<float> LlamaRunner::forward(std::span<const ForwardSequence> batch) {
                  compute_.rounded_forms({&weights.gate_up, &weights.up_rows()}));
     update = mlp_block(layer);
   }
-  return logits(update);
+  return logits(*update);
 }
 
 // Lists the batch's rows.
@@ -176,15 +176,17 @@ void LlamaRunner::embed() {
   }
 }
 
-void LlamaRunner::add_and_norm(const float* update, const std::vector<float>& weight,
-                               RoundedForms forms) {
+void LlamaRunner::add_and_norm(const std::optional<ReducedSum>& update,
+                               const std::vector<float>& weight, RoundedForms forms) {
   const StepTimes::Phase phase(*times_, Part::elementwise, "norm");
   const std::int64_t columns = config_.hidden_size;
   pool_->for_ranges(tokens(), [&](std::ptrdiff_t begin, std::ptrdiff_t end) {
     for (std::ptrdiff_t row = begin; row < end; ++row) {
       float* hidden = hidden_.row(row);
-      if (update != nullptr) kernels_->add(hidden, update + row * columns, columns, hidden);
-      kernels_->rms_norm(hidden, weight.data(), config_.rms_norm_eps, columns, normed_.row(row));
+      float* normed = normed_.row(row);
+      if (update)
+        kernels_->add(hidden, update->piece(row * columns, columns, normed), columns, hidden);
+      kernels_->rms_norm(hidden, weight.data(), config_.rms_norm_eps, columns, normed);
     }
     normed_.round(*kernels_, forms, begin, end);
   });
@@ -196,8 +198,7 @@ void LlamaRunner::product(const char* name, const Activations& x, std::int64_t r
   multiply(compute_, x, rows, lanes, products);
 }
 
-const float* LlamaRunner::attention_block(std::span<const ForwardSequence> batch,
-                                          std::size_t layer) {
+ReducedSum LlamaRunner::attention_block(std::span<const ForwardSequence> batch, std::size_t layer) {
   const LayerWeights& weights = weights_.layers[layer];
   const Product projections[] = {{&weights.q, queries_.row(0), queries_.columns()},
                                  {&weights.k, keys_.row(0), keys_.columns()},
@@ -248,7 +249,7 @@ void LlamaRunner::attend(std::span<const ForwardSequence> batch, std::size_t lay
                  compute_.rounded_forms({&weights_.layers[layer].o}));
 }
 
-const float* LlamaRunner::mlp_block(std::size_t layer) {
+ReducedSum LlamaRunner::mlp_block(std::size_t layer) {
   const LayerWeights& weights = weights_.layers[layer];
   {
     const StepTimes::Phase phase(*times_, Part::product, "gate/up product");
@@ -263,20 +264,21 @@ const float* LlamaRunner::mlp_block(std::size_t layer) {
   return mlp_reducer_.reduce(values, mlp_names_[layer]);
 }
 
-void LlamaRunner::norm_last_rows(const float* update) {
+void LlamaRunner::norm_last_rows(const ReducedSum& update) {
   const StepTimes::Phase phase(*times_, Part::elementwise, "norm");
   const std::int64_t columns = config_.hidden_size;
   const auto wanted = std::ssize(last_rows_);
   for (std::ptrdiff_t i = 0; i < wanted; ++i) {
     const std::int64_t row = last_rows_[static_cast<std::size_t>(i)];
-    kernels_->add(hidden_.row(row), update + row * columns, columns, hidden_.row(row));
-    kernels_->rms_norm(hidden_.row(row), weights_.final_norm.data(), config_.rms_norm_eps, columns,
+    float* hidden = hidden_.row(row);
+    kernels_->add(hidden, update.piece(row * columns, columns, last_.row(i)), columns, hidden);
+    kernels_->rms_norm(hidden, weights_.final_norm.data(), config_.rms_norm_eps, columns,
                        last_.row(i));
   }
   last_.round(*kernels_, compute_.rounded_forms({&weights_.output()}), 0, wanted);
 }
 
-std::span<float> LlamaRunner::logits(const float* update) {
+std::span<float> LlamaRunner::logits(const ReducedSum& update) {
   const auto wanted = std::ssize(last_rows_);
   if (wanted == 0) return {};
   norm_last_rows(update);

@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
@@ -62,18 +63,19 @@ class LlamaRunner final : public ModelRunner {
   void lay_out(std::span<const ForwardSequence> batch);
   void embed();
   // Each returns what is to be added to the residual stream, [tokens, hidden_size].
-  const float* attention_block(std::span<const ForwardSequence> batch, std::size_t layer);
-  const float* mlp_block(std::size_t layer);
+  ReducedSum attention_block(std::span<const ForwardSequence> batch, std::size_t layer);
+  ReducedSum mlp_block(std::size_t layer);
   // hidden += update (where there is one); normed = rms_norm(hidden) * weight.
-  void add_and_norm(const float* update, const std::vector<float>& weight, RoundedForms forms);
+  void add_and_norm(const std::optional<ReducedSum>& update, const std::vector<float>& weight,
+                    RoundedForms forms);
   // A product of the step: multiply(), timed.
   void product(const char* name, const Activations& x, std::int64_t rows,
                const kernels::LaneProgram& lanes, std::span<const Product> products);
   void rotate_and_store(std::span<const ForwardSequence> batch, std::size_t layer);
   void attend(std::span<const ForwardSequence> batch, std::size_t layer);
   // last_ = the final norm of the rows whose logits are wanted.
-  void norm_last_rows(const float* update);
-  std::span<float> logits(const float* update);
+  void norm_last_rows(const ReducedSum& update);
+  std::span<float> logits(const ReducedSum& update);
 
   std::int64_t tokens() const { return static_cast<std::int64_t>(rows_.size()); }
 

@@ -107,7 +107,14 @@ TEST_P(LaneReduce, GivesEveryRankTheTreesSum) {
           out[static_cast<std::int64_t>(s) * values + i] = stack[s];
         }
       }
-      const float* sum = reducer.reduce(values, "test");
+      // In pieces of three lines, and in a last one of what is left.
+      std::vector<float> scratch(static_cast<std::size_t>(values)), sum;
+      const ReducedSum reduced = reducer.reduce(values, "test");
+      for (std::int64_t i = 0; i < values; i += 48) {
+        const std::int64_t count = std::min<std::int64_t>(48, values - i);
+        const float* piece = reduced.piece(i, count, scratch.data());
+        sum.insert(sum.end(), piece, piece + count);
+      }
       for (std::int64_t i = 0; i < values; ++i) {
         ASSERT_EQ(sum[i], tree_sum(tree, round, i % 1000)) << "round " << round << ", value " << i;
       }
