@@ -50,10 +50,13 @@ void pack_q8(std::byte* group, int r, const QuantizedGroup& from) {
   store_u16(group + kByteBytes + 2 * r, from.scale);
 }
 
-// Where the value of `column` of row `r` lies, of a format that is not quantized.
-std::size_t value_place(PackedFormat format, std::size_t width, int column, int r) {
-  return format == PackedFormat::bf16 ? pair_byte(column, r)
-                                      : width * static_cast<std::size_t>(kRowBlock * column + r);
+// Interleaves one row with the fifteen beside it, in units that stay together: a value, or a pair.
+template <class Unit>
+void spread(const std::byte* from, std::int64_t units, std::byte* to) {
+  for (std::int64_t i = 0; i < units; ++i) {
+    std::memcpy(to + i * kRowBlock * std::int64_t{sizeof(Unit)},
+                from + i * std::int64_t{sizeof(Unit)}, sizeof(Unit));
+  }
 }
 
 float unpack(PackedFormat format, const std::byte* group, int r, int column) {
@@ -124,13 +127,13 @@ void PackedMatrix::set_row(std::int64_t row, const StoredMatrix& source, std::in
 
 void PackedMatrix::set_values(std::int64_t row, const StoredMatrix& source, std::int64_t source_row,
                               std::int64_t first_column) {
-  const int r = static_cast<int>(row % kRowBlock);
-  const std::size_t width = block_bytes(source.type);
-  const std::byte* from =
-      source.values + static_cast<std::size_t>(source_row * source.columns + first_column) * width;
-  for (std::int64_t k = 0; k < columns_; ++k, from += width) {
-    const int column = static_cast<int>(k % kColumns);
-    std::memcpy(group(row, k / kColumns) + value_place(format_, width, column, r), from, width);
+  const std::int64_t r = row % kRowBlock;
+  const auto width = static_cast<std::int64_t>(block_bytes(source.type));
+  const std::byte* from = source.values + (source_row * source.columns + first_column) * width;
+  if (format_ == PackedFormat::f16) {
+    spread<std::uint16_t>(from, columns_, group(row, 0) + 2 * r);
+  } else {  // f32, and bf16 in pairs
+    spread<std::uint32_t>(from, columns_ * width / 4, group(row, 0) + 4 * r);
   }
 }
 
