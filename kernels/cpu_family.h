@@ -8,9 +8,11 @@
 
 namespace lockstep::kernels {
 
-// Chosen once at start-up. All families give the same bits: a request's answer does not depend on
-// which machine of a mixed cluster computed it.
-enum class CpuFamily { scalar, avx2, avx512, avx512_bf16 };
+// Chosen once at start-up. All families but amx give the same bits: a request's answer does not
+// depend on which machine of a mixed cluster computed it. AMX sums bf16 products in an order of its
+// own, so it is for clusters of which every machine has it; of quantized weights by int8 activations
+// it gives the bits of the others, too.
+enum class CpuFamily { scalar, avx2, avx512, avx512_bf16, amx };
 
 std::string_view name(CpuFamily family);
 

@@ -17,6 +17,7 @@
 #include "kernels/cpu_family.h"
 #include "launch/front.h"
 #include "launch/host_topology.h"
+#include "launch/kernel_choice.h"
 #include "launch/replica_sizes.h"
 #include "launch/termination.h"
 #include "launch/timeline.h"
@@ -54,14 +55,17 @@ shard::ActivationChoice activation_choice(const std::string& name) {
 }
 
 // What an answer's bits depend on: the device, the weights' storage types, what products make of
-// activations and how keys and values are stored; not the CPU family.
-std::string fingerprint(const model::Model& model, const ServeOptions& options) {
+// activations and how keys and values are stored; of CPU families only whether it is amx.
+std::string fingerprint(const model::Model& model, const ServeOptions& options,
+                        kernels::CpuFamily family) {
   const auto type = [&](const char* name) {
     const auto* tensor = model.tensors->find(name);
     return tensor == nullptr ? "none" : std::string(kernels::name(tensor->dtype));
   };
-  return "lockstep-" + std::string(kVersion) + "-cpu-" + type("model.layers.0.mlp.up_proj.weight") +
-         "-" + type("model.embed_tokens.weight") + "-" + options.activations +
+  return "lockstep-" + std::string(kVersion) + "-cpu-" +
+         (family == kernels::CpuFamily::amx ? "amx-" : "") +
+         type("model.layers.0.mlp.up_proj.weight") + "-" + type("model.embed_tokens.weight") + "-" +
+         options.activations +
          (options.kv_cache_dtype == kernels::KvFormat::int8 ? "-kv-int8" : "");
 }
 
@@ -89,7 +93,7 @@ class Rank {
         communicator_(
             comm::make_communicator(mpi, options.transport, collective_deadline(options))),
         sizes_(settle_sizes(options, model_.config, mpi, *communicator_)),
-        family_(kernels::select_family(options.kernels)),
+        family_(settle_family(options.kernels, *communicator_)),
         placement_(place_this_rank({.threads = options.threads, .bind = options.bind}, mpi)),
         pool_(placement_.team),
         times_(*communicator_, tracer()) {
@@ -115,8 +119,9 @@ class Rank {
     std::optional<Front> front;
     std::optional<TerminationSignals> signals;
     if (mpi_.rank() == 0) {
-      front.emplace(options_, sizes_, model_, fingerprint(model_, options_), mpi_.size(), context_,
-                    *publisher, epoch_, tracer(), [this](const std::string& what) { fail(what); });
+      front.emplace(options_, sizes_, model_, fingerprint(model_, options_, family_), mpi_.size(),
+                    context_, *publisher, epoch_, tracer(),
+                    [this](const std::string& what) { fail(what); });
       signals.emplace([&front] { front->request_stop(); },
                       [this] { fail("a second signal: stopping at once"); });
       announce(*front);

@@ -85,8 +85,8 @@ void add_machine_options(CLI::App& serve, ServeOptions& options, Typed& typed) {
       ->type_name("NAME");
   serve
       .add_option("--kernels", options.kernels,
-                  "CPU instructions: auto, scalar, avx2, avx512, avx512_bf16")
-      ->check(CLI::IsMember({"auto", "scalar", "avx2", "avx512", "avx512_bf16"}))
+                  "CPU instructions: auto, scalar, avx2, avx512, avx512_bf16, amx")
+      ->check(CLI::IsMember({"auto", "scalar", "avx2", "avx512", "avx512_bf16", "amx"}))
       ->capture_default_str()
       ->type_name("NAME");
   serve

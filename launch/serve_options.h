@@ -31,7 +31,7 @@ struct ServeOptions {
   bool bind = true;                           // each thread to a core, where that can be
   std::string weight_cache;                   // a folder for packed weights; empty: none
   comm::Transport transport = comm::Transport::automatic;
-  std::string kernels = "auto";               // "scalar", "avx2", "avx512", "avx512_bf16"
+  std::string kernels = "auto";               // or a name (cpu_family.h)
   std::string activations = "auto";           // in products: "int8", "bf16", "f32"
   std::chrono::milliseconds deadline{10000};  // for any collective, plan or report
   std::string log_level = "info";

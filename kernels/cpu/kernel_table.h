@@ -119,5 +119,6 @@ const KernelTable& scalar_table();
 const KernelTable& avx2_table();
 const KernelTable& avx512_table();
 const KernelTable& avx512_bf16_table();
+const KernelTable& amx_table();
 
 }  // namespace lockstep::kernels::cpu

@@ -20,6 +20,11 @@ class LaneStack {
  public:
   void push(const typename S::V (&sums)[MT], std::int32_t merges) {
     for (int i = 0; i < MT; ++i) S::store(sums_[top_][i], sums[i]);
+    pushed(merges);
+  }
+  // The same for sums that have been written to next(), row after row.
+  float* next() { return sums_[top_][0]; }
+  void pushed(std::int32_t merges) {
     ++top_;
     for (; merges > 0; --merges, --top_) {
       for (int i = 0; i < MT; ++i) {
@@ -28,10 +33,10 @@ class LaneStack {
       }
     }
   }
-  // Writes every sum left as one segment.
-  void write(const LinearCall& call, float* out) const {
+  // Writes every sum left as one segment, of the first `rows` rows.
+  void write(const LinearCall& call, float* out, int rows = MT) const {
     for (int segment = 0; segment < top_; ++segment) {
-      for (int i = 0; i < MT; ++i) {
+      for (int i = 0; i < rows; ++i) {
         S::store(out + segment * call.segment_stride + i * call.row_stride,
                  S::load(sums_[segment][i]));
       }

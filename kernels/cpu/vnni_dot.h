@@ -19,10 +19,12 @@ inline __m512i four_bytes(const std::int8_t* bytes, int chunk) {
 struct VnniQ4 {
   static constexpr bool kHasMinimum = true;
   static constexpr std::size_t kGroupBytes = 320;
+  static constexpr std::size_t kScale = 256;
+  static constexpr std::size_t kMinimum = 288;
   class Weights {
    public:
     explicit Weights(const std::byte* group)
-        : scale_(load_halves(group + 256)), minimum_(load_halves(group + 288)) {
+        : scale_(load_halves(group + kScale)), minimum_(load_halves(group + kMinimum)) {
       const __m512i low = _mm512_set1_epi8(15);
       for (int chunk = 0; chunk < 4; ++chunk) {
         const __m512i both = load_bytes(group + 64 * chunk);
@@ -49,9 +51,10 @@ struct VnniQ4 {
 struct VnniQ8 {
   static constexpr bool kHasMinimum = false;
   static constexpr std::size_t kGroupBytes = 544;
+  static constexpr std::size_t kScale = 512;
   class Weights {
    public:
-    explicit Weights(const std::byte* group) : scale_(load_halves(group + 512)) {
+    explicit Weights(const std::byte* group) : scale_(load_halves(group + kScale)) {
       const __m512i bias = _mm512_set1_epi8(static_cast<char>(0x80));
       for (int chunk = 0; chunk < 8; ++chunk) {
         w_[chunk] = _mm512_xor_si512(load_bytes(group + 64 * chunk), bias);  // w + 128, unsigned

@@ -8,6 +8,8 @@
 
 #include "kernels/cpu_family.h"
 #include "kernels/half.h"
+#include "tests/kernels/emulated_unit.h"
+#include "tests/kernels/families.h"
 #include "tests/kernels/random_matrix.h"
 
 namespace lockstep::kernels {
@@ -45,7 +47,11 @@ struct Activations {
     table.round_rows(view(), m, k);
   }
   cpu::ActivationRows view() {
-    return {values.data(), columns, halves.data(), columns, half_sums.data(),
+    return {values.data(),
+            columns,
+            halves.data(),
+            columns,
+            half_sums.data(),
             {bytes.data(), scales.data(), offsets.data(), biases.data(), columns, columns / 32}};
   }
   std::vector<float> values;
@@ -63,9 +69,30 @@ struct LinearCase {
   std::int64_t m, n, k;
 };
 
+// All families that this machine runs, and the matrix unit's products where they can be emulated.
+std::vector<const cpu::KernelTable*> all_tables() {
+  std::vector<const cpu::KernelTable*> tables;
+  for (const CpuFamily family : supported_families()) {
+    tables.push_back(&kernel_table(family));
+    if (family == CpuFamily::avx512_bf16) tables.push_back(&emulated_unit_table());
+  }
+  return tables;
+}
+
+bool has_unit(const cpu::KernelTable& table) {
+  return table.linear == emulated_unit_table().linear ||
+         std::string_view(table.name) == name(CpuFamily::amx);
+}
+
 class Linear : public testing::TestWithParam<LinearCase> {
  protected:
   static constexpr std::int64_t kFirstColumn = 32;  // of the stored matrix
+
+  // Whether a table's bits are those of all others.
+  static bool has_own_order(const cpu::KernelTable& table) {
+    return has_unit(table) && GetParam().type == DType::bf16 &&
+           GetParam().activations == ActivationFormat::bf16;
+  }
 
   void SetUp() override {
     const auto [type, activations, m, n, k] = GetParam();
@@ -86,8 +113,10 @@ class Linear : public testing::TestWithParam<LinearCase> {
 
   // [segments, m, padded n]
   std::vector<float> product(CpuFamily family, const LaneProgram& lanes) {
+    return product(kernel_table(family), lanes);
+  }
+  std::vector<float> product(const cpu::KernelTable& table, const LaneProgram& lanes) {
     const auto [type, activations, m, n, k] = GetParam();
-    const auto& table = kernel_table(family);
     Activations x(table, x_, m, k);
     const std::int64_t padded = weights_.row_blocks() * kRowBlock;
     std::vector<float> out(static_cast<std::size_t>(lanes.segments * m * padded));
@@ -113,21 +142,24 @@ class Linear : public testing::TestWithParam<LinearCase> {
 
 TEST_P(Linear, EqualsTheDoublePrecisionProduct) {
   const auto [type, activations, m, n, k] = GetParam();
-  const auto out = product(CpuFamily::scalar, whole_sum(k));
   const std::int64_t padded = weights_.row_blocks() * kRowBlock;
-  for (std::int64_t i = 0; i < m; ++i) {
-    for (std::int64_t j = 0; j < n; ++j) {
-      double expected = 0, magnitude = 0;
-      for (std::int64_t c = 0; c < k; ++c) {
-        const double term = weight(j, c) * x_[i * k + c];
-        expected += term;
-        magnitude += std::fabs(term);
+  for (const cpu::KernelTable* table : all_tables()) {
+    if (table != all_tables().front() && !has_own_order(*table)) continue;  // the same bits
+    const auto out = product(*table, whole_sum(k));
+    for (std::int64_t i = 0; i < m; ++i) {
+      for (std::int64_t j = 0; j < n; ++j) {
+        double expected = 0, magnitude = 0;
+        for (std::int64_t c = 0; c < k; ++c) {
+          const double term = weight(j, c) * x_[i * k + c];
+          expected += term;
+          magnitude += std::fabs(term);
+        }
+        // Eight-bit activations: half a step of 1/127 of a group's largest value (here below 4).
+        const double bound = activations == ActivationFormat::int8   ? magnitude * 0.02 + 1e-3
+                             : activations == ActivationFormat::bf16 ? magnitude * 0.004
+                                                                     : magnitude * 1e-5 + 1e-6;
+        EXPECT_NEAR(out[i * padded + j], expected, bound) << table->name << ' ' << i << "," << j;
       }
-      // Eight-bit activations: half a step of 1/127 of a group's largest value (here below 4).
-      const double bound = activations == ActivationFormat::int8   ? magnitude * 0.02 + 1e-3
-                           : activations == ActivationFormat::bf16 ? magnitude * 0.004
-                                                                   : magnitude * 1e-5 + 1e-6;
-      EXPECT_NEAR(out[i * padded + j], expected, bound) << i << "," << j;
     }
   }
 }
@@ -135,25 +167,47 @@ TEST_P(Linear, EqualsTheDoublePrecisionProduct) {
 TEST_P(Linear, GivesTheSameBitsInEveryFamily) {
   const auto lanes = whole_sum(GetParam().k);
   const auto expected = bits(product(CpuFamily::scalar, lanes));
-  for (const CpuFamily family : supported_families()) {
-    EXPECT_EQ(bits(product(family, lanes)), expected) << name(family);
+  for (const cpu::KernelTable* table : all_tables()) {
+    if (has_own_order(*table)) continue;
+    EXPECT_EQ(bits(product(*table, lanes)), expected) << table->name;
   }
 }
 
 TEST_P(Linear, GivesARowTheSameBitsInAnyBatch) {
   const auto [type, activations, m, n, k] = GetParam();
-  const auto all = product(supported_families().back(), whole_sum(k));
   const std::int64_t padded = weights_.row_blocks() * kRowBlock;
-  const auto x = x_;
-  const auto& table = kernel_table(supported_families().back());
   const auto lanes = whole_sum(k);
-  for (std::int64_t i = 0; i < m; ++i) {
-    const std::vector<float> one(x.begin() + i * k, x.begin() + (i + 1) * k);
-    Activations row(table, one, 1, k);
-    std::vector<float> out(static_cast<std::size_t>(padded));
-    table.linear({&weights_, activations, row.view(), 1, lanes.steps.data(), 1, 0,
-                  weights_.row_blocks(), out.data(), padded, padded});
-    EXPECT_EQ(bits(out), bits({all.begin() + i * padded, all.begin() + (i + 1) * padded})) << i;
+  for (const cpu::KernelTable* table : all_tables()) {
+    if (table != &kernel_table(supported_families().back()) && !has_unit(*table)) continue;
+    const auto all = product(*table, lanes);
+    for (std::int64_t i = 0; i < m; ++i) {
+      const std::vector<float> one(x_.begin() + i * k, x_.begin() + (i + 1) * k);
+      Activations row(*table, one, 1, k);
+      std::vector<float> out(static_cast<std::size_t>(padded));
+      table->linear({&weights_, activations, row.view(), 1, lanes.steps.data(), 1, 0,
+                     weights_.row_blocks(), out.data(), padded, padded});
+      EXPECT_EQ(bits(out), bits({all.begin() + i * padded, all.begin() + (i + 1) * padded}))
+          << table->name << ' ' << i;
+    }
+  }
+}
+
+// Row blocks are shared out over threads at any place.
+TEST_P(Linear, GivesTheSameBitsHoweverRowBlocksAreShared) {
+  const auto [type, activations, m, n, k] = GetParam();
+  const auto lanes = whole_sum(k);
+  const std::int64_t padded = weights_.row_blocks() * kRowBlock;
+  for (const cpu::KernelTable* table : all_tables()) {
+    const auto whole = product(*table, lanes);
+    Activations x(*table, x_, m, k);
+    std::vector<float> out(whole.size());
+    for (std::int64_t block = 0; block < weights_.row_blocks();) {
+      const std::int64_t end = std::min(block + 1 + block % 3, weights_.row_blocks());
+      table->linear({&weights_, activations, x.view(), m, lanes.steps.data(), 1, block, end,
+                     out.data(), padded, m * padded});
+      block = end;
+    }
+    EXPECT_EQ(bits(out), bits(whole)) << table->name;
   }
 }
 
@@ -163,16 +217,16 @@ TEST_P(Linear, SumsLanesInTheOrderOfTheirProgram) {
   // Lanes of 1, 1, groups - 3 and 1 groups: ((a + b), c) leaves (a+b)+c merged, d apart.
   const LaneProgram program{{{1, 0}, {1, 1}, {groups - 3, 1}, {1, 0}}, 2};
   const LaneProgram apart{{{1, 0}, {1, 0}, {groups - 3, 0}, {1, 0}}, 4};
-  for (const CpuFamily family : supported_families()) {
-    const auto lanes = product(family, apart);
-    const auto merged = product(family, program);
+  for (const cpu::KernelTable* table : all_tables()) {
+    const auto lanes = product(*table, apart);
+    const auto merged = product(*table, program);
     const std::size_t size = merged.size() / 2;
     std::vector<float> expected(merged.size());
     for (std::size_t i = 0; i < size; ++i) {
       expected[i] = (lanes[i] + lanes[size + i]) + lanes[2 * size + i];
       expected[size + i] = lanes[3 * size + i];
     }
-    EXPECT_EQ(bits(merged), bits(expected)) << name(family);
+    EXPECT_EQ(bits(merged), bits(expected)) << table->name;
   }
 }
 
@@ -183,7 +237,6 @@ TEST_P(Linear, SwigluEqualsItsProductsApart) {
   const std::int64_t inner = n / 64 * 32;  // columns, when the weights are read as interleaved
   if (inner == 0) GTEST_SKIP() << "no whole group of columns";
   const auto lanes = whole_sum(k);
-  const auto both = product(CpuFamily::scalar, lanes);
   const std::int64_t stride = weights_.row_blocks() * kRowBlock;
   PackedMatrix gate(packed_format(type), inner, k, arena_);
   PackedMatrix up(packed_format(type), inner, k, arena_);
@@ -192,8 +245,9 @@ TEST_P(Linear, SwigluEqualsItsProductsApart) {
     gate.set_row(row, stored_.stored(), interleaved, kFirstColumn);
     up.set_row(row, stored_.stored(), interleaved + 32, kFirstColumn);
   }
-  for (const CpuFamily family : supported_families()) {
-    const auto& table = kernel_table(family);
+  for (const cpu::KernelTable* each : all_tables()) {
+    const cpu::KernelTable& table = *each;
+    const auto both = product(table, lanes);
     Activations x(table, x_, m, k);
     const auto run = [&](const PackedMatrix& first, const PackedMatrix& second, bool interleaved) {
       Activations out(table, std::vector<float>(static_cast<std::size_t>(m * inner)), m, inner);
@@ -215,13 +269,13 @@ TEST_P(Linear, SwigluEqualsItsProductsApart) {
       return out;
     };
     const auto out = run(weights_, weights_, true);
-    EXPECT_EQ(bits(out.values), bits(run(gate, up, false).values)) << name(family);
+    EXPECT_EQ(bits(out.values), bits(run(gate, up, false).values)) << table.name;
     const Activations rounded(table, out.values, m, inner);
-    EXPECT_EQ(out.bytes, rounded.bytes) << name(family);
-    EXPECT_EQ(out.halves, rounded.halves) << name(family);
-    EXPECT_EQ(bits(out.half_sums), bits(rounded.half_sums)) << name(family);
-    EXPECT_EQ(bits(out.offsets), bits(rounded.offsets)) << name(family);
-    EXPECT_EQ(out.biases, rounded.biases) << name(family);
+    EXPECT_EQ(out.bytes, rounded.bytes) << table.name;
+    EXPECT_EQ(out.halves, rounded.halves) << table.name;
+    EXPECT_EQ(bits(out.half_sums), bits(rounded.half_sums)) << table.name;
+    EXPECT_EQ(bits(out.offsets), bits(rounded.offsets)) << table.name;
+    EXPECT_EQ(out.biases, rounded.biases) << table.name;
     for (std::int64_t row = 0; row < m; ++row) {
       for (std::int64_t column = 0; column < inner; ++column) {
         const std::int64_t at = row * stride + column / 32 * 64 + column % 32;
@@ -248,6 +302,8 @@ std::vector<LinearCase> linear_cases() {
     cases.push_back({type, ActivationFormat::bf16, 19, 64, 160});
   }
   cases.push_back({DType::q4_1, ActivationFormat::int8, 150, 16, 4096});  // more than one panel
+  cases.push_back({DType::bf16, ActivationFormat::bf16, 16, 80, 128});
+  cases.push_back({DType::bf16, ActivationFormat::bf16, 70, 192, 128});
   return cases;
 }
 
@@ -262,12 +318,16 @@ std::string activations_name(ActivationFormat format) {
 
 INSTANTIATE_TEST_SUITE_P(Shapes, Linear, testing::ValuesIn(linear_cases()), [](const auto& info) {
   return std::string(name(info.param.type)) + "_" + activations_name(info.param.activations) +
-         "_m" + std::to_string(info.param.m) + "_n" +
-         std::to_string(info.param.n) + "_k" + std::to_string(info.param.k);
+         "_m" + std::to_string(info.param.m) + "_n" + std::to_string(info.param.n) + "_k" +
+         std::to_string(info.param.k);
 });
 
 class Family : public testing::TestWithParam<CpuFamily> {
  protected:
+  void SetUp() override {
+    if (!is_supported(GetParam())) GTEST_SKIP() << "this machine has no " << name(GetParam());
+  }
+
   const cpu::KernelTable& table_ = kernel_table(GetParam());
   const cpu::KernelTable& scalar_ = kernel_table(CpuFamily::scalar);
 };
@@ -372,7 +432,7 @@ TEST_P(Family, QuantizesToTheNearestByteWithItsSums) {
 }
 
 const auto family_name = [](const auto& info) { return std::string(name(info.param)); };
-INSTANTIATE_TEST_SUITE_P(Cpu, Family, testing::ValuesIn(supported_families()), family_name);
+INSTANTIATE_TEST_SUITE_P(Cpu, Family, testing::ValuesIn(kAllFamilies), family_name);
 
 }  // namespace
 }  // namespace lockstep::kernels

@@ -1,0 +1,22 @@
+// Tests of every CPU family, skipped by name where the machine lacks it.
+#pragma once
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <string>
+#include <vector>
+
+#include "kernels/cpu_family.h"
+
+namespace lockstep::kernels {
+
+inline const std::vector<CpuFamily> kAllFamilies{
+    CpuFamily::scalar, CpuFamily::avx2, CpuFamily::avx512, CpuFamily::avx512_bf16, CpuFamily::amx};
+
+inline bool is_supported(CpuFamily family) {
+  const auto supported = supported_families();
+  return std::ranges::find(supported, family) != supported.end();
+}
+
+}  // namespace lockstep::kernels
