@@ -11,6 +11,8 @@ namespace lockstep::kernels::cpu {
 
 // Activations that stay in a near cache while the weights pass.
 inline constexpr std::int64_t kPanelBytes = 48 << 10;
+// The same for wide tiles, which read each activation less often.
+inline constexpr std::int64_t kWidePanelBytes = 256 << 10;
 // How far ahead weights are asked for by tiles of few rows.
 inline constexpr std::int64_t kPrefetchBytes = 2048;
 
@@ -125,6 +127,38 @@ void bf16_tile(const LinearCall& call, std::int64_t row, std::int64_t block, flo
     stack.push(sums, call.steps[step].merges);
   }
   stack.write(call, out);
+}
+
+// The same for NB row blocks side by side: each broadcast activation is used NB times, which many
+// rows of them gain from. Their sums go to neighbouring columns.
+template <class S, int MT, int NB>
+void bf16_wide_tile(const LinearCall& call, std::int64_t row, std::int64_t block, float* out) {
+  const std::int64_t stride = call.x.half_stride;
+  const auto* weights = reinterpret_cast<const std::uint16_t*>(call.weights->block(block));
+  const std::int64_t block_values = call.weights->columns() * kRowBlock;
+  const std::uint16_t* x = call.x.halves + row * stride;
+  LaneStack<S, MT> stacks[NB];
+  for (std::int32_t step = 0; step < call.num_steps; ++step) {
+    typename S::V sums[NB][MT];
+    for (auto& of_block : sums) {
+      for (auto& sum : of_block) sum = S::zero();
+    }
+    const std::int64_t width = std::int64_t{call.steps[step].groups} * kGroup;
+    for (std::int64_t k = 0; k < width; k += 2) {
+      typename S::Pairs w[NB];
+      for (int j = 0; j < NB; ++j) w[j] = S::load_pairs(weights + j * block_values + k * kRowBlock);
+#pragma GCC unroll 16
+      for (int i = 0; i < MT; ++i) {
+        const auto pair = S::set_pair(x + i * stride + k);
+#pragma GCC unroll 4
+        for (int j = 0; j < NB; ++j) sums[j][i] = S::dot(sums[j][i], w[j], pair);
+      }
+    }
+    weights += width * kRowBlock;
+    x += width;
+    for (int j = 0; j < NB; ++j) stacks[j].push(sums[j], call.steps[step].merges);
+  }
+  for (int j = 0; j < NB; ++j) stacks[j].write(call, out + j * kRowBlock);
 }
 
 // Quantized weights by bf16: the small whole numbers that the weights count are exact in bf16. I
@@ -354,10 +388,10 @@ std::int64_t row_bytes(const LinearCall& call) {
 
 // Calls visit(unit, row, rows) for all tiles: units of weights [begin, end) by tiles of rows. Rows
 // are taken in panels that stay in a near cache while all the weights pass.
-template <class S, class Visit>
+template <class S, std::int64_t kBytes = kPanelBytes, class Visit>
 void walk_tiles(const LinearCall& call, std::int64_t begin, std::int64_t end, const Visit& visit) {
   constexpr std::int64_t MT = S::kTileRows;
-  const std::int64_t panel = std::max<std::int64_t>(kPanelBytes / row_bytes<S>(call) / MT, 1) * MT;
+  const std::int64_t panel = std::max<std::int64_t>(kBytes / row_bytes<S>(call) / MT, 1) * MT;
   for (std::int64_t first = 0; first < call.m; first += panel) {
     const std::int64_t last = std::min(first + panel, call.m);
     for (std::int64_t unit = begin; unit < end; ++unit) {
@@ -368,9 +402,46 @@ void walk_tiles(const LinearCall& call, std::int64_t begin, std::int64_t end, co
   }
 }
 
+// From so many rows on, bf16 products take several row blocks side by side.
+inline constexpr std::int64_t kWideRows = 64;
+inline constexpr int kWideTileRows = 8;
+
+template <class S>
+bool takes_wide_tiles(const LinearCall& call) {
+  return S::kTileRows == 16 && call.m >= kWideRows && call.activations == ActivationFormat::bf16 &&
+         call.weights->format() == PackedFormat::bf16;
+}
+
+// `rows` rows by NB row blocks, in wide tiles as far as they go, the other rows by `run`.
+template <class S, int NB>
+void run_wide(const LinearCall& call, TileRunner run, std::int64_t row, std::int64_t rows,
+              std::int64_t block, float* out) {
+  constexpr int MT = kWideTileRows;
+  for (; rows >= MT; rows -= MT, row += MT, out += MT * call.row_stride) {
+    bf16_wide_tile<S, MT, NB>(call, row, block, out);
+  }
+  for (int i = 0; rows > 0 && i < NB; ++i) run(call, row, rows, block + i, out + i * kRowBlock);
+}
+
+template <class S>
+void linear_wide(const LinearCall& call, TileRunner run) {
+  constexpr int NB = 3;
+  const std::int64_t units = (call.block_end - call.block_begin + NB - 1) / NB;
+  walk_tiles<S, kWidePanelBytes>(
+      call, 0, units, [&](std::int64_t unit, std::int64_t row, std::int64_t rows) {
+        const std::int64_t block = call.block_begin + unit * NB;
+        float* out = call.out + row * call.row_stride + block * kRowBlock;
+        if (block + NB <= call.block_end) return run_wide<S, NB>(call, run, row, rows, block, out);
+        for (std::int64_t i = 0; block + i < call.block_end; ++i) {
+          run(call, row, rows, block + i, out + i * kRowBlock);
+        }
+      });
+}
+
 template <class S, class Q4, class Q8>
 void linear(const LinearCall& call) {
   const TileRunner run = tile_runner<S, Q4, Q8>(call);
+  if (takes_wide_tiles<S>(call)) return linear_wide<S>(call, run);
   walk_tiles<S>(call, call.block_begin, call.block_end,
                 [&](std::int64_t block, std::int64_t row, std::int64_t rows) {
                   run(call, row, rows, block, call.out + row * call.row_stride + block * kRowBlock);

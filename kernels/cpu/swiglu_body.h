@@ -57,13 +57,9 @@ class SwigluTile {
     gate_.row_stride = up_.row_stride = groups * kGroup;
     for (std::int64_t g = 0; g < groups; ++g) {
       const std::int64_t block = (group + g) * (call_.interleaved ? 2 * kHalves : kHalves);
-      for (std::int64_t half = 0; half < kHalves; ++half) {
-        run_gate_(gate_, row, rows, block + half, gates_ + g * kGroup + half * kRowBlock);
-      }
       const std::int64_t up = block + (call_.interleaved ? kHalves : 0);
-      for (std::int64_t half = 0; half < kHalves; ++half) {
-        run_up_(up_, row, rows, up + half, ups_ + g * kGroup + half * kRowBlock);
-      }
+      multiply(gate_, run_gate_, row, rows, block, gates_ + g * kGroup);
+      multiply(up_, run_up_, row, rows, up, ups_ + g * kGroup);
     }
     silu_mul<S>(gates_, ups_, rows * groups * kGroup, gates_);
     write_groups<S>(call_, gates_, row, rows, group, groups);
@@ -71,6 +67,14 @@ class SwigluTile {
 
  private:
   static constexpr std::int64_t kHalves = kGroup / kRowBlock;
+
+  static void multiply(const LinearCall& call, TileRunner run, std::int64_t row, std::int64_t rows,
+                       std::int64_t block, float* out) {
+    if (takes_wide_tiles<S>(call)) return run_wide<S, kHalves>(call, run, row, rows, block, out);
+    for (std::int64_t half = 0; half < kHalves; ++half) {
+      run(call, row, rows, block + half, out + half * kRowBlock);
+    }
+  }
 
   const SwigluCall& call_;
   LinearCall gate_, up_;
