@@ -22,8 +22,9 @@ std::string name_operation(std::string_view what, std::uint64_t number) {
 
 }  // namespace
 
-CheckedCommunicator::CheckedCommunicator(int rank, int size, std::chrono::milliseconds deadline)
-    : rank_(rank), size_(size), deadline_(deadline) {
+CheckedCommunicator::CheckedCommunicator(int rank, int size, std::chrono::milliseconds deadline,
+                                         int first_rank)
+    : rank_(rank), size_(size), deadline_(deadline), first_rank_(first_rank) {
   if (size < 1 || rank < 0 || rank >= size) {
     throw Error("communicator: rank " + std::to_string(rank) + " is not in a world of " +
                 std::to_string(size));
@@ -87,23 +88,23 @@ CollectiveTimeout CheckedCommunicator::timeout(const Operation& operation,
   std::vector<int> ranks;
   for (const MissingRank& peer : missing) {
     if (!text.empty()) text += "; ";
-    text += "rank " + std::to_string(peer.rank);
+    text += "rank " + std::to_string(first_rank_ + peer.rank);
     text += peer.ended ? " ended and did not arrive at " : " did not arrive at ";
     text += name_operation(operation.what, operation.number);
     if (!peer.ended) text += " within " + std::to_string(deadline_.count()) + " ms";
     if (peer.last_operation > 0) {
       text += "; it was last in " + name_operation(peer.last_what, peer.last_operation);
     }
-    ranks.push_back(peer.rank);
+    ranks.push_back(first_rank_ + peer.rank);
   }
   return CollectiveTimeout(text, std::move(ranks));
 }
 
 Error CheckedCommunicator::mismatch(const Operation& operation, int peer, std::size_t expected,
                                     std::size_t got) const {
-  return Error("rank " + std::to_string(peer) + " brought " + std::to_string(got) + " bytes to " +
-               name_operation(operation.what, operation.number) + " where rank " +
-               std::to_string(rank_) + " expects " + std::to_string(expected));
+  return Error("rank " + std::to_string(first_rank_ + peer) + " brought " + std::to_string(got) +
+               " bytes to " + name_operation(operation.what, operation.number) + " where rank " +
+               std::to_string(first_rank_ + rank_) + " expects " + std::to_string(expected));
 }
 
 }  // namespace lockstep::comm

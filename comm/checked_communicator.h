@@ -43,8 +43,9 @@ class CheckedCommunicator : public Communicator {
     bool ended = false;  // it left for good, so that waiting longer had no point
   };
 
-  // Throws Error unless 0 <= rank < size and deadline > 0.
-  CheckedCommunicator(int rank, int size, std::chrono::milliseconds deadline);
+  // Errors name ranks of the replica, of which `first_rank` is rank 0 here. Throws Error unless
+  // 0 <= rank < size and deadline > 0.
+  CheckedCommunicator(int rank, int size, std::chrono::milliseconds deadline, int first_rank = 0);
 
   // The bodies' part: sizes are checked, and size() > 1.
   virtual void gather(std::span<const std::byte> mine, std::span<std::byte> all,
@@ -62,6 +63,7 @@ class CheckedCommunicator : public Communicator {
   Error mismatch(const Operation& operation, int peer, std::size_t expected, std::size_t got) const;
 
   std::chrono::milliseconds deadline() const { return deadline_; }
+  int first_rank() const { return first_rank_; }
 
  private:
   // Numbers the call, times it, and remembers whether it failed.
@@ -71,6 +73,7 @@ class CheckedCommunicator : public Communicator {
   const int rank_;
   const int size_;
   const std::chrono::milliseconds deadline_;
+  const int first_rank_;
   std::uint64_t operations_ = 0;
   std::chrono::nanoseconds time_spent_{0};
   bool broken_ = false;  // a call failed half-way: the ranks no longer agree where they are

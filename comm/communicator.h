@@ -49,9 +49,10 @@ class Communicator {
 
   virtual void barrier(std::string_view what) = 0;
 
-  // Memory that all ranks read and write, as long as the communicator lives: the same `bytes` zeroed
-  // bytes on every rank, aligned to a cache line. What a rank has written when it enters a barrier,
-  // all read after it. Empty on every rank where ranks share no memory or the system has none left.
+  // Memory that all ranks read and write, as long as the communicator lives: the same `bytes`
+  // zeroed bytes on every rank, aligned to a cache line. What a rank has written when it enters a
+  // barrier, all read after it. Empty on every rank where ranks share no memory or the system has
+  // none left.
   virtual std::span<std::byte> shared_memory(std::size_t bytes, std::string_view what) = 0;
 
   // Total time spent in calls so far, waiting included.

@@ -6,21 +6,29 @@
 
 namespace lockstep::comm {
 
+std::unique_ptr<Communicator> make_communicator(const MpiEnvironment& environment, RankGroup group,
+                                                Transport transport,
+                                                std::chrono::milliseconds deadline) {
+  // Groups may differ in what they can have: all ranks make what needs all of them.
+  const std::string name = environment.broadcast("/lockstep-" + random_token());
+  auto mpi = transport == Transport::shared_memory
+                 ? nullptr
+                 : std::make_unique<MpiCommunicator>(environment, group, deadline);
+  if (transport == Transport::mpi) return mpi;
+  if (environment.one_host(group)) {
+    return std::make_unique<SharedMemoryCommunicator>(
+        name + "-" + std::to_string(group.first), environment.rank() - group.first, group.size,
+        deadline, SharedMemoryCommunicator::kDefaultSlotBytes, group.first);
+  }
+  if (transport == Transport::automatic) return mpi;
+  throw Error("shared memory needs ranks " + std::to_string(group.first) + " to " +
+              std::to_string(group.first + group.size - 1) + " on one host, and they are not");
+}
+
 std::unique_ptr<Communicator> make_communicator(const MpiEnvironment& environment,
                                                 Transport transport,
                                                 std::chrono::milliseconds deadline) {
-  if (transport == Transport::automatic) {
-    transport = environment.one_host() ? Transport::shared_memory : Transport::mpi;
-  }
-  if (transport == Transport::mpi) return std::make_unique<MpiCommunicator>(environment, deadline);
-  if (!environment.one_host()) {
-    throw Error("shared memory needs all " + std::to_string(environment.size()) +
-                " ranks on one host; " + environment.host_name() + " has " +
-                std::to_string(environment.local_size()));
-  }
-  const std::string name = environment.broadcast("/lockstep-" + random_token());
-  return std::make_unique<SharedMemoryCommunicator>(name, environment.rank(), environment.size(),
-                                                    deadline);
+  return make_communicator(environment, environment.everyone(), transport, deadline);
 }
 
 }  // namespace lockstep::comm

@@ -43,6 +43,12 @@ struct PlanEntry {
   std::vector<std::int32_t> new_blocks;  // appended to the sequence's block table
 };
 
+// A token that an earlier step has sampled.
+struct KnownToken {
+  std::uint64_t sequence_id = 0;
+  std::int32_t token_id = 0;
+};
+
 // What every shard does next. Plans are executed in the order of sequence_number, without gaps.
 struct StepPlan {
   std::uint64_t epoch = 0;            // the life of the replica
@@ -50,6 +56,9 @@ struct StepPlan {
   bool shutdown = false;              // the last plan
   std::vector<std::uint64_t> ends;    // sequences to forget, before anything else
   std::vector<SequenceStart> starts;
+  // In a pipeline only the last stage samples, so plans tell all shards what was sampled: each of
+  // these ends its sequence's known tokens. Empty where there is one stage: its shards know.
+  std::vector<KnownToken> sampled;
   std::vector<PlanEntry> entries;  // empty: a heartbeat
 };
 
@@ -65,14 +74,16 @@ struct SampledToken {
   std::vector<TokenLogprob> top_logprobs;  // best first
 };
 
-// What a shard answers to one plan. Every rank sends one; only rank 0's carries the tokens.
+// What a shard answers to one plan. Every rank sends one; only that of the last pipeline stage's
+// first rank (rank 0, where there is one stage) carries the tokens.
 struct StepReport {
   std::uint64_t epoch = 0;
   std::uint64_t sequence_number = 0;
   std::int32_t rank = 0;
-  std::uint64_t digest = 0;  // over the plan's bytes, the previous digest and all sampled tokens
+  // Over the plan's bytes, the previous digest and all tokens that the rank's stage has sampled.
+  std::uint64_t digest = 0;
   std::uint32_t compute_us = 0;  // the whole step
-  std::uint32_t wait_us = 0;     // of it, inside collectives
+  std::uint32_t wait_us = 0;     // of it, inside collectives or for the stage before
   // The step by its parts: products of weights; attention; all-reduces (all collectives, and the
   // sums of what they bring); what goes element by element; sampling. The rest is bookkeeping.
   std::uint32_t product_us = 0;

@@ -28,7 +28,9 @@ int message_length(std::size_t bytes) {
 
 class MpiCommunicator::Group {
  public:
-  Group() { check_mpi(MPI_Comm_dup(MPI_COMM_WORLD, &handle_), "MPI_Comm_dup"); }
+  explicit Group(RankGroup ranks) {
+    check_mpi(MPI_Comm_split(MPI_COMM_WORLD, ranks.first, 0, &handle_), "MPI_Comm_split");
+  }
   ~Group() {
     // Freeing is collective: not while an exception says that others may be gone.
     if (std::uncaught_exceptions() == exceptions_) MPI_Comm_free(&handle_);
@@ -46,8 +48,9 @@ class MpiCommunicator::Group {
 // message is not written to a buffer that is gone.
 class MpiCommunicator::Requests {
  public:
-  Requests(MPI_Comm group, std::uint64_t operation)
-      : group_(group), tag_(static_cast<int>(operation % kTags)) {}
+  // Errors call rank 0 of the group `first_rank`.
+  Requests(MPI_Comm group, std::uint64_t operation, int first_rank)
+      : group_(group), tag_(static_cast<int>(operation % kTags)), first_rank_(first_rank) {}
   ~Requests() {
     for (MPI_Request& request : requests_) {
       if (request == MPI_REQUEST_NULL) continue;
@@ -89,7 +92,7 @@ class MpiCommunicator::Requests {
     for (int i = 0; i < count; ++i) {
       const int index = done_[i];
       if (code == MPI_ERR_IN_STATUS && statuses_[i].MPI_ERROR != MPI_SUCCESS) {
-        throw Error("message with rank " + std::to_string(peers_[index]) +
+        throw Error("message with rank " + std::to_string(first_rank_ + peers_[index]) +
                     " failed: " + mpi_error_text(statuses_[i].MPI_ERROR));
       }
       int bytes = 0;
@@ -129,6 +132,7 @@ class MpiCommunicator::Requests {
 
   const MPI_Comm group_;
   const int tag_;
+  const int first_rank_;
   int open_ = 0;
   std::vector<MPI_Request> requests_;  // MPI sets those that are through to MPI_REQUEST_NULL
   std::vector<int> peers_;
@@ -138,16 +142,16 @@ class MpiCommunicator::Requests {
   std::vector<Short> too_short_;
 };
 
-MpiCommunicator::MpiCommunicator(const MpiEnvironment& environment,
+MpiCommunicator::MpiCommunicator(const MpiEnvironment& environment, RankGroup group,
                                  std::chrono::milliseconds deadline)
-    : CheckedCommunicator(environment.rank(), environment.size(), deadline),
-      group_(std::make_unique<Group>()) {}
+    : CheckedCommunicator(environment.rank() - group.first, group.size, deadline, group.first),
+      group_(std::make_unique<Group>(group)) {}
 
 MpiCommunicator::~MpiCommunicator() = default;
 
 void MpiCommunicator::gather(std::span<const std::byte> mine, std::span<std::byte> all,
                              std::span<const std::size_t> counts, const Operation& operation) {
-  Requests requests(group_->handle(), operation.number);
+  Requests requests(group_->handle(), operation.number, first_rank());
   for (int peer = 0; peer < size(); ++peer) {
     const std::span<std::byte> to = all.first(counts[peer]);
     all = all.subspan(counts[peer]);
@@ -166,7 +170,7 @@ void MpiCommunicator::exchange(std::span<const std::byte> send,
                                std::span<std::byte> received,
                                std::span<const std::size_t> receive_counts,
                                const Operation& operation) {
-  Requests requests(group_->handle(), operation.number);
+  Requests requests(group_->handle(), operation.number, first_rank());
   for (int peer = 0; peer < size(); ++peer) {
     const std::span<std::byte> to = received.first(receive_counts[peer]);
     received = received.subspan(receive_counts[peer]);

@@ -15,8 +15,13 @@ namespace lockstep::comm {
 // progress. End the process, by MpiEnvironment::abort or an exception that reaches main.
 class MpiCommunicator final : public CheckedCommunicator {
  public:
-  // Collective over all ranks of `environment`, which must outlive it. Throws Error.
-  MpiCommunicator(const MpiEnvironment& environment, std::chrono::milliseconds deadline);
+  // Joins the ranks of `group`, this one among them. Collective over all ranks of `environment`,
+  // which must outlive it: each is in one group. Throws Error.
+  MpiCommunicator(const MpiEnvironment& environment, RankGroup group,
+                  std::chrono::milliseconds deadline);
+  // All ranks.
+  MpiCommunicator(const MpiEnvironment& environment, std::chrono::milliseconds deadline)
+      : MpiCommunicator(environment, environment.everyone(), deadline) {}
   ~MpiCommunicator() override;
 
   std::string_view name() const override { return "mpi"; }

@@ -2,6 +2,7 @@
 
 #include <mpi.h>
 
+#include <algorithm>
 #include <array>
 #include <cstdint>
 #include <cstdlib>
@@ -49,6 +50,12 @@ MpiEnvironment::MpiEnvironment() : exceptions_(std::uncaught_exceptions()) {
   check_mpi(MPI_Comm_rank(host.handle(), &local_rank_), "MPI_Comm_rank");
   check_mpi(MPI_Comm_size(host.handle(), &local_size_), "MPI_Comm_size");
 
+  int lowest = rank_;
+  check_mpi(MPI_Bcast(&lowest, 1, MPI_INT, 0, host.handle()), "MPI_Bcast");
+  hosts_.resize(static_cast<std::size_t>(size_));
+  check_mpi(MPI_Allgather(&lowest, 1, MPI_INT, hosts_.data(), 1, MPI_INT, MPI_COMM_WORLD),
+            "MPI_Allgather");
+
   std::array<char, MPI_MAX_PROCESSOR_NAME> name{};
   int length = 0;
   check_mpi(MPI_Get_processor_name(name.data(), &length), "MPI_Get_processor_name");
@@ -57,6 +64,11 @@ MpiEnvironment::MpiEnvironment() : exceptions_(std::uncaught_exceptions()) {
 
 MpiEnvironment::~MpiEnvironment() {
   if (std::uncaught_exceptions() == exceptions_) MPI_Finalize();
+}
+
+bool MpiEnvironment::one_host(RankGroup group) const {
+  const auto begin = hosts_.begin() + group.first;
+  return std::all_of(begin, begin + group.size, [&](int host) { return host == *begin; });
 }
 
 std::string MpiEnvironment::broadcast(std::string bytes) const {
@@ -76,9 +88,7 @@ void MpiEnvironment::gather_on_host(std::span<const std::byte> mine,
             "MPI_Allgather");
 }
 
-void MpiEnvironment::wait_for_all() const {
-  check_mpi(MPI_Barrier(MPI_COMM_WORLD), "MPI_Barrier");
-}
+void MpiEnvironment::wait_for_all() const { check_mpi(MPI_Barrier(MPI_COMM_WORLD), "MPI_Barrier"); }
 
 void MpiEnvironment::abort(int code) const {
   MPI_Abort(MPI_COMM_WORLD, code);

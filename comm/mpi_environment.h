@@ -4,8 +4,15 @@
 #include <cstddef>
 #include <span>
 #include <string>
+#include <vector>
 
 namespace lockstep::comm {
+
+// Ranks [first, first + size) of the replica.
+struct RankGroup {
+  int first = 0;
+  int size = 0;
+};
 
 // MPI_Init_thread to MPI_Finalize. One per process; every other use of MPI must end before it goes.
 //
@@ -26,6 +33,9 @@ class MpiEnvironment {
   int local_rank() const { return local_rank_; }
   int local_size() const { return local_size_; }
   bool one_host() const { return local_size_ == size_; }
+  // Whether all of `group` are on one host, this one or another.
+  bool one_host(RankGroup group) const;
+  RankGroup everyone() const { return {0, size_}; }
   const std::string& host_name() const { return host_name_; }
 
   // Rank 0's bytes, on every rank; the others' argument is ignored. Collective, blocking and
@@ -48,6 +58,7 @@ class MpiEnvironment {
   int size_ = 0;
   int local_rank_ = 0;
   int local_size_ = 0;
+  std::vector<int> hosts_;  // of each rank: the lowest rank on its host
   std::string host_name_;
 };
 

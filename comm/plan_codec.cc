@@ -34,12 +34,19 @@ void fields(Io& io, Type<PlanEntry>) {
 }
 
 template <class Io>
+void fields(Io& io, Type<KnownToken>) {
+  io.required("sequence_id", &KnownToken::sequence_id);
+  io.required("token_id", &KnownToken::token_id);
+}
+
+template <class Io>
 void fields(Io& io, Type<StepPlan>) {
   io.required("epoch", &StepPlan::epoch);
   io.required("sequence_number", &StepPlan::sequence_number);
   io.optional("shutdown", &StepPlan::shutdown);
   io.optional("ends", &StepPlan::ends);
   io.optional("starts", &StepPlan::starts);
+  io.optional("sampled", &StepPlan::sampled);
   io.optional("entries", &StepPlan::entries);
 }
 

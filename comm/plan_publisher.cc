@@ -14,16 +14,6 @@
 namespace lockstep::comm {
 namespace {
 
-// In a time that does not depend on where they differ.
-bool same_token(const std::string& a, const std::string& b) {
-  if (a.size() != b.size()) return false;
-  unsigned difference = 0;
-  for (std::size_t i = 0; i < a.size(); ++i) {
-    difference |= static_cast<unsigned char>(a[i]) ^ static_cast<unsigned char>(b[i]);
-  }
-  return difference == 0;
-}
-
 std::string describe(const std::string& name, std::uint64_t epoch, std::uint64_t number) {
   return name + " " + std::to_string(number) + " of epoch " + std::to_string(epoch);
 }

@@ -18,6 +18,15 @@ zmq::socket_t open_plan_socket(zmq::context_t& context, zmq::socket_type type, i
   return socket;
 }
 
+bool same_token(const std::string& a, const std::string& b) {
+  if (a.size() != b.size()) return false;
+  unsigned difference = 0;
+  for (std::size_t i = 0; i < a.size(); ++i) {
+    difference |= static_cast<unsigned char>(a[i]) ^ static_cast<unsigned char>(b[i]);
+  }
+  return difference == 0;
+}
+
 bool wait_readable(zmq::socket_ref socket, std::chrono::steady_clock::time_point deadline) {
   using std::chrono::milliseconds;
   for (;;) {

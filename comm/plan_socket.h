@@ -1,4 +1,4 @@
-// What both ends of the plan bus do with a socket.
+// What the ends of the plan bus and of stage links do with a socket.
 #pragma once
 
 #include <chrono>
@@ -18,6 +18,9 @@ struct Hello {
 
 // Opens a socket whose queues and messages are bounded and which never lingers.
 zmq::socket_t open_plan_socket(zmq::context_t& context, zmq::socket_type type, int queue_length);
+
+// Whether they are equal, in a time that does not depend on where they differ.
+bool same_token(const std::string& a, const std::string& b);
 
 // Whether `socket` is readable by `deadline`; signals do not cut the wait short.
 bool wait_readable(zmq::socket_ref socket, std::chrono::steady_clock::time_point deadline);

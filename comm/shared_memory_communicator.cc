@@ -88,8 +88,8 @@ class SharedMemoryCommunicator::Segment {
 
 SharedMemoryCommunicator::SharedMemoryCommunicator(const std::string& name, int rank, int size,
                                                    std::chrono::milliseconds deadline,
-                                                   std::size_t slot_bytes)
-    : CheckedCommunicator(rank, size, deadline),
+                                                   std::size_t slot_bytes, int first_rank)
+    : CheckedCommunicator(rank, size, deadline, first_rank),
       name_(name),
       spins_(static_cast<int>(std::thread::hardware_concurrency()) < size ? 0 : kSpins) {
   if (slot_bytes % kCacheLine != 0 || slot_bytes < kCacheLine * size) {
@@ -200,9 +200,9 @@ std::size_t SharedMemoryCommunicator::collect(int peer, std::size_t lanes, std::
                                               std::size_t part, const Operation& operation) const {
   const SlotHeader& header = segment_->header(peer, round_);
   if (header.operation != operation.number || header.lanes != lanes) {
-    throw Error("rank " + std::to_string(peer) + " is in another collective than '" +
+    throw Error("rank " + std::to_string(first_rank() + peer) + " is in another collective than '" +
                 std::string(operation.what) + "' (operation " + std::to_string(operation.number) +
-                ") of rank " + std::to_string(rank()) + "; it is in '" +
+                ") of rank " + std::to_string(first_rank() + rank()) + "; it is in '" +
                 segment_->state(peer).label.get().text + "'");
   }
   const std::size_t lane = lanes == 1 ? 0 : rank();

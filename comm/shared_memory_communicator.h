@@ -20,11 +20,12 @@ class SharedMemoryCommunicator final : public CheckedCommunicator {
   // Rank 0 creates the memory under `name` ("/" and a random token), the others wait for it. The
   // name is gone when rank 0's constructor returns: nothing is left behind, however a rank ends.
   // slot_bytes is the payload of one slot: a multiple of 64, at least 64 per rank. A world takes
-  // 2 * size of them; containers often have no more than 64 MiB of shared memory.
-  // Throws Error, or CollectiveTimeout naming the ranks that did not come within `deadline`.
+  // 2 * size of them; containers often have no more than 64 MiB of shared memory. `first_rank`:
+  // what the replica calls rank 0 of these (CheckedCommunicator). Throws Error, or
+  // CollectiveTimeout naming the ranks that did not come within `deadline`.
   SharedMemoryCommunicator(const std::string& name, int rank, int size,
                            std::chrono::milliseconds deadline,
-                           std::size_t slot_bytes = kDefaultSlotBytes);
+                           std::size_t slot_bytes = kDefaultSlotBytes, int first_rank = 0);
   ~SharedMemoryCommunicator() override;
 
   std::string_view name() const override { return "shared memory"; }

@@ -16,8 +16,6 @@
 namespace lockstep::coordinator {
 namespace {
 
-// One that the shards compute, and one that they find waiting when they are done.
-constexpr std::size_t kMaxPlansInFlight = 2;
 // Tokenizing takes time; between so many messages the shards get their turn.
 constexpr int kMaxMessagesPerRound = 16;
 
@@ -56,7 +54,8 @@ Engine::Engine(EngineOptions options, const model::Tokenizer& tokenizer,
       admission_(options_.scheduler, tokenizer, chat_template, std::move(eos_token_ids),
                  options_.seed),
       scheduler_(options_.scheduler, options_.epoch),
-      reports_(options_.world_size, options_.epoch, options_.shard_deadline),
+      reports_(options_.world_size, options_.epoch, options_.shard_deadline,
+               options_.scheduler.pipeline_stages),
       metrics_(options_.world_size) {}
 
 void Engine::run(std::stop_token stop) {
@@ -209,7 +208,9 @@ void Engine::finish_step(const std::vector<comm::StepReport>& reports) {
   const TraceSpan traced = span("deliver");
   metrics_.step_done(reports);
   const Clock::time_point now = Clock::now();
-  for (const ScheduledToken& token : scheduler_.apply(reports[0])) deliver(token, now);
+  const comm::StepReport& with_tokens =
+      reports[static_cast<std::size_t>(reports_.first_rank_of_last_stage())];
+  for (const ScheduledToken& token : scheduler_.apply(with_tokens)) deliver(token, now);
 }
 
 void Engine::deliver(const ScheduledToken& token, Clock::time_point now) {
@@ -255,7 +256,7 @@ void Engine::record_end(const OpenRequest& request, FinishReason reason) {
 // ---- Plans ----
 
 void Engine::publish_plans() {
-  while (reports_.num_in_flight() < kMaxPlansInFlight) {
+  while (reports_.num_in_flight() < max_plans_in_flight()) {
     const std::optional<comm::StepPlan> plan = schedule();
     if (!plan) break;
     publish(*plan);

@@ -79,6 +79,10 @@ class Engine {
   void record_end(const OpenRequest& request, FinishReason reason);
 
   void publish_plans();
+  // One that each stage of the shards computes, and one that they find waiting when they are done.
+  std::size_t max_plans_in_flight() const {
+    return static_cast<std::size_t>(options_.scheduler.pipeline_stages) + 1;
+  }
   std::optional<comm::StepPlan> schedule();
   void publish(const comm::StepPlan& plan);
 

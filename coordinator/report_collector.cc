@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <map>
+#include <span>
 #include <sstream>
 #include <string>
 #include <utility>
@@ -11,9 +12,9 @@
 namespace lockstep::coordinator {
 namespace {
 
-// REQUIRES: one report a rank. Whoever differs from the digest that most ranks have is named; with
-// no majority rank 0 is taken as right.
-void check_digests(const std::vector<comm::StepReport>& reports) {
+// REQUIRES: one report for each rank of a stage. Whoever differs from the digest that most ranks
+// have is named; with no majority the first is taken as right.
+void check_digests(std::span<const comm::StepReport> reports) {
   std::map<std::uint64_t, std::int32_t> votes;
   for (const comm::StepReport& report : reports) ++votes[report.digest];
   if (votes.size() == 1) return;
@@ -34,9 +35,16 @@ void check_digests(const std::vector<comm::StepReport>& reports) {
 }  // namespace
 
 ReportCollector::ReportCollector(std::int32_t world_size, std::uint64_t epoch,
-                                 Clock::duration deadline)
-    : world_size_(world_size), epoch_(epoch), deadline_(deadline) {
+                                 Clock::duration deadline, std::int32_t stages)
+    : world_size_(world_size),
+      stage_size_(stages > 0 ? world_size / stages : 0),
+      epoch_(epoch),
+      deadline_(deadline) {
   if (world_size < 1) throw Error("world_size must be at least 1");
+  if (stage_size_ < 1 || stage_size_ * stages != world_size) {
+    throw Error("world_size " + std::to_string(world_size) + " cannot be cut in " +
+                std::to_string(stages) + " pipeline stages of equally many ranks");
+  }
 }
 
 void ReportCollector::expect(std::uint64_t sequence_number, Clock::time_point now) {
@@ -69,7 +77,11 @@ std::optional<std::vector<comm::StepReport>> ReportCollector::add(comm::StepRepo
 
   std::vector<comm::StepReport> reports;
   for (auto& complete : step->reports) reports.push_back(std::move(*complete));
-  check_digests(reports);
+  const std::span all(reports);
+  for (std::int32_t first = 0; first < world_size_; first += stage_size_) {
+    check_digests(
+        all.subspan(static_cast<std::size_t>(first), static_cast<std::size_t>(stage_size_)));
+  }
   steps_.pop_front();
   if (!steps_.empty()) steps_.front().since = now;
   ++num_completed_;

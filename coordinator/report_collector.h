@@ -14,13 +14,18 @@ namespace lockstep::coordinator {
 
 // Pure: the time comes from the caller.
 //
-// Invariant: a step is complete only when every rank has reported it with the same digest, and
-// steps become complete in order.
+// Invariant: a step is complete only when every rank has reported it, the ranks of each pipeline
+// stage with the same digest, and steps become complete in order.
 class ReportCollector {
  public:
   // `deadline`: how long the oldest plan in flight may go without all of its reports, counted from
   // its publication or from the completion of the plan before it, whichever is later.
-  ReportCollector(std::int32_t world_size, std::uint64_t epoch, Clock::duration deadline);
+  // Stages are runs of world_size / stages ranks. Throws Error unless that is a whole number.
+  ReportCollector(std::int32_t world_size, std::uint64_t epoch, Clock::duration deadline,
+                  std::int32_t stages = 1);
+
+  // Whose reports carry the tokens.
+  std::int32_t first_rank_of_last_stage() const { return world_size_ - stage_size_; }
 
   // A plan has been published. REQUIRES: sequence numbers ascend.
   void expect(std::uint64_t sequence_number, Clock::time_point now);
@@ -50,6 +55,7 @@ class ReportCollector {
   };
 
   std::int32_t world_size_;
+  std::int32_t stage_size_;
   std::uint64_t epoch_;
   Clock::duration deadline_;
   std::deque<Step> steps_;  // oldest first

@@ -28,6 +28,7 @@ Scheduler::Scheduler(const SchedulerOptions& options, std::uint64_t epoch)
   // Else a batch full of decodes could leave an older prefill without a token (invariant 4).
   require(options.max_num_batched_tokens >= options.max_num_seqs,
           "max_num_batched_tokens must be at least max_num_seqs");
+  require(options.pipeline_stages >= 1, "pipeline_stages must be at least 1");
   require(options.max_model_len >= 2, "max_model_len must be at least 2");
 }
 
@@ -80,6 +81,7 @@ void Scheduler::send(comm::StepPlan& plan) {
   plan.epoch = epoch_;
   plan.sequence_number = ++last_sequence_number_;
   plan.ends = std::exchange(ends_, {});
+  plan.sampled = std::exchange(sampled_, {});
   PlanInFlight in_flight{plan.sequence_number, {}};
   for (const comm::PlanEntry& entry : plan.entries) {
     if (entry.samples) in_flight.samples.push_back(entry.sequence_id);
@@ -87,14 +89,24 @@ void Scheduler::send(comm::StepPlan& plan) {
   in_flight_.push_back(std::move(in_flight));
 }
 
+// The first stage cannot compute what the last one has just sampled.
+bool Scheduler::waits_for_report(const Sequence& sequence) const {
+  return options_.pipeline_stages > 1 && sequence.num_in_flight > 0;
+}
+
 void Scheduler::add_decodes(comm::StepPlan& plan, std::int32_t& budget) {
+  // As many as leave every other stage a plan of its own.
+  const std::int32_t stages = options_.pipeline_stages;
+  std::int32_t share = (num_running() + stages - 1) / stages;
   // By index, and the size read anew: preemption takes sequences off the end.
-  for (std::size_t i = 0; i < running_.size(); ++i) {
+  for (std::size_t i = 0; i < running_.size() && share > 0; ++i) {
     Sequence& sequence = *running_[i];
     if (sequence.num_remaining() != 1 || sequence.exhausted()) continue;
+    if (waits_for_report(sequence)) continue;
     if (!reserve_decode_block(sequence)) break;  // it was the youngest, and is preempted itself
     add_entry(plan, sequence, 1);
     budget -= 1;
+    share -= 1;
   }
 }
 
@@ -167,6 +179,9 @@ void Scheduler::preempt_youngest() {
 void Scheduler::leave_shards(Sequence& sequence) {
   if (!sequence.started) return;
   ends_.push_back(sequence.request.sequence_id);
+  std::erase_if(sampled_, [&](const comm::KnownToken& token) {
+    return token.sequence_id == sequence.request.sequence_id;
+  });
   blocks_.release(sequence.block_table);
   sequence.num_blocks_sent = 0;
   sequence.num_computed = 0;
@@ -207,6 +222,9 @@ std::vector<ScheduledToken> Scheduler::apply(const comm::StepReport& report) {
         static_cast<std::int32_t>(sequence.token_ids.size()) - sequence.num_prompt_tokens();
     std::optional<Finish> finish =
         check_stop(sequence.request.stop, sampled.token_id, num_generated);
+    if (options_.pipeline_stages > 1 && sequence.started) {
+      sampled_.push_back({sampled.sequence_id, sampled.token_id});
+    }
     if (finish) forget(sequence);
     tokens.push_back({sampled, std::move(finish)});
   }

@@ -21,6 +21,9 @@ struct SchedulerOptions {
   std::int32_t max_model_len = 2048;          // prompt and answer of one sequence
   std::int32_t block_size = 16;               // tokens in a KV block; a multiple of 16
   std::int32_t num_blocks = 1024;             // KV blocks of the whole cache
+  // Of the shards' pipeline. With several, a plan holds a share of the sequences, so that every
+  // stage works on another plan; and it tells the tokens that earlier plans have sampled.
+  std::int32_t pipeline_stages = 1;
 };
 
 // One new token of one sequence, as the shards reported it.
@@ -32,7 +35,9 @@ struct ScheduledToken {
 // A pure function of its state: no clock, no socket, no thread.
 //
 // Plans may be made before the reports of earlier ones are in (asynchronous scheduling): a decode
-// entry then stands for "the token that you sampled last". Reports are applied in plan order.
+// entry then stands for "the token that you sampled last". In a pipeline the first stage cannot
+// know that token, so a sequence that samples waits for its report; chunks of its prompt do not.
+// Reports are applied in plan order.
 //
 // Invariants:
 //  1. Running and waiting sequences together are in order of arrival: every running sequence is
@@ -44,7 +49,8 @@ struct ScheduledToken {
 //     token; one that ends by a stop token costs at most one entry per further plan in flight,
 //     whose result is ignored.
 //  4. The oldest sequence is in every plan, except while all of its tokens that remain are in
-//     flight. With it: schedule() gives no plan only when nothing is left or a report is due.
+//     flight, or in a pipeline one of them. With it: schedule() gives no plan only when nothing is
+//     left or a report is due.
 //  5. Tokens sampled before a preemption are part of the answer, even when their report comes after
 //     it (the shards' generator is keyed by seed and position, so they would be drawn again).
 class Scheduler {
@@ -66,9 +72,9 @@ class Scheduler {
   // A plan without entries, in sequence with the others: a heartbeat, or the last plan.
   comm::StepPlan empty_plan(bool shutdown);
 
-  // Takes rank 0's report of the oldest plan in flight: the new tokens, in plan order, of the
-  // sequences that are still known. Throws Error when the report is not of that plan or its tokens
-  // are not those that the plan samples.
+  // Takes the report, with tokens, of the oldest plan in flight: the new tokens, in plan order, of
+  // the sequences that are still known. Throws Error when the report is not of that plan or its
+  // tokens are not those that the plan samples.
   std::vector<ScheduledToken> apply(const comm::StepReport& report);
 
   std::int32_t num_running() const { return static_cast<std::int32_t>(running_.size()); }
@@ -84,6 +90,7 @@ class Scheduler {
   };
 
   void send(comm::StepPlan& plan);
+  bool waits_for_report(const Sequence& sequence) const;
   void add_decodes(comm::StepPlan& plan, std::int32_t& budget);
   void add_prefills(comm::StepPlan& plan, std::int32_t& budget);
   void admit_waiting(comm::StepPlan& plan, std::int32_t& budget);
@@ -98,9 +105,10 @@ class Scheduler {
   std::uint64_t last_sequence_number_ = 0;
   BlockManager blocks_;
   std::unordered_map<std::uint64_t, std::unique_ptr<Sequence>> sequences_;
-  std::vector<Sequence*> running_;   // in order of arrival
-  std::deque<Sequence*> waiting_;    // in order of arrival
-  std::vector<std::uint64_t> ends_;  // for the next plan
+  std::vector<Sequence*> running_;         // in order of arrival
+  std::deque<Sequence*> waiting_;          // in order of arrival
+  std::vector<std::uint64_t> ends_;        // for the next plan
+  std::vector<comm::KnownToken> sampled_;  // for the next plan, where there is a pipeline
   std::deque<PlanInFlight> in_flight_;
   std::uint64_t num_preemptions_ = 0;
 };

@@ -9,8 +9,8 @@
 
 namespace lockstep::launch {
 
-// What rank `rank` runs where the ranks could run these: amx, whose bits are its own, only where all
-// have it; the other families may differ from rank to rank.
+// What rank `rank` runs where the ranks could run these: amx, whose bits are its own, only where
+// all have it; the other families may differ from rank to rank.
 kernels::CpuFamily agree(std::span<const kernels::CpuFamily> fastest, int rank);
 
 // The family called `wanted`, or with "auto" the fastest on which the ranks agree. Called by all

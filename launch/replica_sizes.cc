@@ -6,7 +6,6 @@
 
 #include "base/error.h"
 #include "shard/kv_cache.h"
-#include "shard/partition.h"
 
 namespace lockstep::launch {
 namespace {
@@ -43,13 +42,12 @@ std::int64_t smallest(comm::Communicator& communicator, std::int64_t mine) {
 }  // namespace
 
 ReplicaSizes settle_sizes(const ServeOptions& options, const model::ModelConfig& config,
-                          const comm::MpiEnvironment& mpi, comm::Communicator& communicator) {
+                          const shard::Partition& part, const comm::MpiEnvironment& mpi,
+                          comm::Communicator& communicator) {
   ReplicaSizes sizes;
   sizes.max_model_len = settle_model_len(options.max_model_len, config.max_position_embeddings);
-  const auto parts = shard::partition_model(config, communicator.size());
-  const auto block_bytes = shard::KvCache::block_bytes(
-      config, parts[static_cast<std::size_t>(communicator.rank())], options.kv_cache_dtype,
-      options.block_size);
+  const auto block_bytes =
+      shard::KvCache::block_bytes(config, part, options.kv_cache_dtype, options.block_size);
   const std::size_t memory =
       options.kv_cache_memory > 0
           ? options.kv_cache_memory

@@ -7,6 +7,7 @@
 #include "comm/mpi_environment.h"
 #include "launch/serve_options.h"
 #include "model/config.h"
+#include "shard/partition.h"
 
 namespace lockstep::launch {
 
@@ -15,8 +16,10 @@ struct ReplicaSizes {
   std::int32_t num_blocks = 0;  // the same on every rank: the least that any can hold
 };
 
-// Collective. Throws Error naming the option and the limit.
+// Collective over all ranks, which `communicator` joins; `part` is this rank's. Throws Error naming
+// the option and the limit.
 ReplicaSizes settle_sizes(const ServeOptions& options, const model::ModelConfig& config,
-                          const comm::MpiEnvironment& mpi, comm::Communicator& communicator);
+                          const shard::Partition& part, const comm::MpiEnvironment& mpi,
+                          comm::Communicator& communicator);
 
 }  // namespace lockstep::launch

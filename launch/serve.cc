@@ -18,6 +18,7 @@
 #include "launch/front.h"
 #include "launch/host_topology.h"
 #include "launch/kernel_choice.h"
+#include "launch/pipeline.h"
 #include "launch/replica_sizes.h"
 #include "launch/termination.h"
 #include "launch/timeline.h"
@@ -81,6 +82,21 @@ std::unique_ptr<Timeline> make_timeline(const ServeOptions& options,
   return std::make_unique<Timeline>(options.trace, mpi.rank(), mpi.local_rank() == 0);
 }
 
+// The ranks of a stage; nullptr where that is all ranks.
+std::unique_ptr<comm::Communicator> make_stage_communicator(const ServeOptions& options,
+                                                            const comm::MpiEnvironment& mpi,
+                                                            const RankPlace& place) {
+  if (place.stage.count == 1) return nullptr;
+  return comm::make_communicator(mpi, place.stage_ranks, options.transport,
+                                 collective_deadline(options));
+}
+
+// The most that a stage sends the next one in a step.
+std::size_t activation_bytes(const ServeOptions& options, const model::ModelConfig& config) {
+  return static_cast<std::size_t>(options.max_num_batched_tokens * config.hidden_size) *
+         sizeof(float);
+}
+
 // One rank: its shard, and on rank 0 the coordinator and the gateway as well.
 class Rank {
  public:
@@ -90,19 +106,19 @@ class Rank {
         epoch_(epoch_of_environment()),
         timeline_(make_timeline(options, mpi)),
         model_(model::open_model(options.model)),
-        communicator_(
-            comm::make_communicator(mpi, options.transport, collective_deadline(options))),
-        sizes_(settle_sizes(options, model_.config, mpi, *communicator_)),
-        family_(settle_family(options.kernels, *communicator_)),
+        place_(place_in_pipeline(mpi.rank(), mpi.size(), options.tensor_parallel_size,
+                                 options.pipeline_parallel_size, model_.config)),
+        parts_(shard::partition_model(model_.config, place_.stage_ranks.size, place_.layers)),
+        world_(comm::make_communicator(mpi, options.transport, collective_deadline(options))),
+        stage_(make_stage_communicator(options, mpi, place_)),
+        sizes_(settle_sizes(options, model_.config, part(), mpi, *world_)),
+        family_(settle_family(options.kernels, *world_)),
         placement_(place_this_rank({.threads = options.threads, .bind = options.bind}, mpi)),
+        bus_{.endpoint = "", .epoch = epoch_, .token = mpi.broadcast(comm::random_token())},
+        links_(context_, bus_, place_, mpi, *world_, collective_deadline(options),
+               activation_bytes(options, model_.config)),
         pool_(placement_.team),
-        times_(*communicator_, tracer()) {
-    if (options.tensor_parallel_size > 0 && options.tensor_parallel_size != mpi.size()) {
-      throw Error("tp is " + std::to_string(options.tensor_parallel_size) +
-                  ": mpirun has started " + std::to_string(mpi.size()) +
-                  " ranks, one of them each device's");
-    }
-  }
+        times_(stage(), tracer(), links_.previous()) {}
 
   void serve() {
     const auto runner = make_runner();
@@ -111,8 +127,7 @@ class Rank {
     mpi_.wait_for_all();
     std::optional<comm::PrivateDirectory> directory;
     std::optional<comm::PlanPublisher> publisher;
-    comm::PlanBusAddress address = open_bus(directory, publisher);
-    comm::PlanSubscriber plans(context_, address, mpi_.rank());
+    comm::PlanSubscriber plans(context_, open_bus(directory, publisher), mpi_.rank());
     if (mpi_.rank() == 0) publisher->wait_for_subscribers(options_.deadline);
     if (directory) directory->remove();  // all are connected: a killed rank leaves nothing behind
 
@@ -144,6 +159,12 @@ class Rank {
   }
 
  private:
+  // What joins this rank with those that share its layers, and its part of them.
+  comm::Communicator& stage() { return stage_ ? *stage_ : *world_; }
+  const shard::Partition& part() const {
+    return parts_[static_cast<std::size_t>(place_.rank_in_stage(mpi_.rank()))];
+  }
+
   Tracer* tracer() { return timeline_ ? &timeline_->tracer() : nullptr; }
 
   std::unique_ptr<shard::LlamaRunner> make_runner() {
@@ -159,17 +180,23 @@ class Rank {
                              .max_positions = sizes_.max_model_len,
                              .activations = activation_choice(options_.activations),
                              .weight_cache = options_.weight_cache},
-        *communicator_, pool_, kernels::kernel_table(family_), times_);
+        stage(), pool_, kernels::kernel_table(family_), times_,
+        shard::PipelinePlace{place_.layers, links_.previous(), links_.next()});
     const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - begin;
     spdlog::info(
         "rank {} of {} on {}: {} of weights in {:.2f} s; {} kernels, {} activations, {}, {} "
         "between ranks",
         mpi_.rank(), mpi_.size(), mpi_.host_name(), mebibytes(runner->weight_bytes()),
         seconds.count(), kernels::name(family_), options_.activations, to_text(placement_),
-        communicator_->name());
-    if (mpi_.size() > 1 && !runner->sums_in_place()) {
+        stage().name());
+    if (place_.stage.count > 1) {
+      spdlog::info("rank {}: stage {} of {}, layers {} to {} of {}", mpi_.rank(),
+                   place_.stage.index, place_.stage.count, place_.layers.begin,
+                   place_.layers.end - 1, model_.config.num_hidden_layers);
+    }
+    if (stage().size() > 1 && !runner->sums_in_place()) {
       spdlog::info("rank {}: activations are copied between ranks: {}", mpi_.rank(),
-                   mpi_.one_host() && options_.transport != comm::Transport::mpi
+                   mpi_.one_host(place_.stage_ranks) && options_.transport != comm::Transport::mpi
                        ? "/dev/shm has no room for them"
                        : "they share no memory");
     }
@@ -184,9 +211,8 @@ class Rank {
   // Binds the plan bus on rank 0 and tells every rank where it is.
   comm::PlanBusAddress open_bus(std::optional<comm::PrivateDirectory>& directory,
                                 std::optional<comm::PlanPublisher>& publisher) {
-    comm::PlanBusAddress address{.endpoint = "", .epoch = epoch_, .token = ""};
+    comm::PlanBusAddress address = bus_;
     if (mpi_.rank() == 0) {
-      address.token = comm::random_token();
       if (mpi_.one_host()) {
         address.endpoint = directory.emplace().endpoint();
       } else {
@@ -197,7 +223,6 @@ class Rank {
     }
     address.endpoint = mpi_.broadcast(address.endpoint);
     if (mpi_.rank() == 0) address.endpoint = comm::PlanPublisher::kOwnEndpoint;
-    address.token = mpi_.broadcast(address.token);
     return address;
   }
 
@@ -205,8 +230,10 @@ class Rank {
     const std::string http = front.http_address();
     std::cout << "ready zmq=" << front.zmq_endpoint()
               << (http.empty() ? "" : " http=http://" + http) << " ranks=" << mpi_.size()
+              << (place_.stage.count > 1 ? " stages=" + std::to_string(place_.stage.count) : "")
               << " threads=" << pool_.size() << " kernels=" << kernels::name(family_)
-              << " transport=\"" << communicator_->name() << "\" pid=" << getpid() << std::endl;
+              << " transport=\"" << (stage_ ? *stage_ : *world_).name() << "\" pid=" << getpid()
+              << std::endl;
   }
 
   comm::StepPlan receive(comm::PlanSubscriber& plans) {
@@ -216,15 +243,15 @@ class Rank {
 
   void work(shard::LlamaRunner& runner, comm::PlanSubscriber& plans) {
     std::vector<shard::VocabRange> ranges;
-    for (const auto& part : shard::partition_model(model_.config, mpi_.size())) {
+    for (const auto& part : parts_) {
       ranges.push_back({part.vocabulary.begin, part.vocabulary.end});
     }
-    shard::Sampler sampler(*communicator_, runner.vocab_range(), ranges);
-    shard::Worker worker(runner, sampler, *communicator_,
+    shard::Sampler sampler(stage(), runner.vocab_range(), ranges);
+    shard::Worker worker(runner, sampler, stage(),
                          {.block_size = options_.block_size,
                           .num_blocks = sizes_.num_blocks,
                           .vocab_size = static_cast<std::int32_t>(model_.config.vocab_size)},
-                         times_);
+                         times_, place_.stage);
     comm::Activity activity;
     // Collectives and the plan bus have deadlines of their own, which name the rank that is
     // missing; the watchdog is for whatever else may hang, and gives them time to speak first.
@@ -246,13 +273,18 @@ class Rank {
   const std::uint64_t epoch_;
   const std::unique_ptr<Timeline> timeline_;  // nullptr: none was asked for
   const model::Model model_;
-  const std::unique_ptr<comm::Communicator> communicator_;
+  const RankPlace place_;
+  const std::vector<shard::Partition> parts_;  // of the ranks of this stage
+  const std::unique_ptr<comm::Communicator> world_;
+  const std::unique_ptr<comm::Communicator> stage_;  // nullptr: the world
   const ReplicaSizes sizes_;
   const kernels::CpuFamily family_;
   const Placement placement_;
+  zmq::context_t context_;
+  const comm::PlanBusAddress bus_;  // without the endpoint
+  StageLinks links_;
   kernels::ThreadPool pool_;
   shard::StepTimes times_;
-  zmq::context_t context_;
 };
 
 }  // namespace

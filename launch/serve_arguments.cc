@@ -62,9 +62,16 @@ void add_engine_options(CLI::App& serve, ServeOptions& options) {
 
 void add_machine_options(CLI::App& serve, ServeOptions& options, Typed& typed) {
   serve
-      .add_option("--tp,--tensor-parallel-size", options.tensor_parallel_size,
-                  "Ranks that share the model; checked against what mpirun has started")
+      .add_option(
+          "--tp,--tensor-parallel-size", options.tensor_parallel_size,
+          "Ranks that share each layer; default: all that mpirun has started, divided by --pp")
       ->check(CLI::Range(1, 1024));
+  serve
+      .add_option("--pp,--pipeline-parallel-size", options.pipeline_parallel_size,
+                  "Stages that the layers are cut into, each of --tp neighbouring ranks: across "
+                  "nodes, say, with --tp inside them")
+      ->check(CLI::Range(1, 1024))
+      ->capture_default_str();
   serve
       .add_option("--threads", options.threads,
                   "Compute threads per rank; 0: this rank's share of the cores")
@@ -90,10 +97,11 @@ void add_machine_options(CLI::App& serve, ServeOptions& options, Typed& typed) {
       ->capture_default_str()
       ->type_name("NAME");
   serve
-      .add_option("--activations", options.activations,
-                  "What products make of activations, where the weights suit: int8 and bf16 (for "
-                  "quantized weights), f32 (never rounded, slow); auto: int8 for quantized weights, "
-                  "bf16 for bf16, else f32")
+      .add_option(
+          "--activations", options.activations,
+          "What products make of activations, where the weights suit: int8 and bf16 (for "
+          "quantized weights), f32 (never rounded, slow); auto: int8 for quantized weights, "
+          "bf16 for bf16, else f32")
       ->check(CLI::IsMember({"auto", "int8", "bf16", "f32"}))
       ->capture_default_str()
       ->type_name("FORMAT");

@@ -18,18 +18,19 @@ struct ServeOptions {
   std::string http;                           // "127.0.0.1:8000"; empty: no HTTP
   std::string zmq = "tcp://127.0.0.1:5555";   // the native client port
   std::string served_model_name;              // empty: the file's or folder's name
-  int tensor_parallel_size = 0;               // 0: the world size; else it must equal it
+  int tensor_parallel_size = 0;               // ranks of a stage; 0: all that mpirun has started
+  int pipeline_parallel_size = 1;             // stages; times the ranks of one, the world size
   std::int32_t max_num_seqs = 64;             // sequences that run at the same time
   std::int32_t max_num_batched_tokens = 512;  // tokens computed in one step
   std::int32_t max_model_len = 0;             // prompt and answer; 0: what the model was made for
   std::int32_t block_size = 16;               // positions in a KV block; a multiple of 16
   std::size_t kv_cache_memory = 0;            // bytes per rank; 0: a quarter of what is free
   kernels::KvFormat kv_cache_dtype = kernels::KvFormat::bf16;
-  std::int32_t max_queue = 4096;              // waiting requests
-  std::uint64_t seed = 0;                     // of requests without one
-  int threads = 0;                            // per rank; 0: this rank's share of the cores
-  bool bind = true;                           // each thread to a core, where that can be
-  std::string weight_cache;                   // a folder for packed weights; empty: none
+  std::int32_t max_queue = 4096;  // waiting requests
+  std::uint64_t seed = 0;         // of requests without one
+  int threads = 0;                // per rank; 0: this rank's share of the cores
+  bool bind = true;               // each thread to a core, where that can be
+  std::string weight_cache;       // a folder for packed weights; empty: none
   comm::Transport transport = comm::Transport::automatic;
   std::string kernels = "auto";               // or a name (cpu_family.h)
   std::string activations = "auto";           // in products: "int8", "bf16", "f32"

@@ -97,22 +97,21 @@ void multiply_swiglu(const Compute& compute, const Activations& x, std::int64_t 
   const RoundedForms forms = compute.rounded_forms({&down});
   const std::int64_t groups = inner.columns() / kernels::kGroup;
   compute.pool->for_ranges(groups, [&](std::ptrdiff_t begin, std::ptrdiff_t end) {
-    compute.kernels->swiglu(
-        {.gate = {.weights = &gate,
-                  .activations = compute.activations(gate),
-                  .x = x.view(),
-                  .m = rows,
-                  .steps = lanes.steps.data(),
-                  .num_steps = static_cast<std::int32_t>(lanes.steps.size())},
-         .up = &up,
-         .interleaved = &gate == &up,
-         .up_activations = compute.activations(up),
-         .out = inner.view(),
-         .out_f32 = compute.activations(down) == kernels::ActivationFormat::f32,
-         .out_bf16 = forms.bf16,
-         .out_int8 = forms.int8,
-         .group_begin = begin,
-         .group_end = end});
+    compute.kernels->swiglu({.gate = {.weights = &gate,
+                                      .activations = compute.activations(gate),
+                                      .x = x.view(),
+                                      .m = rows,
+                                      .steps = lanes.steps.data(),
+                                      .num_steps = static_cast<std::int32_t>(lanes.steps.size())},
+                             .up = &up,
+                             .interleaved = &gate == &up,
+                             .up_activations = compute.activations(up),
+                             .out = inner.view(),
+                             .out_f32 = compute.activations(down) == kernels::ActivationFormat::f32,
+                             .out_bf16 = forms.bf16,
+                             .out_int8 = forms.int8,
+                             .group_begin = begin,
+                             .group_end = end});
   });
 }
 

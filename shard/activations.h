@@ -79,8 +79,7 @@ struct Compute {
   const kernels::cpu::KernelTable* kernels;
   ActivationChoice activations;
 
-  RoundedForms rounded_forms(
-      std::initializer_list<const kernels::PackedMatrix*> all_weights) const;
+  RoundedForms rounded_forms(std::initializer_list<const kernels::PackedMatrix*> all_weights) const;
 };
 
 // inner = silu(x * gate^T) * (x * up^T) of `rows` rows, in the forms that the product with `down`

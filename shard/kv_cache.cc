@@ -24,14 +24,12 @@ KvCache::KvCache(const model::ModelConfig& config, const Partition& part, kernel
     throw Error("block_size is " + std::to_string(block_size) + ": it must be a multiple of 16");
   }
   const auto bytes = static_cast<std::size_t>(2 * part.key_value_heads.size() * value_offset());
-  for (std::int64_t layer = 0; layer < config.num_hidden_layers; ++layer) {
-    layers_.emplace_back(bytes);
-  }
+  for (std::int32_t layer = 0; layer < part.layers.size(); ++layer) layers_.emplace_back(bytes);
 }
 
 std::size_t KvCache::block_bytes(const model::ModelConfig& config, const Partition& part,
                                  kernels::KvFormat format, std::int32_t block_size) {
-  return static_cast<std::size_t>(2 * config.num_hidden_layers * part.key_value_heads.size() *
+  return static_cast<std::size_t>(2 * part.layers.size() * part.key_value_heads.size() *
                                   half_block_bytes(config, format, block_size));
 }
 

@@ -22,7 +22,7 @@ class KvCache {
   KvCache(const model::ModelConfig& config, const Partition& part, kernels::KvFormat format,
           std::int32_t block_size, std::int32_t num_blocks);
 
-  // Bytes that one block takes on a rank with this part, all layers together.
+  // Bytes that one block takes on a rank with this part, all of its layers together.
   static std::size_t block_bytes(const model::ModelConfig& config, const Partition& part,
                                  kernels::KvFormat format, std::int32_t block_size);
 
@@ -34,7 +34,7 @@ class KvCache {
   std::int64_t block_stride() const { return half_block_; }
   std::int64_t value_offset() const { return num_blocks_ * half_block_; }
 
-  // Keys of block 0 of this rank's key-value head `head` in `layer`.
+  // Keys of block 0 of this rank's key-value head `head` in the rank's layer `layer`, from 0.
   std::byte* keys(std::int64_t layer, std::int64_t head) {
     return layers_[static_cast<std::size_t>(layer)].as<std::byte>() + 2 * head * value_offset();
   }

@@ -35,19 +35,32 @@ std::int64_t inner_columns(const model::ModelConfig& config, const Partition& pa
                                           mlp_lane_groups(config, part.mlp_lanes.begin).begin);
 }
 
-std::vector<std::string> layer_names(std::int64_t layers, const char* block) {
+std::vector<std::string> layer_names(Range layers, const char* block) {
   std::vector<std::string> names;
-  for (std::int64_t i = 0; i < layers; ++i) {
+  for (std::int32_t i = layers.begin; i < layers.end; ++i) {
     names.push_back("layer " + std::to_string(i) + " " + block);
   }
   return names;
+}
+
+Range stage_layers(const model::ModelConfig& config, const PipelinePlace& place) {
+  const Range all{0, static_cast<std::int32_t>(config.num_hidden_layers)};
+  const Range layers = place.layers.size() > 0 ? place.layers : all;
+  if ((layers.begin == 0) != (place.previous == nullptr) ||
+      (layers.end == all.end) != (place.next == nullptr)) {
+    throw Error("a pipeline stage of layers " + std::to_string(layers.begin) + " to " +
+                std::to_string(layers.end) + " of " + std::to_string(all.end) +
+                " does not suit its neighbours");
+  }
+  return layers;
 }
 
 }  // namespace
 
 LlamaRunner::LlamaRunner(const model::Model& model, const RunnerOptions& options,
                          comm::Communicator& communicator, kernels::ThreadPool& pool,
-                         const kernels::cpu::KernelTable& kernels, StepTimes& times)
+                         const kernels::cpu::KernelTable& kernels, StepTimes& times,
+                         const PipelinePlace& place)
     : config_(model.config),
       options_(options),
       communicator_(&communicator),
@@ -55,7 +68,8 @@ LlamaRunner::LlamaRunner(const model::Model& model, const RunnerOptions& options
       kernels_(&kernels),
       compute_{&pool, &kernels, options.activations},
       times_(&times),
-      parts_(partition_model(config_, communicator.size())),
+      place_(place),
+      parts_(partition_model(config_, communicator.size(), stage_layers(config_, place))),
       attention_reducer_(lane_tree(config_), lane_runs(parts_, &Partition::query_heads),
                          communicator, pool, kernels,
                          options.max_batch_tokens * config_.hidden_size),
@@ -68,8 +82,8 @@ LlamaRunner::LlamaRunner(const model::Model& model, const RunnerOptions& options
       attention_lanes_(attention_program(config_, part())),
       mlp_lanes_(mlp_program(config_, part())),
       hidden_sum_(kernels::whole_sum(config_.hidden_size)),
-      attention_names_(layer_names(config_.num_hidden_layers, "attention")),
-      mlp_names_(layer_names(config_.num_hidden_layers, "mlp")),
+      attention_names_(layer_names(part().layers, "attention")),
+      mlp_names_(layer_names(part().layers, "mlp")),
       hidden_(options.max_batch_tokens, config_.hidden_size),
       normed_(options.max_batch_tokens, config_.hidden_size),
       queries_(options.max_batch_tokens, part().query_heads.size() * config_.head_dim),
@@ -91,10 +105,11 @@ std::span<float> LlamaRunner::forward(std::span<const ForwardSequence> batch) {
   lay_out(batch);
   if (rows_.empty()) return {};
   attention_.lay_out(batch);
-  embed();
+  place_.previous == nullptr ? embed() : receive_hidden();
   std::optional<ReducedSum> update;
   for (std::size_t layer = 0; layer < weights_.layers.size(); ++layer) {
-    const TraceSpan span = times_->span("layer", layer);
+    const TraceSpan span =
+        times_->span("layer", static_cast<std::uint64_t>(part().layers.begin) + layer);
     const LayerWeights& weights = weights_.layers[layer];
     add_and_norm(update, weights.input_norm,
                  compute_.rounded_forms({&weights.q, &weights.k, &weights.v}));
@@ -103,7 +118,9 @@ std::span<float> LlamaRunner::forward(std::span<const ForwardSequence> batch) {
                  compute_.rounded_forms({&weights.gate_up, &weights.up_rows()}));
     update = mlp_block(layer);
   }
-  return logits(*update);
+  if (place_.next == nullptr) return logits(*update);
+  send_hidden(*update);
+  return {};
 }
 
 // Lists the batch's rows.
@@ -174,6 +191,26 @@ void LlamaRunner::embed() {
     std::memcpy(hidden_.row(row), all + from, row_bytes);
     from += row_bytes;
   }
+}
+
+void LlamaRunner::receive_hidden() {
+  const StepTimes::Phase phase(*times_, Part::all_reduce, "activations from the stage before");
+  const std::span hidden(hidden_.row(0), static_cast<std::size_t>(tokens() * config_.hidden_size));
+  place_.previous->receive(std::as_writable_bytes(hidden));
+}
+
+void LlamaRunner::send_hidden(const ReducedSum& update) {
+  const StepTimes::Phase phase(*times_, Part::elementwise, "activations to the next stage");
+  const std::int64_t columns = config_.hidden_size;
+  pool_->for_ranges(tokens(), [&](std::ptrdiff_t begin, std::ptrdiff_t end) {
+    for (std::ptrdiff_t row = begin; row < end; ++row) {
+      float* hidden = hidden_.row(row);
+      kernels_->add(hidden, update.piece(row * columns, columns, normed_.row(row)), columns,
+                    hidden);
+    }
+  });
+  place_.next->send(
+      std::as_bytes(std::span(hidden_.row(0), static_cast<std::size_t>(tokens() * columns))));
 }
 
 void LlamaRunner::add_and_norm(const std::optional<ReducedSum>& update,

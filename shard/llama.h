@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "comm/communicator.h"
+#include "comm/stage_link.h"
 #include "kernels/cpu_family.h"
 #include "kernels/thread_pool.h"
 #include "model/model.h"
@@ -35,14 +36,24 @@ struct RunnerOptions {
   std::string weight_cache = {};  // a folder (weight_cache.h); empty: none
 };
 
+// The neighbours of a pipeline stage, and its layers.
+struct PipelinePlace {
+  Range layers;                          // empty: all, where there is one stage
+  comm::StageInlet* previous = nullptr;  // nullptr: the first stage
+  comm::StageOutlet* next = nullptr;     // nullptr: the last stage
+};
+
 // RMSNorm, rotary embedding, grouped-query attention, SwiGLU. References: Touvron et al.,
 // arXiv:2302.13971; Hugging Face's modeling_llama.py.
 class LlamaRunner final : public ModelRunner {
  public:
+  // `communicator` joins the ranks of the stage.
   LlamaRunner(const model::Model& model, const RunnerOptions& options,
               comm::Communicator& communicator, kernels::ThreadPool& pool,
-              const kernels::cpu::KernelTable& kernels, StepTimes& times);
+              const kernels::cpu::KernelTable& kernels, StepTimes& times,
+              const PipelinePlace& place = {});
 
+  // Of a stage that is not the last: sends the activations on and returns nothing.
   std::span<float> forward(std::span<const ForwardSequence> batch) override;
   VocabRange vocab_range() const override {
     return {part().vocabulary.begin, part().vocabulary.end};
@@ -61,7 +72,11 @@ class LlamaRunner final : public ModelRunner {
   };
   const Partition& part() const { return parts_[static_cast<std::size_t>(communicator_->rank())]; }
   void lay_out(std::span<const ForwardSequence> batch);
+  // hidden_ from the tokens, or from the stage before.
   void embed();
+  void receive_hidden();
+  // hidden_ + update to the next stage.
+  void send_hidden(const ReducedSum& update);
   // Each returns what is to be added to the residual stream, [tokens, hidden_size].
   ReducedSum attention_block(std::span<const ForwardSequence> batch, std::size_t layer);
   ReducedSum mlp_block(std::size_t layer);
@@ -86,6 +101,7 @@ class LlamaRunner final : public ModelRunner {
   const kernels::cpu::KernelTable* kernels_;
   const Compute compute_;
   StepTimes* times_;
+  const PipelinePlace place_;
   std::vector<Partition> parts_;
   // Before the weights: ranks meet here, within a deadline, and load at their own pace then.
   LaneReducer attention_reducer_, mlp_reducer_;

@@ -61,7 +61,35 @@ Range mlp_lane_groups(const model::ModelConfig& config, std::int32_t lane) {
   return cut(config.intermediate_size / kernels::kGroup, lane, config.num_attention_heads);
 }
 
+std::vector<Range> pipeline_stages(const model::ModelConfig& config, int stages) {
+  const std::int64_t layers = config.num_hidden_layers;
+  if (stages < 1 || stages > layers) {
+    throw Error("pipeline stages " + std::to_string(stages) + ": this model can be cut in 1 to " +
+                std::to_string(layers) + " stages (num_hidden_layers)");
+  }
+  if (stages == 1) return {{0, narrow(layers)}};
+  const std::int64_t heads = 2 * (config.num_attention_heads + config.num_key_value_heads);
+  const auto layer =
+      static_cast<double>(heads * config.head_dim + 3 * config.intermediate_size);  // per hidden
+  const auto head = static_cast<double>(config.vocab_size);
+  const double ideal = (static_cast<double>(layers) * layer + head) / stages;
+  // Every stage has a layer.
+  const auto of_last =
+      std::clamp<std::int64_t>(std::llround((ideal - head) / layer), 1, layers - (stages - 1));
+  std::vector<Range> runs;
+  for (int stage = 0; stage + 1 < stages; ++stage) {
+    runs.push_back(cut(layers - of_last, stage, stages - 1));
+  }
+  runs.push_back({narrow(layers - of_last), narrow(layers)});
+  return runs;
+}
+
 std::vector<Partition> partition_model(const model::ModelConfig& config, int world_size) {
+  return partition_model(config, world_size, {0, narrow(config.num_hidden_layers)});
+}
+
+std::vector<Partition> partition_model(const model::ModelConfig& config, int world_size,
+                                       Range layers) {
   const std::int64_t heads = config.num_attention_heads;
   const std::int64_t kv_heads = config.num_key_value_heads;
   check_multiple("hidden_size", config.hidden_size);
@@ -91,6 +119,7 @@ std::vector<Partition> partition_model(const model::ModelConfig& config, int wor
       part.key_value_heads = {narrow(part.query_heads.begin / shared),
                               narrow((part.query_heads.end - 1) / shared + 1)};
     }
+    part.layers = layers;
     const Range blocks = cut(vocabulary_blocks, rank, world_size);
     part.vocabulary = {narrow(blocks.begin * kernels::kRowBlock),
                        narrow(std::min(blocks.end * kernels::kRowBlock, config.vocab_size))};

@@ -17,6 +17,14 @@ struct Partition {
   Range key_value_heads;
   Range mlp_lanes;
   Range vocabulary;  // rows of the embedding and of the output head
+  Range layers;      // of the rank's pipeline stage; all of them where there is one stage
+
+  // The first layer's input is the embedding, the last one's output goes to the head: a rank has
+  // those of the two that its layers touch.
+  bool embeds() const { return layers.begin == 0; }
+  bool has_head(const model::ModelConfig& config) const {
+    return layers.end == config.num_hidden_layers;
+  }
 
   // Query heads of the rank that use key-value head `kv` (an index of the model).
   Range queries_of(std::int32_t kv, const model::ModelConfig& config) const;
@@ -25,9 +33,17 @@ struct Partition {
 // The columns of the MLP's inner dimension that lane `lane` of `lanes` sums, in groups of 32.
 Range mlp_lane_groups(const model::ModelConfig& config, std::int32_t lane);
 
-// The part of every rank. Throws Error naming the limit when `world_size` is beyond the number of
-// query heads, or when the model's sizes do not suit the kernels (head_dim and hidden_size and
-// intermediate_size must be multiples of 32).
+// The layers of every pipeline stage: contiguous runs that even out the weights which a step reads,
+// the output head of the last stage among them. Throws Error naming the limit unless
+// 1 <= stages <= num_hidden_layers.
+std::vector<Range> pipeline_stages(const model::ModelConfig& config, int stages);
+
+// The parts of the ranks that share `layers`, one for each. Throws Error naming the limit when
+// `world_size` is beyond the number of query heads, or when the model's sizes do not suit the
+// kernels (head_dim and hidden_size and intermediate_size must be multiples of 32).
+std::vector<Partition> partition_model(const model::ModelConfig& config, int world_size,
+                                       Range layers);
+// The same of all layers: a pipeline of one stage.
 std::vector<Partition> partition_model(const model::ModelConfig& config, int world_size);
 
 // The tree in which attention output and MLP down projection are summed.

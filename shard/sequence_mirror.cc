@@ -77,6 +77,7 @@ SequenceMirror::SequenceMirror(MirrorLimits limits) : limits_(limits) {
 void SequenceMirror::apply(const comm::StepPlan& plan) {
   for (const std::uint64_t sequence_id : plan.ends) end(sequence_id);
   for (const comm::SequenceStart& start : plan.starts) this->start(start);
+  for (const comm::KnownToken& token : plan.sampled) append(token.sequence_id, token.token_id);
   std::unordered_set<std::uint64_t> entered;
   for (const comm::PlanEntry& entry : plan.entries) {
     if (!entered.insert(entry.sequence_id).second) {

@@ -38,12 +38,14 @@ class SequenceMirror {
   // Throws Error if a limit is not positive.
   explicit SequenceMirror(MirrorLimits limits);
 
-  // Forgets the plan's ends, adds its starts, and appends the new blocks of its entries. Throws
+  // Forgets the plan's ends, adds its starts, appends its sampled tokens and the new blocks of its
+  // entries. Throws
   // Error naming the field and the sequence, with the mirror in an unspecified state, unless
   //   - ends name known sequences, starts unknown ones (after the ends), entries known ones (after
   //     the starts), none of them twice in its list;
   //   - a start's tokens are in the vocabulary, 1 <= num_prompt_tokens <= token_ids.size(), and its
   //     sampling parameters are in their ranges (vLLM's; logprobs at most 20);
+  //   - a sampled token's sequence is known (after the starts) and the token in the vocabulary;
   //   - an entry has num_tokens >= 1 and begins where the sequence's last one ended (the first:
   //     anywhere), its tokens are known, it reaches the last one if it samples, and the blocks
   //     cover its positions.

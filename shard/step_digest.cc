@@ -31,6 +31,10 @@ void add_plan(Hash64& hash, const comm::StepPlan& plan) {
     add_sampling(hash, start.sampling);
     add_list(hash, start.token_ids);
   }
+  hash.add(plan.sampled.size());
+  for (const comm::KnownToken& token : plan.sampled) {
+    hash.add(token.sequence_id).add(token.token_id);
+  }
   hash.add(plan.entries.size());
   for (const comm::PlanEntry& entry : plan.entries) {
     hash.add(entry.sequence_id).add(entry.first_position).add(entry.num_tokens).add(entry.samples);

@@ -9,6 +9,7 @@
 
 #include "base/trace.h"
 #include "comm/communicator.h"
+#include "comm/stage_link.h"
 
 namespace lockstep::shard {
 
@@ -16,12 +17,20 @@ enum class Part { product, attention, all_reduce, elementwise, sampling };
 
 // Used by the shard's thread alone.
 //
-// Time inside collectives is all_reduce's, whatever phase they are called from.
+// Time inside collectives, and for the activations of the stage before, is all_reduce's, whatever
+// phase it is spent in.
 class StepTimes {
  public:
-  // Both must outlive this. `tracer` may be nullptr: no timeline.
-  explicit StepTimes(const comm::Communicator& communicator, Tracer* tracer = nullptr)
-      : communicator_(communicator), tracer_(tracer) {}
+  // All must outlive this. `tracer` may be nullptr: no timeline; `inlet` too: the first stage.
+  explicit StepTimes(const comm::Communicator& communicator, Tracer* tracer = nullptr,
+                     const comm::StageInlet* inlet = nullptr)
+      : communicator_(communicator), tracer_(tracer), inlet_(inlet) {}
+
+  // In collectives, and for activations of the stage before, since the start.
+  std::chrono::nanoseconds waited() const {
+    const auto collectives = communicator_.time_spent();
+    return inlet_ == nullptr ? collectives : collectives + inlet_->time_spent();
+  }
 
   // While it lives, time is its part's. Phases do not nest. Costs two readings of the clock.
   class Phase {
@@ -31,7 +40,7 @@ class StepTimes {
         : times_(times),
           part_(part),
           name_(name),
-          in_collectives_(times.communicator_.time_spent()),
+          waited_(times.waited()),
           began_(Tracer::Clock::now()) {}
     ~Phase() { times_.end(*this, Tracer::Clock::now()); }
     Phase(const Phase&) = delete;
@@ -42,7 +51,7 @@ class StepTimes {
     StepTimes& times_;
     const Part part_;
     const char* const name_;
-    const std::chrono::nanoseconds in_collectives_;  // until now
+    const std::chrono::nanoseconds waited_;  // until now
     const Tracer::Clock::time_point began_;
   };
 
@@ -57,9 +66,9 @@ class StepTimes {
 
  private:
   void end(const Phase& phase, Tracer::Clock::time_point now) {
-    const auto in_collectives = communicator_.time_spent() - phase.in_collectives_;
-    spent_[static_cast<std::size_t>(Part::all_reduce)] += in_collectives;
-    spent_[static_cast<std::size_t>(phase.part_)] += now - phase.began_ - in_collectives;
+    const auto waiting = waited() - phase.waited_;
+    spent_[static_cast<std::size_t>(Part::all_reduce)] += waiting;
+    spent_[static_cast<std::size_t>(phase.part_)] += now - phase.began_ - waiting;
     if (tracer_ == nullptr) return;
     constexpr std::array kCategories = {"product", "attention", "all_reduce", "elementwise",
                                         "sampling"};
@@ -69,6 +78,7 @@ class StepTimes {
 
   const comm::Communicator& communicator_;
   Tracer* const tracer_;
+  const comm::StageInlet* const inlet_;
   std::array<std::chrono::nanoseconds, 5> spent_{};  // by Part
 };
 

@@ -202,6 +202,7 @@ std::uint64_t weight_digest(const model::Model& model, const Partition& part) {
   add(hash, part.key_value_heads);
   add(hash, part.mlp_lanes);
   add(hash, part.vocabulary);
+  add(hash, part.layers);
   return hash.value();
 }
 

@@ -40,8 +40,8 @@ class Loader {
     return packed;
   }
 
-  // The projections into the MLP, [ffn, hidden] each, into `layer`: interleaved unless they are packed
-  // in different formats.
+  // The projections into the MLP, [ffn, hidden] each, into `layer`: interleaved unless they are
+  // packed in different formats.
   void mlp_projections(const std::string& mlp, std::int64_t ffn, std::int64_t hidden, Range rows,
                        LayerWeights& layer) {
     const Range all{0, static_cast<std::int32_t>(hidden)};
@@ -53,8 +53,8 @@ class Loader {
       return;
     }
     constexpr std::int64_t kRows = kernels::kGroup;
-    layer.gate_up = kernels::PackedMatrix(kernels::packed_format(gate.dtype), 2 * rows.size(), hidden,
-                                          arena_);
+    layer.gate_up =
+        kernels::PackedMatrix(kernels::packed_format(gate.dtype), 2 * rows.size(), hidden, arena_);
     pack(gate, rows, all, layer.gate_up,
          [](std::int64_t row) { return row / kRows * 2 * kRows + row % kRows; });
     pack(up, rows, all, layer.gate_up,
@@ -172,14 +172,17 @@ Weights build_weights(const model::Model& model, const Partition& part, kernels:
   weights.arena = std::make_unique<kernels::Arena>();
   Loader loader(model, pool, *weights.arena, fill);
   const Range all{0, static_cast<std::int32_t>(config.hidden_size)};
-  weights.embedding = loader.matrix("model.embed_tokens.weight", config.vocab_size,
-                                    config.hidden_size, part.vocabulary, all);
-  if (!config.tie_word_embeddings) {
+  const bool has_head = part.has_head(config);
+  if (part.embeds() || (has_head && config.tie_word_embeddings)) {
+    weights.embedding = loader.matrix("model.embed_tokens.weight", config.vocab_size,
+                                      config.hidden_size, part.vocabulary, all);
+  }
+  if (has_head && !config.tie_word_embeddings) {
     weights.head = loader.matrix("lm_head.weight", config.vocab_size, config.hidden_size,
                                  part.vocabulary, all);
   }
-  weights.final_norm = loader.vector("model.norm.weight", config.hidden_size);
-  for (std::int64_t i = 0; i < config.num_hidden_layers; ++i) {
+  if (has_head) weights.final_norm = loader.vector("model.norm.weight", config.hidden_size);
+  for (std::int32_t i = part.layers.begin; i < part.layers.end; ++i) {
     weights.layers.push_back(
         load_layer(loader, config, part, "model.layers." + std::to_string(i) + "."));
   }

@@ -29,10 +29,12 @@ struct LayerWeights {
 
 struct Weights {
   std::unique_ptr<kernels::Arena> arena;  // where all matrices lie
-  kernels::PackedMatrix embedding;  // [this rank's vocabulary rows, hidden_size]
-  kernels::PackedMatrix head;       // the same shape; empty when tied to the embedding
-  std::vector<float> final_norm;    // [hidden_size]
-  std::vector<LayerWeights> layers;
+  // [this rank's vocabulary rows, hidden_size]; empty where the rank neither embeds nor, the head
+  // being tied to it, makes logits.
+  kernels::PackedMatrix embedding;
+  kernels::PackedMatrix head;  // the same shape; empty when tied to the embedding, or without head
+  std::vector<float> final_norm;     // [hidden_size]; empty without head
+  std::vector<LayerWeights> layers;  // of this rank's pipeline stage
 
   const kernels::PackedMatrix& output() const { return head.rows() > 0 ? head : embedding; }
   std::size_t bytes() const;  // resident, this rank

@@ -23,12 +23,13 @@ std::uint32_t microseconds(std::chrono::nanoseconds duration) {
 }  // namespace
 
 Worker::Worker(ModelRunner& model, Sampler& sampler, comm::Communicator& communicator,
-               MirrorLimits limits, StepTimes& times)
+               MirrorLimits limits, StepTimes& times, Stage stage)
     : model_(model),
       sampler_(sampler),
       communicator_(communicator),
       limits_(limits),
       times_(times),
+      stage_(stage),
       mirror_(limits) {}
 
 comm::StepReport Worker::execute(const comm::StepPlan& plan) {
@@ -38,23 +39,25 @@ comm::StepReport Worker::execute(const comm::StepPlan& plan) {
   const TraceSpan span =
       times_.span(plan.entries.empty() ? "heartbeat" : "step", plan.sequence_number);
   times_.restart();
-  const std::chrono::nanoseconds waited_before = communicator_.time_spent();
+  const std::chrono::nanoseconds waited_before = times_.waited();
 
   check_order(plan);
   mirror_.apply(plan);
   std::vector<comm::SampledToken> sampled;
   if (!plan.entries.empty()) sampled = compute(plan.entries);
-  for (const comm::SampledToken& token : sampled) {
-    mirror_.append(token.sequence_id, token.token_id);
+  if (stage_.count == 1) {
+    for (const comm::SampledToken& token : sampled) {
+      mirror_.append(token.sequence_id, token.token_id);
+    }
   }
   digest_ = step_digest(digest_, plan, sampled);
 
   comm::StepReport report{.epoch = plan.epoch,
                           .sequence_number = plan.sequence_number,
-                          .rank = communicator_.rank(),
+                          .rank = stage_.index * communicator_.size() + communicator_.rank(),
                           .digest = digest_,
                           .compute_us = 0,
-                          .wait_us = microseconds(communicator_.time_spent() - waited_before),
+                          .wait_us = microseconds(times_.waited() - waited_before),
                           .product_us = microseconds(times_.spent(Part::product)),
                           .attention_us = microseconds(times_.spent(Part::attention)),
                           .all_reduce_us = microseconds(times_.spent(Part::all_reduce)),
@@ -62,7 +65,7 @@ comm::StepReport Worker::execute(const comm::StepPlan& plan) {
                           .sampling_us = microseconds(times_.spent(Part::sampling)),
                           .plan_wait_us = goes_on ? microseconds(began - last_end_) : 0,
                           .sampled = {}};
-  if (report.rank == 0) report.sampled = std::move(sampled);
+  if (communicator_.rank() == 0) report.sampled = std::move(sampled);
   last_end_ = Tracer::Clock::now();
   report.compute_us = microseconds(last_end_ - began);
   return report;
@@ -89,7 +92,7 @@ std::vector<comm::SampledToken> Worker::compute(const std::vector<comm::PlanEntr
     if (entry.samples) inputs.push_back(sampling_input(entry.sequence_id));
   }
   const std::span<float> logits = model_.forward(batch);
-  if (inputs.empty()) return {};
+  if (inputs.empty() || !stage_.last()) return {};
   const StepTimes::Phase phase(times_, Part::sampling, "sampling");
   return sampler_.sample(logits, inputs);
 }

@@ -14,21 +14,29 @@
 
 namespace lockstep::shard {
 
+// A rank's place in the pipeline.
+struct Stage {
+  int index = 0;
+  int count = 1;
+  bool last() const { return index + 1 == count; }
+};
+
 // Applies plans to the mirror, runs the model, samples, and reports. All ranks execute the same
 // plans in the same order; execution is a collective call.
 class Worker {
  public:
-  // All of them must outlive the worker. `communicator` is asked for its rank and for the time
-  // spent in it, by the model runner and the sampler; `times` is what the model runner fills.
+  // All of them must outlive the worker. `communicator` joins the ranks of the stage: it is asked
+  // for its rank; `times` is what the model runner fills. The sampler is used in the last stage.
   // Throws Error if `limits` are not positive.
   Worker(ModelRunner& model, Sampler& sampler, comm::Communicator& communicator,
-         MirrorLimits limits, StepTimes& times);
+         MirrorLimits limits, StepTimes& times, Stage stage = {});
 
-  // Executes one plan: forgets its ends, learns its starts, computes its entries, and appends the
-  // tokens drawn for those that sample. A plan without entries touches neither model nor sampler.
-  // Throws Error, after which the worker is of no use, if the plan is not the next one (another
-  // epoch than the first plan's, a sequence_number other than 1, 2, 3, ...) or is malformed
-  // (SequenceMirror::apply), and whatever the model and the sampler throw.
+  // Executes one plan: forgets its ends, learns its starts, computes its entries, and, where there
+  // is one stage, appends the tokens drawn for those that sample; in a pipeline plans bring them. A
+  // plan without entries touches neither model nor sampler. Throws Error, after which the worker is
+  // of no use, if the plan is not the next one (another epoch than the first plan's, a
+  // sequence_number other than 1, 2, 3, ...) or is malformed (SequenceMirror::apply), and whatever
+  // the model and the sampler throw.
   comm::StepReport execute(const comm::StepPlan& plan);
 
  private:
@@ -42,6 +50,7 @@ class Worker {
   comm::Communicator& communicator_;
   MirrorLimits limits_;
   StepTimes& times_;
+  const Stage stage_;
   SequenceMirror mirror_;
   std::uint64_t epoch_ = 0;
   std::uint64_t last_sequence_number_ = 0;

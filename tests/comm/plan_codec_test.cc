@@ -23,6 +23,7 @@ StepPlan example_plan() {
           .shutdown = true,
           .ends = {5, 1ull << 40},
           .starts = {{9, sampling, 2, {1, 300000, 2}}},
+          .sampled = {{4, 31}},
           .entries = {{9, 0, 3, true, {0, 77}}, {4, 128, 1, false, {}}}};
 }
 
@@ -37,6 +38,7 @@ json example_plan_json() {
               {{"temperature", 0.5}, {"top_k", 40}, {"seed", ~0ull}, {"stop_token_ids", {2}}}},
              {"num_prompt_tokens", 2},
              {"token_ids", {1, 300000, 2}}}}},
+          {"sampled", {{{"sequence_id", 4}, {"token_id", 31}}}},
           {"entries",
            {{{"sequence_id", 9},
              {"first_position", 0},
@@ -60,6 +62,9 @@ TEST(PlanCodec, ReadsEveryFieldOfAPlan) {
   EXPECT_EQ(plan.starts[0].sampling.temperature, 0.5f);
   EXPECT_EQ(plan.starts[0].sampling.seed, ~0ull);
   EXPECT_EQ(plan.starts[0].token_ids, (std::vector<std::int32_t>{1, 300000, 2}));
+  ASSERT_EQ(plan.sampled.size(), 1u);
+  EXPECT_EQ(plan.sampled[0].sequence_id, 4u);
+  EXPECT_EQ(plan.sampled[0].token_id, 31);
   ASSERT_EQ(plan.entries.size(), 2u);
   EXPECT_TRUE(plan.entries[0].samples);
   EXPECT_EQ(plan.entries[0].new_blocks, (std::vector<std::int32_t>{0, 77}));

@@ -26,9 +26,12 @@ inline std::int32_t fake_token(std::uint64_t seed, std::int32_t position) {
 
 class FakeShard {
  public:
-  FakeShard(std::int32_t num_blocks, std::int32_t block_size, std::int32_t max_num_batched_tokens)
+  // `pipeline`: as the shards of one, which know of a sampled token only what a plan says.
+  FakeShard(std::int32_t num_blocks, std::int32_t block_size, std::int32_t max_num_batched_tokens,
+            bool pipeline = false)
       : block_size_(block_size),
         max_num_batched_tokens_(max_num_batched_tokens),
+        pipeline_(pipeline),
         cache_(static_cast<std::size_t>(num_blocks) * block_size) {}
 
   // Executes the plan; throws Error on anything that breaks the contract of comm/message.h.
@@ -43,6 +46,14 @@ class FakeShard {
       check(sequences_.count(start.sequence_id) == 0, "a start of a known sequence");
       check(start.num_prompt_tokens > 0, "an empty prompt");
       sequences_[start.sequence_id] = {start.sampling.seed, start.token_ids, {}, 0};
+    }
+    check(pipeline_ || plan.sampled.empty(), "sampled tokens for shards that know them");
+    for (const comm::KnownToken& token : plan.sampled) {
+      check(sequences_.count(token.sequence_id) == 1, "a token of an unknown sequence");
+      Mirror& mirror = sequences_[token.sequence_id];
+      const auto length = static_cast<std::int32_t>(mirror.token_ids.size());
+      check(token.token_id == fake_token(mirror.seed, length), "a token that was not sampled");
+      mirror.token_ids.push_back(token.token_id);
     }
     comm::StepReport report;
     report.epoch = plan.epoch;
@@ -119,12 +130,13 @@ class FakeShard {
     sampled.sequence_id = entry.sequence_id;
     sampled.token_id = fake_token(mirror.seed, end);
     sampled.logprob = -0.5f;
-    mirror.token_ids.push_back(sampled.token_id);
+    if (!pipeline_) mirror.token_ids.push_back(sampled.token_id);
     report.sampled.push_back(sampled);
   }
 
   std::int32_t block_size_;
   std::int32_t max_num_batched_tokens_;
+  bool pipeline_;
   std::vector<Slot> cache_;
   std::map<std::uint64_t, Mirror> sequences_;
   std::set<std::int32_t> owned_;

@@ -47,6 +47,24 @@ TEST(ReportCollector, CompletesAStepWhenEveryRankHasReported) {
   EXPECT_EQ(collector.num_completed(), 1u);
 }
 
+TEST(ReportCollector, ComparesDigestsWithinAPipelineStage) {
+  ReportCollector collector(4, kEpoch, 1s, 2);
+  EXPECT_EQ(collector.first_rank_of_last_stage(), 2);
+  collector.expect(1, kStart);
+  collector.add(report(1, 0, 0xa), kStart);
+  collector.add(report(1, 1, 0xa), kStart);
+  collector.add(report(1, 2, 0xb), kStart);
+  EXPECT_TRUE(collector.add(report(1, 3, 0xb), kStart));  // only the last stage samples
+  collector.expect(2, kStart);
+  collector.add(report(2, 0, 0xa), kStart);
+  collector.add(report(2, 1, 0xa), kStart);
+  collector.add(report(2, 2, 0xb), kStart);
+  EXPECT_THAT(error_of([&] { collector.add(report(2, 3, 0xa), kStart); }),
+              AllOf(HasSubstr("step 2"), HasSubstr("rank 3 has 0xa"), Not(HasSubstr("rank 0"))));
+  EXPECT_THAT(error_of([] { ReportCollector(3, kEpoch, 1s, 2); }),
+              HasSubstr("3 cannot be cut in 2 pipeline stages"));
+}
+
 TEST(ReportCollector, TakesReportsOfTheNextStepFromAFasterRank) {
   ReportCollector collector(2, kEpoch, 1s);
   collector.expect(1, kStart);

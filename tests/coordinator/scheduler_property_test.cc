@@ -20,12 +20,13 @@ using testing::kVocabSize;
 
 class Workload {
  public:
-  Workload(std::uint32_t seed, std::size_t depth)
+  Workload(std::uint32_t seed, std::size_t depth, std::int32_t stages)
       : random_(seed),
         depth_(depth),
-        options_(random_options()),
+        options_(random_options(stages)),
         scheduler_(options_, 1),
-        shard_(options_.num_blocks, options_.block_size, options_.max_num_batched_tokens) {}
+        shard_(options_.num_blocks, options_.block_size, options_.max_num_batched_tokens,
+               stages > 1) {}
 
   void run(int num_requests) {
     while (num_added_ < num_requests || !open_.empty() || !reports_.empty()) {
@@ -52,8 +53,9 @@ class Workload {
     return std::uniform_int_distribution<std::int32_t>(0, n - 1)(random_);
   }
 
-  SchedulerOptions random_options() {
+  SchedulerOptions random_options(std::int32_t stages) {
     SchedulerOptions options;
+    options.pipeline_stages = stages;
     options.max_num_seqs = 1 + below(12);
     options.max_num_batched_tokens = options.max_num_seqs + below(40);
     options.max_model_len = 40 + below(120);
@@ -146,13 +148,14 @@ class Workload {
   std::int64_t num_finished_ = 0;
 };
 
-class SchedulerProperty : public ::testing::TestWithParam<std::size_t> {};
+// Plans in flight, and the stages of the shards' pipeline.
+class SchedulerProperty : public ::testing::TestWithParam<std::pair<std::size_t, std::int32_t>> {};
 
 TEST_P(SchedulerProperty, EveryRequestGetsExactlyItsTokensWhateverTheLoad) {
   std::uint64_t preemptions = 0, plans = 0;
   for (std::uint32_t seed = 0; seed < 200; ++seed) {
     SCOPED_TRACE("seed " + std::to_string(seed));
-    Workload workload(seed, GetParam());
+    Workload workload(seed, GetParam().first, GetParam().second);
     ASSERT_NO_THROW(workload.run(80));
     if (HasFatalFailure()) return;
     EXPECT_GT(workload.num_finished(), 40);
@@ -164,7 +167,13 @@ TEST_P(SchedulerProperty, EveryRequestGetsExactlyItsTokensWhateverTheLoad) {
   EXPECT_GT(plans, 50000u);
 }
 
-INSTANTIATE_TEST_SUITE_P(PlansInFlight, SchedulerProperty, ::testing::Values(1, 2, 3));
+INSTANTIATE_TEST_SUITE_P(PlansInFlight, SchedulerProperty,
+                         ::testing::Values(std::pair{1, 1}, std::pair{2, 1}, std::pair{3, 1},
+                                           std::pair{3, 2}, std::pair{5, 4}),
+                         [](const auto& param) {
+                           return std::to_string(param.param.first) + "Of" +
+                                  std::to_string(param.param.second) + "Stages";
+                         });
 
 }  // namespace
 }  // namespace lockstep::coordinator

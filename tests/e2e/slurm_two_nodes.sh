@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # launch/slurm/serve.sbatch on two Slurm nodes (slurm_cluster.sh): the tokens are those of one rank
 # under mpirun, a killed rank ends the step and the next life has the next epoch, SIGTERM stops all,
-# and what cannot start is given up.
+# what cannot start is given up, and a pipeline of one stage a node answers the same.
 #
 #   sudo tests/e2e/slurm_two_nodes.sh
 #
@@ -75,10 +75,10 @@ stop_one_rank() {
   wait "$!"
 }
 
-# Usage: submit <model>: one rank on each node; the job's number.
+# Usage: submit <model> [serve options]: one rank on each node; the job's number.
 submit() {
   LOCKSTEP_ZMQ_PORT=5555 LOCKSTEP_HTTP_PORT='' LOCKSTEP_RANK_LOGS=$dir sbatch --parsable \
-    --output="$dir/job.log" launch/slurm/serve.sbatch "$1" --threads 1
+    --output="$dir/job.log" launch/slurm/serve.sbatch "$@" --threads 1
 }
 state_of() { scontrol show job "$1" | sed -n 's/.*JobState=\([A-Z]*\).*/\1/p'; }
 job_has_ended() { [[ $(state_of "$1") =~ ^(COMPLETED|FAILED|CANCELLED)$ ]]; }
@@ -120,6 +120,15 @@ wait_for 20 "the ranks' end" no_rank_is_left
 wait_for 20 "the job's end" job_has_ended "$job"
 [[ $(state_of "$job") == COMPLETED ]] || fail "the job's state is $(state_of "$job")"
 pass "SIGTERM to the batch shell stopped all ranks in order; the job is COMPLETED"
+
+: > "$dir/job.log"
+job=$(submit "$model" --pp 2)
+wait_for 60 "the pipeline" life_is_ready 1
+[[ $(answer_of tcp://127.0.0.1:5555) == "$expected" ]] || fail "a pipeline answers other tokens"
+pass "a pipeline of two stages, one on each node, answers the same tokens"
+scancel --batch --signal=TERM "$job"
+wait_for 20 "the ranks' end" no_rank_is_left
+wait_for 20 "the job's end" job_has_ended "$job"
 
 : > "$dir/job.log"
 job=$(submit "$dir/no-such-model.gguf")

@@ -62,6 +62,22 @@ def test_same_tokens(expected, ranks, chunk):
         assert answers(server, make_requests(), 1) == expected
 
 
+@pytest.mark.parametrize("tp,pp", [(1, 2), (1, 3), (2, 2)])
+def test_same_tokens_in_a_pipeline(expected, tp, pp):
+    with cluster.Cluster(tp * pp, "--pp", pp, "--max-num-batched-tokens", 32,
+                         "--max-num-seqs", 32) as server:
+        assert f"stages={pp}" in server.ready_line
+        assert answers(server, make_requests(), 32) == expected
+        assert answers(server, make_requests()[:16], 1) == expected[:16]
+
+
+def test_same_tokens_in_a_pipeline_after_preemption(expected):
+    with cluster.Cluster(2, "--pp", 2, "--kv-cache-memory", "12MiB", "--max-model-len",
+                         512) as server:
+        assert answers(server, make_requests(), 32) == expected
+        assert server.metric("lockstep_num_preemptions_total") > 0
+
+
 def test_same_tokens_after_preemption(expected):
     """A cache too small for all: sequences are thrown out and computed again."""
     with cluster.Cluster(2, "--kv-cache-memory", "12MiB", "--max-model-len", 512) as server:

@@ -51,6 +51,19 @@ def test_a_stopped_rank_is_named(busy):
         assert any(re.search(named, line) for line in errors), errors
 
 
+def test_a_stopped_stage_is_named_by_the_next_one():
+    with cluster.Cluster(2, "--pp", 2, "--deadline-ms", 2000) as server:
+        keep_busy(server)
+        time.sleep(1)
+        # Rank 0's threads are one process: stopped, it takes the coordinator along.
+        os.kill(server.rank_pids()[0], signal.SIGSTOP)
+        assert server.wait(20) != 0
+        assert all_gone(server.pids)
+        errors = [line for line in server.log_text().splitlines() if "[critical]" in line]
+        assert any(re.search(r"rank 1 on .*(activations \d+ of rank 0 did not come|no plan within)",
+                             line) for line in errors), errors
+
+
 @pytest.mark.parametrize("rank", [0, 1])
 def test_a_killed_rank_ends_the_job(rank):
     with cluster.Cluster(2) as server:

@@ -45,7 +45,9 @@ void expect_refused(Endpoint endpoint, const std::string& body, const BadMember&
   ASSERT_FALSE(call.ok()) << bad.members;
   EXPECT_EQ(call.fault().param, bad.param) << bad.members;
   EXPECT_THAT(call.fault().message, HasSubstr(bad.message)) << bad.members;
-  if (*bad.param != '\0') EXPECT_THAT(call.fault().message, HasSubstr(bad.param)) << bad.members;
+  if (*bad.param != '\0') {
+    EXPECT_THAT(call.fault().message, HasSubstr(bad.param)) << bad.members;
+  }
   EXPECT_EQ(call.fault().code, "invalid_request_error") << bad.members;
 }
 

@@ -7,7 +7,9 @@
 #include <cstring>
 #include <map>
 #include <numeric>
+#include <optional>
 #include <random>
+#include <thread>
 
 #include "kernels/half.h"
 
@@ -240,6 +242,66 @@ std::vector<std::uint32_t> run(const model::Model& model, int world, int threads
   return bits;
 }
 
+std::string link_name(int stage, int rank) {
+  return "inproc://" + std::to_string(stage) + "-" + std::to_string(rank);
+}
+
+// The same on a pipeline of stages of `tp` ranks each, which exchange activations over real links.
+std::vector<std::uint32_t> run_pipeline(const model::Model& model, int stages, int tp,
+                                        const Steps& steps) {
+  constexpr std::chrono::milliseconds kDeadline{20000};
+  const comm::PlanBusAddress kBus{.endpoint = "", .epoch = 1, .token = "token"};
+  zmq::context_t context;
+  const auto layers = pipeline_stages(model.config, stages);
+  std::vector<std::vector<std::vector<float>>> per_rank(static_cast<std::size_t>(tp));
+  const auto run_stage = [&](int stage) {
+    comm::spawn_ranks(tp, kDeadline, [&](comm::Communicator& communicator) {
+      const int rank = communicator.rank();
+      comm::PlanBusAddress address = kBus;
+      std::optional<comm::StageOutlet> next;
+      std::optional<comm::StageInlet> previous;
+      if (stage + 1 < stages) {
+        address.endpoint = link_name(stage, rank);
+        next.emplace(context, address, comm::StagePeer{(stage + 1) * tp + rank, kDeadline});
+      }
+      if (stage > 0) {
+        address.endpoint = link_name(stage - 1, rank);
+        previous.emplace(context, address, stage * tp + rank,
+                         comm::StagePeer{(stage - 1) * tp + rank, kDeadline}, 1 << 20);
+      }
+      if (next) next->wait_for_inlet();
+      kernels::ThreadPool pool(1);
+      StepTimes times(communicator, nullptr, previous ? &*previous : nullptr);
+      LlamaRunner runner(model, kOptions, communicator, pool,
+                         kernels::kernel_table(kernels::supported_families().back()), times,
+                         {layers[static_cast<std::size_t>(stage)], previous ? &*previous : nullptr,
+                          next ? &*next : nullptr});
+      for (const auto& batch : steps) {
+        const auto logits = runner.forward(batch);
+        const auto range =
+            static_cast<std::size_t>(runner.vocab_range().end - runner.vocab_range().begin);
+        for (std::size_t row = 0; row < logits.size() / range; ++row) {
+          per_rank[static_cast<std::size_t>(rank)].emplace_back(
+              logits.begin() + static_cast<std::ptrdiff_t>(row * range),
+              logits.begin() + static_cast<std::ptrdiff_t>((row + 1) * range));
+        }
+      }
+      communicator.barrier("end");
+    });
+  };
+  {
+    std::vector<std::jthread> threads;
+    for (int stage = 0; stage < stages; ++stage) threads.emplace_back(run_stage, stage);
+  }
+  std::vector<std::uint32_t> bits;
+  for (std::size_t row = 0; row < per_rank[0].size(); ++row) {
+    for (const auto& rank : per_rank) {
+      for (const float value : rank[row]) bits.push_back(std::bit_cast<std::uint32_t>(value));
+    }
+  }
+  return bits;
+}
+
 class Llama : public testing::Test {
  protected:
   model::Model model_ = make_model(small_config());
@@ -301,6 +363,23 @@ TEST_F(Llama, GivesTheSameBitsInChunksAndInCompany) {
                      {piece(44, 45, true)}};
   EXPECT_EQ(run(model_, 1, 1, fastest_, chunks), whole);
   EXPECT_EQ(run(model_, 2, 2, fastest_, chunks), whole);
+}
+
+TEST_F(Llama, GivesTheSameBitsInAPipeline) {
+  auto config = small_config();
+  config.num_hidden_layers = 3;
+  for (const bool tied : {true, false}) {
+    config.tie_word_embeddings = tied;
+    const model::Model model = make_model(config);
+    const ForwardSequence company{other_, 0, other_blocks_, true};
+    const Steps steps{{piece(0, 7, false)}, {company, piece(7, 44, false)}, {piece(44, 45, true)}};
+    const auto expected = run(model, 1, 1, fastest_, steps);
+    ASSERT_EQ(expected.size(), 2u * 107u);
+    EXPECT_EQ(run_pipeline(model, 2, 1, steps), expected);
+    EXPECT_EQ(run_pipeline(model, 3, 1, steps), expected);
+    EXPECT_EQ(run_pipeline(model, 2, 2, steps), expected);
+    EXPECT_EQ(run_pipeline(model, 3, 3, steps), expected);
+  }
 }
 
 TEST_F(Llama, KeepsKeysAndValuesInBytesOnRequest) {

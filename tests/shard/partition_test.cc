@@ -59,6 +59,33 @@ TEST(Partition, ReplicatesKeyValueHeadsWhenRanksOutnumberThem) {
   EXPECT_EQ(parts[1].key_value_heads, (Range{0, 2}));
 }
 
+TEST(Partition, CutsTheLayersInStagesThatReadEquallyMuch) {
+  auto config = smollm2();
+  config.num_hidden_layers = 30;
+  EXPECT_EQ(pipeline_stages(config, 1), (std::vector<Range>{{0, 30}}));
+  // A layer has 6,144 weights per hidden column (2 * 12 heads of 64 and 3 * 1,536), the head 49,152,
+  // as much as eight layers: (30 + 8) / 2 = 19 each.
+  EXPECT_EQ(pipeline_stages(config, 2), (std::vector<Range>{{0, 19}, {19, 30}}));
+  // 38 / 3: the last has 4.67 layers beside the head, and the others 25 in all.
+  EXPECT_EQ(pipeline_stages(config, 3), (std::vector<Range>{{0, 12}, {12, 25}, {25, 30}}));
+  for (int stages = 1; stages <= 30; ++stages) {
+    std::int32_t end = 0;
+    for (const Range& layers : pipeline_stages(config, stages)) {
+      EXPECT_EQ(layers.begin, end);
+      EXPECT_GT(layers.size(), 0);
+      end = layers.end;
+    }
+    EXPECT_EQ(end, 30) << stages << " stages";
+  }
+}
+
+TEST(Partition, RefusesMoreStagesThanLayers) {
+  auto config = smollm2();
+  config.num_hidden_layers = 30;
+  EXPECT_THAT([&] { pipeline_stages(config, 31); },
+              testing::ThrowsMessage<Error>(testing::HasSubstr("1 to 30 stages")));
+}
+
 TEST(Partition, RefusesMoreRanksThanQueryHeads) {
   EXPECT_THAT([] { partition_model(smollm2(), 10); },
               testing::ThrowsMessage<Error>(testing::HasSubstr("1 to 9 ranks")));

@@ -52,6 +52,22 @@ comm::StepPlan with_entry(comm::PlanEntry entry) {
   return plan;
 }
 
+TEST(SequenceMirror, LearnsTokensThatAPlanBrings) {
+  SequenceMirror mirror(kLimits);
+  mirror.apply(first_plan());
+  comm::StepPlan plan = with_entry(entry_of(7, 5, 2, true, {}));
+  plan.sampled = {{7, 50}};
+  mirror.apply(plan);
+  EXPECT_THAT(mirror.sequence(7).token_ids, ElementsAre(1, 2, 3, 4, 5, 6, 50));
+  comm::StepPlan unknown;
+  unknown.sampled = {{8, 50}};
+  EXPECT_THAT([&] { mirror.apply(unknown); }, ThrowsMessage<Error>(HasSubstr("sequence 8")));
+  comm::StepPlan beyond;
+  beyond.sampled = {{7, 100}};
+  EXPECT_THAT([&] { mirror.apply(beyond); },
+              ThrowsMessage<Error>(HasSubstr("outside the vocabulary of 100")));
+}
+
 TEST(SequenceMirror, FollowsASequenceFromPrefillToItsEnd) {
   SequenceMirror mirror(kLimits);
   mirror.apply(first_plan());

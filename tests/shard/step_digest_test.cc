@@ -29,6 +29,7 @@ Step example() {
   start.sampling.stop_token_ids = {2};
   start.sampling.logit_bias = {{6, 0.5f}};
   step.plan.starts = {start};
+  step.plan.sampled = {{4, 31}};
   comm::PlanEntry entry;
   entry.sequence_id = 5;
   entry.num_tokens = 3;
@@ -56,6 +57,9 @@ TEST(StepDigest, ChangesWithEveryField) {
       [](Step& s) { s.plan.ends = {}; },
       [](Step& s) { s.plan.ends = {6}; },
       [](Step& s) { s.plan.starts = {}; },
+      [](Step& s) { s.plan.sampled = {}; },
+      [](Step& s) { ++s.plan.sampled[0].sequence_id; },
+      [](Step& s) { ++s.plan.sampled[0].token_id; },
       [](Step& s) { ++s.plan.starts[0].sequence_id; },
       [](Step& s) { ++s.plan.starts[0].num_prompt_tokens; },
       [](Step& s) { ++s.plan.starts[0].token_ids[2]; },
