@@ -81,6 +81,13 @@ std::unique_ptr<Timeline> make_timeline(const ServeOptions& options,
   return std::make_unique<Timeline>(options.trace, mpi.rank(), mpi.local_rank() == 0);
 }
 
+// Before anything that depends on the number of ranks.
+void check_world(const ServeOptions& options, const comm::MpiEnvironment& mpi) {
+  if (options.tensor_parallel_size == 0 || options.tensor_parallel_size == mpi.size()) return;
+  throw Error("tp is " + std::to_string(options.tensor_parallel_size) + ": mpirun has started " +
+              std::to_string(mpi.size()) + " ranks, one of them each device's");
+}
+
 // One rank: its shard, and on rank 0 the coordinator and the gateway as well.
 class Rank {
  public:
@@ -92,17 +99,11 @@ class Rank {
         model_(model::open_model(options.model)),
         communicator_(
             comm::make_communicator(mpi, options.transport, collective_deadline(options))),
-        sizes_(settle_sizes(options, model_.config, mpi, *communicator_)),
-        family_(settle_family(options.kernels, *communicator_)),
         placement_(place_this_rank({.threads = options.threads, .bind = options.bind}, mpi)),
+        sizes_(settle_sizes(options, model_, mpi, *communicator_, placement_.team.size)),
+        family_(settle_family(options.kernels, *communicator_)),
         pool_(placement_.team),
-        times_(*communicator_, tracer()) {
-    if (options.tensor_parallel_size > 0 && options.tensor_parallel_size != mpi.size()) {
-      throw Error("tp is " + std::to_string(options.tensor_parallel_size) +
-                  ": mpirun has started " + std::to_string(mpi.size()) +
-                  " ranks, one of them each device's");
-    }
-  }
+        times_(*communicator_, tracer()) {}
 
   void serve() {
     const auto runner = make_runner();
@@ -247,9 +248,9 @@ class Rank {
   const std::unique_ptr<Timeline> timeline_;  // nullptr: none was asked for
   const model::Model model_;
   const std::unique_ptr<comm::Communicator> communicator_;
+  const Placement placement_;
   const ReplicaSizes sizes_;
   const kernels::CpuFamily family_;
-  const Placement placement_;
   kernels::ThreadPool pool_;
   shard::StepTimes times_;
   zmq::context_t context_;
@@ -261,6 +262,7 @@ int run_serve(const ServeOptions& options) {
   block_termination_signals();
   const comm::MpiEnvironment mpi;
   try {
+    check_world(options, mpi);
     Rank rank(options, mpi);
     rank.serve();
     return 0;
