@@ -66,10 +66,10 @@ void print_table(std::ostream& out, const PlanReport& report) {
       << fmt::format("max-model-len {}, max-num-seqs {}, max-num-batched-tokens {}\n\n",
                      report.sizes.max_positions, report.sizes.max_sequences,
                      report.sizes.max_batch_tokens);
-  constexpr const char* kRow = "{:>7}{:>12}{:>13}{:>11}{:>11}{:>11}{:>12}{:>10}{:>11}  {}\n";
+  constexpr const char* kRow = "{:>7}{:>11}{:>13}{:>9}{:>11}{:>11}{:>10}{:>9}{:>11}{}\n";
   const bool one_stage = report.plans.front().pipeline == 1;
   out << fmt::format(kRow, one_stage ? "tp" : "tp x pp", "weights", "activations", "reserve",
-                     "KV/token", "KV/block", "KV left", "tokens", "sequences", "of each rank");
+                     "KV/token", "KV/block", "KV left", "tokens", "sequences", "");
   for (const MemoryPlan& plan : report.plans) {
     out << fmt::format(kRow, split(plan), bytes_text(plan.weights), bytes_text(plan.activations),
                        bytes_text(plan.limits.reserve),
@@ -77,7 +77,7 @@ void print_table(std::ostream& out, const PlanReport& report) {
                        bytes_text(plan.kv_block),
                        bytes_text(std::max<std::int64_t>(plan.kv_cache, 0)),
                        std::max<std::int64_t>(plan.kv_tokens(), 0),
-                       std::max<std::int64_t>(plan.sequences(), 0), verdict(plan));
+                       std::max<std::int64_t>(plan.sequences(), 0), "  " + verdict(plan));
   }
   if (!report.outline.served) {
     out << fmt::format("\nThis version of Lockstep does not serve {} yet.\n",
