@@ -17,16 +17,16 @@ inline constexpr std::size_t kMiB = std::size_t{1} << 20;
 // they say it, else estimates on the large side: not one of them has been measured with this
 // program.
 struct CudaReserve {
-  // Driver context and loaded kernels: about half a GiB on H100-class devices.
+  // Driver context and loaded kernels; an estimate.
   static constexpr std::size_t kContext = 512 * kMiB;
-  // cuBLAS 13: "default workspace size 32 MiB on Hopper".
+  // What cuBLAS's API reference recommends to cublasSetWorkspace on Hopper.
   static constexpr std::size_t kBlasWorkspace = 32 * kMiB;
-  // FlashInfer: "the recommended size is 128MB" for float_workspace_buffer; 8 MiB for integers.
+  // The 128 MiB that FlashInfer's documentation gives its wrappers, and 8 MiB for integers.
   static constexpr std::size_t kAttentionWorkspace = 136 * kMiB;
-  // Captured graphs of all padded batch sizes.
+  // Captured graphs of all padded batch sizes; an estimate.
   static constexpr std::size_t kGraphs = 512 * kMiB;
-  // NCCL, where there are several ranks: NCCL_BUFFSIZE (4 MiB), two directions, up to 32 channels,
-  // and as much again for its other protocols.
+  // NCCL, where there are several ranks: NCCL_BUFFSIZE (4 MiB) in two directions for up to 32
+  // channels, and as much again for its other protocols; an estimate.
   static constexpr std::size_t kNccl = 512 * kMiB;
 };
 std::size_t cuda_reserve(int ranks);
