@@ -7,9 +7,9 @@
 namespace lockstep::launch {
 
 struct HostMemory {
-  std::size_t host = 0;   // that the host has left; files in its page cache count as left
-  std::size_t group = 0;  // that the tightest of this process's control groups leaves; no group
-                          // with a limit: as much as the host
+  std::size_t host = 0;    // that the host has left; files in its page cache count as left
+  std::size_t group = 0;   // that the tightest of this process's control groups leaves; no group
+                           // with a limit: as much as the host
   std::string group_file;  // where that limit stands; empty: none
 
   std::size_t available() const { return group < host ? group : host; }
