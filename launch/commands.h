@@ -11,6 +11,7 @@ using Run = std::function<int()>;
 
 void add_serve_command(CLI::App& app, Run& run);
 void add_generate_command(CLI::App& app, Run& run);
+void add_plan_command(CLI::App& app, Run& run);
 void add_chat_command(CLI::App& app, Run& run);
 
 }  // namespace lockstep::launch

@@ -1,25 +1,19 @@
 #include "launch/replica_sizes.h"
 
+#include <spdlog/spdlog.h>
+
 #include <algorithm>
-#include <fstream>
 #include <vector>
 
 #include "base/error.h"
-#include "shard/kv_cache.h"
+#include "launch/bytes_text.h"
+#include "launch/host_memory.h"
+#include "launch/host_room.h"
+#include "launch/model_shape.h"
+#include "shard/rank_memory.h"
 
 namespace lockstep::launch {
 namespace {
-
-std::size_t available_memory() {
-  std::ifstream file("/proc/meminfo");
-  std::string key, unit;
-  std::size_t kib;
-  while (file >> key >> kib) {
-    if (key == "MemAvailable:") return kib * 1024;
-    std::getline(file, unit);
-  }
-  throw Error("/proc/meminfo: no MemAvailable");
-}
 
 std::int32_t settle_model_len(std::int32_t asked, std::int64_t limit) {
   if (asked > limit) {
@@ -39,25 +33,67 @@ std::int64_t smallest(comm::Communicator& communicator, std::int64_t mine) {
   return *std::ranges::min_element(all);
 }
 
+shard::StepSizes step_sizes(const ServeOptions& options, const comm::MpiEnvironment& mpi,
+                            std::int32_t max_model_len, std::int64_t threads) {
+  return {.kv_format = options.kv_cache_dtype,
+          .block_size = options.block_size,
+          .max_batch_tokens = options.max_num_batched_tokens,
+          .max_sequences = options.max_num_seqs,
+          .max_positions = max_model_len,
+          .threads = threads,
+          .shared_sums = mpi.one_host(place.stage_ranks) && options.transport != comm::Transport::mpi};
+}
+
+std::vector<RankRoom> gather_rooms(const RankRoom& mine, const comm::MpiEnvironment& mpi) {
+  std::vector<RankRoom> all(static_cast<std::size_t>(mpi.local_size()));
+  mpi.gather_on_host(std::as_bytes(std::span(&mine, 1)), std::as_writable_bytes(std::span(all)));
+  return all;
+}
+
 }  // namespace
 
-ReplicaSizes settle_sizes(const ServeOptions& options, const model::ModelConfig& config,
-                          const shard::Partition& part, const comm::MpiEnvironment& mpi,
-                          comm::Communicator& communicator) {
+ReplicaSizes settle_sizes(const ServeOptions& options, const model::Model& model,
+                          const RankPlace& place, const comm::MpiEnvironment& mpi,
+                          comm::Communicator& communicator, std::int64_t threads) {
   ReplicaSizes sizes;
-  sizes.max_model_len = settle_model_len(options.max_model_len, config.max_position_embeddings);
-  const auto block_bytes =
-      shard::KvCache::block_bytes(config, part, options.kv_cache_dtype, options.block_size);
-  const std::size_t memory =
-      options.kv_cache_memory > 0
-          ? options.kv_cache_memory
-          : available_memory() / 4 / static_cast<std::size_t>(mpi.local_size());
+  sizes.max_model_len =
+      settle_model_len(options.max_model_len, model.config.max_position_embeddings);
+  const shard::ModelShape shape = shape_of(model);
+  const shard::StepSizes steps = step_sizes(options, place, mpi, sizes.max_model_len, threads);
+  const auto needs = shard::rank_memory(shape, shard::Device::cpu, place.stage_ranks.size,
+                                        place.stage.count, steps);
+  const shard::RankMemory& mine = needs[static_cast<std::size_t>(mpi.rank())];
+  const HostMemory memory = read_host_memory();
+  const auto rooms = gather_rooms(room_of(mine, mpi.local_rank() == 0, memory), mpi);
+  const HostRoom room = tightest_room(rooms);
+
   const std::int64_t per_sequence =
       (sizes.max_model_len + options.block_size - 1) / options.block_size;
+  if (room.blocks() < per_sequence) {
+    throw Error(
+        "the model does not fit into the memory of " + mpi.host_name() + ": " +
+        needs_text(room, per_sequence, sizes.max_model_len) + " (" +
+        (room.of_group ? "the limit of its control group" : "MemAvailable in /proc/meminfo") +
+        "). What would fit: " + remedies_text(shape, room, place.stage_ranks.size, steps) +
+        ". `lockstep plan` tells more");
+  }
   // More than every sequence at its longest is of no use.
   const std::int64_t useful = per_sequence * options.max_num_seqs;
-  const std::int64_t blocks =
-      smallest(communicator, std::min(useful, static_cast<std::int64_t>(memory / block_bytes)));
+  std::int64_t mine_holds = 0;
+  if (options.kv_cache_memory > 0) {
+    mine_holds = static_cast<std::int64_t>(options.kv_cache_memory / mine.kv_block);
+    if (std::min(useful, mine_holds) > room.blocks() && mpi.local_rank() == 0) {
+      spdlog::warn("kv_cache_memory is {} a rank: beside the weights, {} has room for {}",
+                   bytes_text(options.kv_cache_memory), mpi.host_name(),
+                   bytes_text(static_cast<std::size_t>(room.blocks()) * mine.kv_block));
+    }
+  } else {
+    // A quarter of what is free, but room for one sequence, and no more than there is.
+    const std::size_t quarter = memory.available() / 4 / static_cast<std::size_t>(mpi.local_size());
+    mine_holds =
+        std::clamp(static_cast<std::int64_t>(quarter / mine.kv_block), per_sequence, room.blocks());
+  }
+  const std::int64_t blocks = smallest(communicator, std::min(useful, mine_holds));
   if (blocks < per_sequence) {
     throw Error("kv_cache_memory holds " + std::to_string(blocks) + " blocks of " +
                 std::to_string(options.block_size) +

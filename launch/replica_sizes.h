@@ -6,8 +6,8 @@
 #include "comm/communicator.h"
 #include "comm/mpi_environment.h"
 #include "launch/serve_options.h"
-#include "model/config.h"
-#include "shard/partition.h"
+#include "launch/pipeline.h"
+#include "model/model.h"
 
 namespace lockstep::launch {
 
@@ -16,10 +16,11 @@ struct ReplicaSizes {
   std::int32_t num_blocks = 0;  // the same on every rank: the least that any can hold
 };
 
-// Collective over all ranks, which `communicator` joins; `part` is this rank's. Throws Error naming
-// the option and the limit.
-ReplicaSizes settle_sizes(const ServeOptions& options, const model::ModelConfig& config,
-                          const shard::Partition& part, const comm::MpiEnvironment& mpi,
-                          comm::Communicator& communicator);
+// Collective over all ranks, which `communicator` joins, before any loads weights. `threads`: this rank's. Throws Error naming the option
+// and the limit, and when the ranks of this host do not fit into its memory: with the numbers, and
+// with what would fit.
+ReplicaSizes settle_sizes(const ServeOptions& options, const model::Model& model,
+                          const RankPlace& place, const comm::MpiEnvironment& mpi,
+                          comm::Communicator& communicator, std::int64_t threads);
 
 }  // namespace lockstep::launch

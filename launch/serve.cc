@@ -111,9 +111,9 @@ class Rank {
         parts_(shard::partition_model(model_.config, place_.stage_ranks.size, place_.layers)),
         world_(comm::make_communicator(mpi, options.transport, collective_deadline(options))),
         stage_(make_stage_communicator(options, mpi, place_)),
-        sizes_(settle_sizes(options, model_.config, part(), mpi, *world_)),
-        family_(settle_family(options.kernels, *world_)),
         placement_(place_this_rank({.threads = options.threads, .bind = options.bind}, mpi)),
+        sizes_(settle_sizes(options, model_, place_, mpi, *world_, placement_.team.size)),
+        family_(settle_family(options.kernels, *world_)),
         bus_{.endpoint = "", .epoch = epoch_, .token = mpi.broadcast(comm::random_token())},
         links_(context_, bus_, place_, mpi, *world_, collective_deadline(options),
                activation_bytes(options, model_.config)),
@@ -277,9 +277,9 @@ class Rank {
   const std::vector<shard::Partition> parts_;  // of the ranks of this stage
   const std::unique_ptr<comm::Communicator> world_;
   const std::unique_ptr<comm::Communicator> stage_;  // nullptr: the world
+  const Placement placement_;
   const ReplicaSizes sizes_;
   const kernels::CpuFamily family_;
-  const Placement placement_;
   zmq::context_t context_;
   const comm::PlanBusAddress bus_;  // without the endpoint
   StageLinks links_;

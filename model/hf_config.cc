@@ -15,14 +15,6 @@ using nlohmann::json;
 
 constexpr double kMaxNumber = std::numeric_limits<float>::max();
 
-const Family& read_family(const JsonFields& fields) {
-  const json* names = fields.array("architectures");
-  if (names == nullptr || names->size() != 1 || !names->front().is_string()) {
-    fields.fail_at("architectures", "is not a list of one name");
-  }
-  return family_of_hf(names->front().get_ref<const std::string&>(), fields.file());
-}
-
 std::int64_t require_size(const JsonFields& fields, std::string_view key, std::int64_t limit) {
   return fields.require(key, fields.integer(key, 1, limit));
 }
@@ -97,15 +89,16 @@ void add_eos_token_ids(const JsonFields& fields, std::vector<std::int32_t>& ids)
 
 }  // namespace
 
-HfConfig read_hf_config(const std::string& folder) {
-  const std::string file = folder + "/config.json";
-  const json parsed = read_json(file, kMaxConfigBytes);
-  const JsonFields fields(parsed, file);
-  const Family& family = read_family(fields);
-  refuse_variants(fields);
+std::string hf_architecture(const JsonFields& fields) {
+  const json* names = fields.array("architectures");
+  if (names == nullptr || names->size() != 1 || !names->front().is_string()) {
+    fields.fail_at("architectures", "is not a list of one name");
+  }
+  return names->front().get<std::string>();
+}
 
+ModelConfig read_hf_sizes(const JsonFields& fields) {
   ModelConfig config;
-  config.family = family.name;
   config.hidden_size = require_size(fields, "hidden_size", kMaxHiddenSize);
   config.intermediate_size = require_size(fields, "intermediate_size", kMaxIntermediateSize);
   config.num_hidden_layers = require_size(fields, "num_hidden_layers", kMaxLayers);
@@ -122,7 +115,18 @@ HfConfig read_hf_config(const std::string& folder) {
     config.bos_token_id = static_cast<std::int32_t>(*id);
   }
   add_eos_token_ids(fields, config.eos_token_ids);
+  return config;
+}
 
+HfConfig read_hf_config(const std::string& folder) {
+  const std::string file = folder + "/config.json";
+  const json parsed = read_json(file, kMaxConfigBytes);
+  const JsonFields fields(parsed, file);
+  const Family& family = family_of_hf(hf_architecture(fields), file);
+  refuse_variants(fields);
+
+  ModelConfig config = read_hf_sizes(fields);
+  config.family = family.name;
   const std::string generation = folder + "/generation_config.json";
   if (path_exists(generation)) {
     const json generation_json = read_json(generation, kMaxConfigBytes);

@@ -20,4 +20,10 @@ struct HfConfig {
 // calls end-of-sequence joins what config.json does.
 HfConfig read_hf_config(const std::string& folder);
 
+// The one name in "architectures", and the hyper-parameters of a config.json, for whatever family:
+// `family` is empty, and neither bounds between fields nor unsupported variants are checked. Throw
+// Error naming the file and the field.
+std::string hf_architecture(const JsonFields& fields);
+ModelConfig read_hf_sizes(const JsonFields& fields);
+
 }  // namespace lockstep::model

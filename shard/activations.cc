@@ -29,6 +29,24 @@ Activations::Activations(std::int64_t max_rows, std::int64_t columns)
       offsets_(buffer<float>(max_rows * group_stride_)),
       biases_(buffer<std::int32_t>(max_rows * group_stride_)) {}
 
+std::size_t Activations::bytes(std::int64_t max_rows, std::int64_t columns) {
+  const std::int64_t rounded = columns + kRowPadding;
+  const std::int64_t groups = columns / kernels::kGroup;
+  constexpr std::int64_t kRounded = sizeof(std::uint16_t) + sizeof(std::int8_t);
+  constexpr std::int64_t kOfGroup = 3 * sizeof(float) + sizeof(std::int32_t);
+  return static_cast<std::size_t>(
+      max_rows * (columns * std::int64_t{sizeof(float)} + rounded * kRounded + groups * kOfGroup));
+}
+
+std::size_t Activations::bytes() const {
+  std::size_t total = 0;
+  for (const auto* part :
+       {&values_, &halves_, &half_sums_, &bytes_, &scales_, &offsets_, &biases_}) {
+    total += part->size();
+  }
+  return total;
+}
+
 kernels::cpu::ActivationRows Activations::view(std::int64_t row, std::int64_t column) const {
   const std::int64_t rounded = row * rounded_stride_ + column;
   const std::int64_t group = row * group_stride_ + column / kernels::kGroup;

@@ -1,6 +1,7 @@
 // Rows of activations and the products they enter.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <initializer_list>
 #include <optional>
@@ -40,6 +41,10 @@ struct RoundedForms {
 class Activations {
  public:
   Activations(std::int64_t max_rows, std::int64_t columns);
+
+  // Memory that such activations take, and what these have.
+  static std::size_t bytes(std::int64_t max_rows, std::int64_t columns);
+  std::size_t bytes() const;
 
   std::int64_t columns() const { return columns_; }
   float* row(std::int64_t row) { return values_.as<float>() + row * columns_; }

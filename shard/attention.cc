@@ -22,6 +22,26 @@ std::size_t float_bytes(std::int64_t count) {
   return static_cast<std::size_t>(count) * sizeof(float);
 }
 
+// Query heads of a key-value head.
+std::int32_t queries_of_head(const model::ModelConfig& config) {
+  return static_cast<std::int32_t>(config.num_attention_heads / config.num_key_value_heads);
+}
+
+std::int64_t scratch_of_thread(const model::ModelConfig& config) {
+  return whole_lines(kernels::cpu::attention_scratch_floats(
+      queries_of_head(config), static_cast<std::int32_t>(config.head_dim)));
+}
+
+std::int64_t floats_of_piece(const model::ModelConfig& config) {
+  return kernels::cpu::attention_part_floats(queries_of_head(config),
+                                             static_cast<std::int32_t>(config.head_dim));
+}
+
+// Items are cut into chunks only where there are few.
+std::int64_t most_pieces(std::int64_t threads, std::int32_t max_positions) {
+  return kItemsPerThread * threads * chunks_up_to(max_positions);
+}
+
 }  // namespace
 
 Attention::Attention(const model::ModelConfig& config, const Partition& part,
@@ -31,16 +51,16 @@ Attention::Attention(const model::ModelConfig& config, const Partition& part,
       part_(part),
       pool_(pool),
       kernels_(kernels),
-      max_queries_(
-          static_cast<std::int32_t>(config.num_attention_heads / config.num_key_value_heads)),
-      scratch_floats_(whole_lines(kernels::cpu::attention_scratch_floats(
-          max_queries_, static_cast<std::int32_t>(config.head_dim)))),
-      part_floats_(kernels::cpu::attention_part_floats(max_queries_,
-                                                       static_cast<std::int32_t>(config.head_dim))),
+      max_queries_(queries_of_head(config)),
+      scratch_floats_(scratch_of_thread(config)),
+      part_floats_(floats_of_piece(config)),
       scratch_(float_bytes(pool.size() * scratch_floats_)),
-      // Items are cut into chunks only where there are few.
-      parts_(
-          float_bytes(kItemsPerThread * pool.size() * chunks_up_to(max_positions) * part_floats_)) {
+      parts_(float_bytes(most_pieces(pool.size(), max_positions) * part_floats_)) {}
+
+std::size_t Attention::bytes(const model::ModelConfig& config, std::int32_t max_positions,
+                             std::int64_t threads) {
+  return float_bytes(threads * scratch_of_thread(config)) +
+         float_bytes(most_pieces(threads, max_positions) * floats_of_piece(config));
 }
 
 // Query heads of one key-value head read its keys and values together. Where that leaves too few

@@ -1,6 +1,7 @@
 // One layer's attention of a batch on one rank, shared out over the rank's threads.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <span>
 #include <vector>
@@ -23,6 +24,11 @@ class Attention {
   // `part`, `pool` and `kernels` must outlive it.
   Attention(const model::ModelConfig& config, const Partition& part, std::int32_t max_positions,
             kernels::ThreadPool& pool, const kernels::cpu::KernelTable& kernels);
+
+  // Memory that it takes on `threads` threads, and what this one has.
+  static std::size_t bytes(const model::ModelConfig& config, std::int32_t max_positions,
+                           std::int64_t threads);
+  std::size_t bytes() const { return scratch_.size() + parts_.size(); }
 
   // Lists the work of a step; its layers all have the same.
   void lay_out(std::span<const ForwardSequence> batch);

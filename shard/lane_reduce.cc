@@ -33,6 +33,12 @@ std::size_t float_bytes(std::int64_t count) {
   return static_cast<std::size_t>(count) * sizeof(float);
 }
 
+// Two areas for small segments, one for large ones, and the sum of large ones.
+std::int64_t shared_floats(std::int64_t ranks, std::int64_t segments, std::int64_t max_values) {
+  const std::int64_t small = 2 * kSliceBytes * ranks / std::int64_t{sizeof(float)};
+  return small + (segments + 1) * max_values;
+}
+
 }  // namespace
 
 LaneReducer::LaneReducer(const LaneTree& tree, std::span<const Range> runs,
@@ -46,9 +52,9 @@ LaneReducer::LaneReducer(const LaneTree& tree, std::span<const Range> runs,
   for (const Range& run : runs) segment_counts_.push_back(tree.segments(run));
   first_segment_ = std::accumulate(segment_counts_.begin(),
                                    segment_counts_.begin() + communicator.rank(), std::int64_t{0});
-  const std::int64_t small = 2 * kSliceBytes * communicator.size() / std::int64_t{sizeof(float)};
   const auto memory = communicator.shared_memory(
-      float_bytes(small + (all_segments() + 1) * max_values), "memory for sums");
+      float_bytes(shared_floats(communicator.size(), all_segments(), max_values)),
+      "memory for sums");
   shared_ = {reinterpret_cast<float*>(memory.data()), memory.size() / sizeof(float)};
   if (in_place()) return;
   own_ = kernels::AlignedBuffer(float_bytes(own_segments() * max_values));
@@ -56,6 +62,22 @@ LaneReducer::LaneReducer(const LaneTree& tree, std::span<const Range> runs,
   gathered_ = kernels::AlignedBuffer(float_bytes(all_segments() * max_values));
   sliced_ =
       kernels::AlignedBuffer(float_bytes(std::max<std::int64_t>(own_segments(), 1) * max_values));
+}
+
+ReducerMemory LaneReducer::memory(const LaneTree& tree, std::span<const Range> runs, int rank,
+                                  std::int64_t max_values, bool in_place) {
+  const auto ranks = std::ssize(runs);
+  const std::int64_t own = tree.segments(runs[static_cast<std::size_t>(rank)]);
+  if (ranks == 1) return {.own = float_bytes(own * max_values)};
+  std::int64_t all = 0;
+  for (const Range& run : runs) all += tree.segments(run);
+  if (in_place) return {.shared = float_bytes(shared_floats(ranks, all, max_values))};
+  return {.own = float_bytes((own + all + std::max<std::int64_t>(own, 1)) * max_values)};
+}
+
+ReducerMemory LaneReducer::memory() const {
+  return {.own = own_.size() + gathered_.size() + sliced_.size(),
+          .shared = shared_.size() * sizeof(float)};
 }
 
 std::int64_t LaneReducer::own_segments() const {

@@ -1,6 +1,7 @@
 // The all-reduce of a row-parallel product, in the model's own order.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <span>
 #include <string_view>
@@ -37,6 +38,12 @@ class ReducedSum {
   std::int64_t stride_ = 0;
 };
 
+// Memory of one rank's LaneReducer.
+struct ReducerMemory {
+  std::size_t own = 0;
+  std::size_t shared = 0;  // of all ranks together
+};
+
 // Finishes the lane tree over all ranks: the same bits on every rank, at every world size. Small
 // sums are finished by everyone; large ones are cut in one slice a rank, each finished by one rank.
 // Both do the same additions in the same order. Ranks that share memory write their segments where
@@ -47,6 +54,12 @@ class LaneReducer {
   LaneReducer(const LaneTree& tree, std::span<const Range> runs, comm::Communicator& communicator,
               kernels::ThreadPool& pool, const kernels::cpu::KernelTable& kernels,
               std::int64_t max_values);
+
+  // What the reducer of rank `rank` takes where sums are shared, and where they are copied; and what
+  // this one has.
+  static ReducerMemory memory(const LaneTree& tree, std::span<const Range> runs, int rank,
+                            std::int64_t max_values, bool in_place);
+  ReducerMemory memory() const;
 
   // Where this rank's segments of `values` floats each (a multiple of 16) are to be written, one
   // after the other, before reduce(values).

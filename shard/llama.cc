@@ -100,6 +100,17 @@ LlamaRunner::LlamaRunner(const model::Model& model, const RunnerOptions& options
                                        kernels::kRowBlock) *
               sizeof(float)) {}
 
+ReducerMemory LlamaRunner::activation_bytes() const {
+  const ReducerMemory attention = attention_reducer_.memory(), mlp = mlp_reducer_.memory();
+  std::size_t own = attention.own + mlp.own + attention_.bytes() + rope_.bytes() +
+                    gathered_.size() + logits_.size();
+  for (const Activations* rows :
+       {&hidden_, &normed_, &queries_, &keys_, &values_, &attended_, &inner_, &last_}) {
+    own += rows->bytes();
+  }
+  return {.own = own, .shared = attention.shared + mlp.shared};
+}
+
 std::span<float> LlamaRunner::forward(std::span<const ForwardSequence> batch) {
   const kernels::FlushDenormals flush_denormals;
   lay_out(batch);

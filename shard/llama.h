@@ -60,6 +60,9 @@ class LlamaRunner final : public ModelRunner {
   }
 
   std::size_t weight_bytes() const { return weights_.bytes(); }
+  // Everything but the weights and the KV cache: this rank's buffers, and what the ranks of a host
+  // share (rank_memory.h).
+  ReducerMemory activation_bytes() const;
   // Whether the ranks sum activations in shared memory, without copies.
   bool sums_in_place() const { return attention_reducer_.in_place() && mlp_reducer_.in_place(); }
 

@@ -46,4 +46,8 @@ RopeTable::RopeTable(const model::ModelConfig& config, std::int64_t max_position
   }
 }
 
+std::size_t RopeTable::bytes(const model::ModelConfig& config, std::int64_t max_positions) {
+  return 2 * static_cast<std::size_t>(max_positions * (config.head_dim / 2)) * sizeof(float);
+}
+
 }  // namespace lockstep::shard

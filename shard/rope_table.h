@@ -1,6 +1,7 @@
 // Cosines and sines of the rotary position embedding.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <vector>
 
@@ -13,6 +14,10 @@ namespace lockstep::shard {
 class RopeTable {
  public:
   RopeTable(const model::ModelConfig& config, std::int64_t max_positions);
+  // Memory that a table takes, and what this one has.
+  static std::size_t bytes(const model::ModelConfig& config, std::int64_t max_positions);
+  std::size_t bytes() const { return (cos_.size() + sin_.size()) * sizeof(float); }
+
   const float* cos(std::int64_t position) const {
     return &cos_[static_cast<std::size_t>(position * half_)];
   }

@@ -13,7 +13,8 @@ constexpr int kUsageError = 2;
 constexpr const char* kExamples = R"(Examples:
   mpirun -np 2 lockstep serve model.gguf --http 127.0.0.1:8000 --zmq tcp://127.0.0.1:5555
   lockstep generate --connect tcp://127.0.0.1:5555 --prompt "The capital of France is"
-  lockstep chat --connect tcp://127.0.0.1:5555)";
+  lockstep chat --connect tcp://127.0.0.1:5555
+  lockstep plan model.gguf)";
 
 }  // namespace
 
@@ -24,6 +25,7 @@ int main(int argc, char** argv) {
   app.require_subcommand(1);
   lockstep::launch::Run run;
   lockstep::launch::add_serve_command(app, run);
+  lockstep::launch::add_plan_command(app, run);
   lockstep::launch::add_generate_command(app, run);
   lockstep::launch::add_chat_command(app, run);
   try {

@@ -20,7 +20,7 @@ def run(*arguments, stdin="", timeout=30):
 
 
 def test_help_has_examples_and_succeeds():
-    for arguments in ([], ["serve"], ["generate"], ["chat"]):
+    for arguments in ([], ["serve"], ["generate"], ["chat"], ["plan"]):
         done = run(*arguments, "--help")
         assert done.returncode == 0 and "Example" in done.stdout
 
@@ -34,6 +34,10 @@ def test_help_has_examples_and_succeeds():
     (["serve", "x", "--kernels", "mmx"], "--kernels"),
     (["serve", "x", "--max-num-batched-tokens", "8"], "--max-num-batched-tokens"),
     (["generate", "--temperature", "hot"], "--temperature"),
+    (["plan"], "model"),
+    (["plan", "x", "--device", "abacus"], "--device"),
+    (["plan", "x", "--weights", "q3"], "--weights"),
+    (["plan", "x", "--gpu-memory-utilization", "0.5"], "--gpu-memory-utilization"),
     (["generate", "--prompt", "a", "--token-ids", "1"], "--token-ids"),
 ], ids=lambda value: "_".join(value) if isinstance(value, list) else value)
 def test_usage_errors_exit_with_2_and_name_the_option(arguments, named):

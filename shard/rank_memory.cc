@@ -1,0 +1,203 @@
+#include "shard/rank_memory.h"
+
+#include <span>
+
+#include "base/error.h"
+#include "kernels/packed_matrix.h"
+#include "shard/activations.h"
+#include "shard/attention.h"
+#include "shard/kv_cache.h"
+#include "shard/lane_reduce.h"
+#include "shard/rope_table.h"
+
+namespace lockstep::shard {
+namespace {
+
+using kernels::PackedFormat;
+
+std::size_t size(std::int64_t value) { return static_cast<std::size_t>(value); }
+
+PackedFormat packed(MatrixFormat format) {
+  switch (format) {
+    case MatrixFormat::f32: return PackedFormat::f32;
+    case MatrixFormat::f16: return PackedFormat::f16;
+    case MatrixFormat::bf16: return PackedFormat::bf16;
+    case MatrixFormat::int8:
+    case MatrixFormat::q8: return PackedFormat::q8;
+    case MatrixFormat::q4: return PackedFormat::q4;
+    case MatrixFormat::fp8: break;
+  }
+  throw Error("weights in fp8: the CPU computes in f32, f16, bf16, int8 and q4");
+}
+
+std::size_t packed_bytes(MatrixFormat format, std::int64_t rows, std::int64_t columns) {
+  const std::int64_t blocks = (rows + kernels::kRowBlock - 1) / kernels::kRowBlock;
+  return size(blocks * (columns / kernels::kGroup)) * kernels::packed_group_bytes(packed(format));
+}
+
+// Rows and columns as they are.
+std::size_t plain_bytes(MatrixFormat format, std::int64_t rows, std::int64_t columns) {
+  const std::size_t values = size(rows * columns);
+  const std::size_t groups = values / kernels::kGroup;
+  switch (format) {
+    case MatrixFormat::f16:
+    case MatrixFormat::bf16: return 2 * values;
+    case MatrixFormat::q8: return values + 2 * groups;
+    case MatrixFormat::q4: return values / 2 + 4 * groups;
+    case MatrixFormat::fp8:
+    case MatrixFormat::int8: return values + size(rows) * sizeof(float);
+    case MatrixFormat::f32: break;
+  }
+  return 4 * values;
+}
+
+// Columns of the MLP's inner dimension on one rank.
+std::int64_t inner_columns(const model::ModelConfig& config, const Partition& part) {
+  return std::int64_t{kernels::kGroup} * (mlp_lane_groups(config, part.mlp_lanes.end - 1).end -
+                                          mlp_lane_groups(config, part.mlp_lanes.begin).begin);
+}
+
+// Where a rank stands in the pipeline.
+struct Stage {
+  Range layers;
+  bool embeds;
+  bool has_head;
+};
+
+Stage stage_of(const model::ModelConfig& config, int stage, int pipeline) {
+  return {.layers = pipeline_stages(config, pipeline)[static_cast<std::size_t>(stage)],
+          .embeds = stage == 0,
+          .has_head = stage + 1 == pipeline};
+}
+
+// Sums up what shard/weights.cc loads.
+class WeightCounter {
+ public:
+  WeightCounter(const ModelShape& shape, Device device, const Partition& part)
+      : shape_(shape), config_(shape.config), device_(device), part_(part) {}
+
+  std::size_t count(const Stage& stage) {
+    const std::int64_t vocabulary = part_.vocabulary.size();
+    if (stage.embeds) matrix("model.embed_tokens.weight", vocabulary, config_.hidden_size);
+    if (stage.has_head) {
+      vector(config_.hidden_size);
+      if (!config_.tie_word_embeddings) {
+        matrix("lm_head.weight", vocabulary, config_.hidden_size);
+      } else if (!stage.embeds) {
+        matrix("model.embed_tokens.weight", vocabulary, config_.hidden_size);
+      }
+    }
+    for (std::int32_t i = stage.layers.begin; i < stage.layers.end; ++i) layer(i);
+    return total_;
+  }
+
+ private:
+  void layer(std::int32_t index) {
+    const std::string scope = "model.layers." + std::to_string(index) + ".";
+    const std::int64_t hidden = config_.hidden_size;
+    const std::int64_t q = part_.query_heads.size() * config_.head_dim;
+    const std::int64_t kv = part_.key_value_heads.size() * config_.head_dim;
+    const std::int64_t inner = inner_columns(config_, part_);
+    vector(2 * hidden);  // both norms
+    if (shape_.attention_bias) vector(q + 2 * kv);
+    matrix(scope + "self_attn.q_proj.weight", q, hidden);
+    matrix(scope + "self_attn.k_proj.weight", kv, hidden);
+    matrix(scope + "self_attn.v_proj.weight", kv, hidden);
+    matrix(scope + "self_attn.o_proj.weight", hidden, q);
+    matrix(scope + "mlp.gate_proj.weight", inner, hidden);
+    matrix(scope + "mlp.up_proj.weight", inner, hidden);
+    matrix(scope + "mlp.down_proj.weight", hidden, inner);
+  }
+  void matrix(const std::string& name, std::int64_t rows, std::int64_t columns) {
+    total_ += matrix_bytes(device_, shape_.format(name), rows, columns);
+  }
+  void vector(std::int64_t values) { total_ += size(values) * sizeof(float); }
+
+  const ModelShape& shape_;
+  const model::ModelConfig& config_;
+  const Device device_;
+  const Partition& part_;
+  std::size_t total_ = 0;
+};
+
+// Sums up what LlamaRunner allocates beside weights and cache.
+ReducerMemory activations(const model::ModelConfig& config, std::span<const Partition> parts,
+                          int rank, Device device, const StepSizes& sizes) {
+  const Partition& part = parts[static_cast<std::size_t>(rank)];
+  const std::int64_t rows = sizes.max_batch_tokens, hidden = config.hidden_size;
+  const std::int64_t q = part.query_heads.size() * config.head_dim;
+  const std::int64_t kv = part.key_value_heads.size() * config.head_dim;
+  ReducerMemory total;
+  for (const std::int64_t columns : {hidden, hidden, q, q, kv, kv, inner_columns(config, part)}) {
+    total.own += Activations::bytes(rows, columns);
+  }
+  total.own += Activations::bytes(sizes.max_sequences, hidden);
+  const std::int64_t row_blocks =
+      (part.vocabulary.size() + kernels::kRowBlock - 1) / kernels::kRowBlock;
+  total.own += size(sizes.max_sequences * row_blocks * kernels::kRowBlock) * sizeof(float);
+  if (parts.size() > 1) total.own += size(rows * hidden) * sizeof(float);  // embeddings of all
+  total.own += RopeTable::bytes(config, sizes.max_positions);
+  // CUDA's attention has a fixed workspace (memory_plan.h).
+  if (device == Device::cpu) {
+    total.own += Attention::bytes(config, sizes.max_positions, sizes.threads);
+  }
+  for (const auto lanes : {&Partition::query_heads, &Partition::mlp_lanes}) {
+    std::vector<Range> runs;
+    for (const Partition& each : parts) runs.push_back(each.*lanes);
+    const ReducerMemory reducer =
+        LaneReducer::memory(lane_tree(config), runs, rank, rows * hidden, sizes.shared_sums);
+    total.own += reducer.own;
+    total.shared += reducer.shared;
+  }
+  return total;
+}
+
+std::size_t block_bytes(model::ModelConfig config, const Partition& part, const Stage& stage,
+                        const StepSizes& sizes) {
+  config.num_hidden_layers = stage.layers.size();
+  return KvCache::block_bytes(config, part, sizes.kv_format, sizes.block_size);
+}
+
+}  // namespace
+
+MatrixFormat matrix_format(kernels::DType type) {
+  switch (kernels::packed_format(type)) {
+    case PackedFormat::q4: return MatrixFormat::q4;
+    case PackedFormat::q8: return MatrixFormat::q8;
+    case PackedFormat::bf16: return MatrixFormat::bf16;
+    case PackedFormat::f16: return MatrixFormat::f16;
+    case PackedFormat::f32: break;
+  }
+  return MatrixFormat::f32;
+}
+
+std::size_t matrix_bytes(Device device, MatrixFormat format, std::int64_t rows,
+                         std::int64_t columns) {
+  return device == Device::cpu ? packed_bytes(format, rows, columns)
+                               : plain_bytes(format, rows, columns);
+}
+
+std::vector<RankMemory> rank_memory(const ModelShape& shape, Device device, int tensor_parallel,
+                                    int pipeline, const StepSizes& sizes) {
+  const model::ModelConfig& config = shape.config;
+  const std::vector<Partition> parts = partition_model(config, tensor_parallel);
+  if (pipeline < 1 || pipeline > config.num_hidden_layers) {
+    throw Error("pp is " + std::to_string(pipeline) + ": this model can be cut in 1 to " +
+                std::to_string(config.num_hidden_layers) + " runs of layers (num_hidden_layers)");
+  }
+  std::vector<RankMemory> ranks;
+  for (int s = 0; s < pipeline; ++s) {
+    const Stage stage = stage_of(config, s, pipeline);
+    for (int rank = 0; rank < tensor_parallel; ++rank) {
+      const Partition& part = parts[static_cast<std::size_t>(rank)];
+      const ReducerMemory buffers = activations(config, parts, rank, device, sizes);
+      ranks.push_back({.weights = WeightCounter(shape, device, part).count(stage),
+                       .activations = buffers.own,
+                       .shared = buffers.shared,
+                       .kv_block = block_bytes(config, part, stage, sizes)});
+    }
+  }
+  return ranks;
+}
+
+}  // namespace lockstep::shard

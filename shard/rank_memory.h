@@ -1,0 +1,69 @@
+// What one rank needs, in bytes, told from the model's sizes alone: nothing is loaded.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "kernels/dtype.h"
+#include "kernels/kv_format.h"
+#include "model/config.h"
+#include "shard/partition.h"
+
+namespace lockstep::shard {
+
+enum class Device { cpu, cuda };
+
+// How a device keeps the values of a weight matrix.
+//   q4, q8: groups of 32 columns. q4: nibbles, a scale and a minimum in f16, so 5 bits a weight;
+//           q8: bytes and a scale in f16, so 8.5 bits.
+//   fp8, int8: a byte a weight, and for each row a scale in f32. The CPU has no fp8, and keeps int8
+//           as q8.
+// The CPU keeps rows in blocks of 16 (kernels/packed_matrix.h); CUDA keeps them as they are.
+enum class MatrixFormat { f32, f16, bf16, q8, q4, fp8, int8 };
+
+// What a tensor of `type` is kept as. Throws Error when weights are not of such a type.
+MatrixFormat matrix_format(kernels::DType type);
+
+// Throws Error naming the format when the device has none such.
+std::size_t matrix_bytes(Device device, MatrixFormat format, std::int64_t rows,
+                         std::int64_t columns);
+
+// A model as far as its size goes.
+struct ModelShape {
+  model::ModelConfig config;
+  // q, k and v have a bias each, in f32 like the norms (Qwen2). No family of model/family.h has one
+  // yet: a plan can count what this version does not compute.
+  bool attention_bias = false;
+  // The format of the matrix of that name, e.g. "model.layers.0.mlp.up_proj.weight".
+  std::function<MatrixFormat(const std::string& name)> format;
+};
+
+// The sizes of a replica.
+struct StepSizes {
+  kernels::KvFormat kv_format = kernels::KvFormat::bf16;
+  std::int32_t block_size = 16;
+  std::int32_t max_batch_tokens = 512;
+  std::int32_t max_sequences = 64;
+  std::int32_t max_positions = 0;
+  std::int64_t threads = 1;  // of a rank; on CPUs
+  bool shared_sums = false;  // ranks sum activations in shared memory
+};
+
+struct RankMemory {
+  std::size_t weights = 0;      // Weights::bytes()
+  std::size_t activations = 0;  // LlamaRunner::activation_bytes().own
+  std::size_t shared = 0;       // LlamaRunner::activation_bytes().shared: of all ranks of the host
+  std::size_t kv_block = 0;     // KvCache::block_bytes()
+};
+
+// The ranks of a replica: `pipeline` runs of layers (pipeline_stages()), each split over
+// `tensor_parallel` ranks. The first run has the embedding, the last one the output head; a tied
+// one lies on both. Rank t of run s is element s * tensor_parallel + t. Throws Error naming the
+// limit when the model cannot be split so.
+std::vector<RankMemory> rank_memory(const ModelShape& shape, Device device, int tensor_parallel,
+                                    int pipeline, const StepSizes& sizes);
+
+}  // namespace lockstep::shard

@@ -1,0 +1,75 @@
+#include "model/outline.h"
+
+#include <gtest/gtest.h>
+
+#include "tests/model/expect_error.h"
+#include "tests/model/temp_folder.h"
+#include "tests/model/tiny_llama.h"
+
+namespace lockstep::model {
+namespace {
+
+TEST(Outline, OfAGgufFileAndAFolderHaveTheSameSizesAndTypes) {
+  const TempFolder folder;
+  tiny_folder().write(folder);
+  folder.write("model.safetensors", tiny_safetensors().build());
+  const Outline hf = read_outline(folder.path());
+  const Outline gguf = read_outline(folder.write("tiny.gguf", tiny_gguf().build()));
+  for (const Outline* outline : {&hf, &gguf}) {
+    EXPECT_TRUE(outline->served);
+    EXPECT_EQ(outline->config.hidden_size, 32);
+    EXPECT_EQ(outline->config.num_hidden_layers, 2);
+    ASSERT_NE(outline->tensors, nullptr);
+    for (const TinyTensor& tensor : tiny_tensors()) {
+      EXPECT_EQ(outline->tensors->require(tensor.hf_name, tensor.shape).dtype, kernels::DType::f32);
+    }
+  }
+}
+
+TEST(Outline, NeedsNoTokenizerAndNoWeights) {
+  const TempFolder folder;
+  TinyFolder tiny = tiny_folder();
+  tiny.config["torch_dtype"] = "float16";
+  folder.write("config.json", tiny.config.dump());
+  for (const std::string& path : {folder.path(), folder.path() + "/config.json"}) {
+    const Outline outline = read_outline(path);
+    EXPECT_EQ(outline.config.vocab_size, 12);
+    EXPECT_EQ(outline.tensors, nullptr);
+    EXPECT_EQ(outline.stored_as, "float16");
+  }
+}
+
+TEST(Outline, KnowsShapesThatAreNotServedYet) {
+  const TempFolder folder;
+  TinyFolder tiny = tiny_folder();
+  tiny.config["architectures"] = {"Qwen2ForCausalLM"};
+  tiny.config.erase("attention_bias");  // Qwen2 has no such field
+  tiny.config["sliding_window"] = 4096;
+  const Outline qwen = read_outline(folder.write("config.json", tiny.config.dump()));
+  EXPECT_TRUE(qwen.attention_bias);
+  EXPECT_FALSE(qwen.served);
+  tiny.config["architectures"] = {"LlamaForCausalLM"};
+  tiny.config["attention_bias"] = true;
+  const Outline biased = read_outline(folder.write("config.json", tiny.config.dump()));
+  EXPECT_TRUE(biased.attention_bias);
+  EXPECT_FALSE(biased.served);
+}
+
+TEST(Outline, OfAQuantizedModelNamesTheMethod) {
+  const TempFolder folder;
+  TinyFolder tiny = tiny_folder();
+  tiny.config["quantization_config"] = {{"quant_method", "fp8"}};
+  EXPECT_EQ(read_outline(folder.write("config.json", tiny.config.dump())).stored_as, "fp8");
+}
+
+TEST(Outline, RefusesShapesThatItWouldCountWrongly) {
+  const TempFolder folder;
+  TinyFolder tiny = tiny_folder();
+  tiny.config["architectures"] = {"MixtralForCausalLM"};
+  const std::string file = folder.write("config.json", tiny.config.dump());
+  expect_error([&] { read_outline(file); }, {file, "architectures", "MixtralForCausalLM"});
+  expect_error([&] { read_outline(folder.path() + "/none"); }, {"none", "no such file"});
+}
+
+}  // namespace
+}  // namespace lockstep::model
