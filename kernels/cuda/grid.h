@@ -8,7 +8,7 @@ struct CUstream_st;
 namespace lockstep::kernels::cuda {
 
 // What cuda_runtime.h calls cudaStream_t.
-using Stream = CUstream_st*;
+using StreamHandle = CUstream_st*;
 
 inline constexpr int kWarp = 32;
 

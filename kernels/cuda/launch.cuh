@@ -18,7 +18,7 @@ inline void check_launch(cudaError_t status, const char* kernel) {
 // Enqueues `kernel`(args). Throws Error, naming the kernel, if CUDA refuses the launch.
 template <class Args>
 void launch_kernel(const char* name, void (*kernel)(Args), const Grid& grid, const Args& args,
-                   Stream stream) {
+                   StreamHandle stream) {
   if (grid.x == 0 || grid.y == 0) return;
   if (grid.shared_bytes > (48 << 10)) {  // beyond this a kernel has to ask
     check_launch(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,

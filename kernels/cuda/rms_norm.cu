@@ -5,15 +5,15 @@
 namespace lockstep::kernels::cuda {
 namespace {
 
-__global__ void run(const RmsNormArgs args) {
+__global__ void rms_norm_kernel(const RmsNormArgs args) {
   GpuThread thread;
   rms_norm(thread, args);
 }
 
 }  // namespace
 
-void launch_rms_norm(const RmsNormArgs& args, Stream stream) {
-  launch_kernel("rms_norm", run, rms_norm_grid(args), args, stream);
+void launch_rms_norm(const RmsNormArgs& args, StreamHandle stream) {
+  launch_kernel("rms_norm", rms_norm_kernel, rms_norm_grid(args), args, stream);
 }
 
 }  // namespace lockstep::kernels::cuda

@@ -30,6 +30,6 @@ constexpr Grid rms_norm_grid(const RmsNormArgs& args) {
           .shared_bytes = kThreads / kWarp * std::int64_t{sizeof(float)}};
 }
 
-void launch_rms_norm(const RmsNormArgs& args, Stream stream);
+void launch_rms_norm(const RmsNormArgs& args, StreamHandle stream);
 
 }  // namespace lockstep::kernels::cuda

@@ -5,15 +5,15 @@
 namespace lockstep::kernels::cuda {
 namespace {
 
-__global__ void run(const SegmentSumArgs args) {
+__global__ void segment_sum_kernel(const SegmentSumArgs args) {
   GpuThread thread;
   segment_sum(thread, args);
 }
 
 }  // namespace
 
-void launch_segment_sum(const SegmentSumArgs& args, Stream stream) {
-  launch_kernel("segment_sum", run, segment_sum_grid(args), args, stream);
+void launch_segment_sum(const SegmentSumArgs& args, StreamHandle stream) {
+  launch_kernel("segment_sum", segment_sum_kernel, segment_sum_grid(args), args, stream);
 }
 
 }  // namespace lockstep::kernels::cuda

@@ -30,6 +30,6 @@ constexpr Grid segment_sum_grid(const SegmentSumArgs& args) {
 }
 
 // out = the sum. Throws Error if CUDA refuses the launch; so does every launcher.
-void launch_segment_sum(const SegmentSumArgs& args, Stream stream);
+void launch_segment_sum(const SegmentSumArgs& args, StreamHandle stream);
 
 }  // namespace lockstep::kernels::cuda

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "base/error.h"
+#include "kernels/half.h"
 #include "tests/kernels/cuda/fiber.h"
 
 namespace lockstep::kernels::cuda {
@@ -20,11 +21,20 @@ bool same(const Meeting& a, const Meeting& b) {
 }
 
 std::string describe(const Meeting& meeting) {
-  const char* kinds[] = {"a barrier", "shuffle_xor", "shuffle_down", "a matrix product"};
+  const char* kinds[] = {"a barrier", "a barrier of its warp", "shuffle_xor", "shuffle_down",
+                         "a matrix product"};
   std::string text = kinds[static_cast<int>(meeting.kind)];
   if (meeting.distance != 0) text += " by " + std::to_string(meeting.distance);
   return "wait at " + text + " (" + meeting.where.file_name() + ":" +
          std::to_string(meeting.where.line()) + ")";
+}
+
+// The lower (0) or the upper (1) bf16 number of a word, and a word of two.
+float half_of(std::uint32_t word, int which) {
+  return bf16_to_float(static_cast<std::uint16_t>(word >> 16 * which));
+}
+std::uint32_t pair_of(float low, float high) {
+  return float_to_bf16(low) | std::uint32_t{float_to_bf16(high)} << 16;
 }
 
 }  // namespace
@@ -195,9 +205,46 @@ const FiberThread::Slot* FiberThread::meet_warp(const void* value, std::size_t s
   return slots;
 }
 
+void FiberThread::multiply_add(Pack<float, 4>& sums, const Pack<std::uint32_t, 4>& a,
+                               const Pack<std::uint32_t, 2>& b, Where where) {
+  struct Operands {
+    std::uint32_t a[4], b[2];
+  };
+  const Operands own{{a[0], a[1], a[2], a[3]}, {b[0], b[1]}};
+  const auto* all = exchange(own, {Meeting::Kind::matrix, 0, where});
+  for (int i = 0; i < 4; ++i) {
+    const int row = lane() / 4, second = i / 2;  // row `row` or `row` + 8
+    const int column = lane() % 4 * 2 + i % 2;
+    double sum = sums[i];
+    for (int k = 0; k < 16; ++k) {
+      const int quarter = k % 8 / 2;
+      const auto of_row = taken<Operands>(all, 4 * row + quarter);
+      const auto of_column = taken<Operands>(all, 4 * column + quarter);
+      sum += double{half_of(of_row.a[second + k / 8 * 2], k % 2)} *
+             double{half_of(of_column.b[k / 8], k % 2)};
+    }
+    sums[i] = static_cast<float>(sum);
+  }
+}
+
+std::uint32_t FiberThread::subtract_pair(std::uint32_t a, std::uint32_t b) {
+  return pair_of(half_of(a, 0) - half_of(b, 0), half_of(a, 1) - half_of(b, 1));
+}
+
+std::uint32_t FiberThread::multiply_pair(std::uint32_t a, std::uint32_t b) {
+  return pair_of(half_of(a, 0) * half_of(b, 0), half_of(a, 1) * half_of(b, 1));
+}
+
 std::byte* FiberThread::shared_bytes(std::int64_t offset, std::int64_t size,
                                      std::size_t alignment) {
   return block_.shared_bytes(offset, size, alignment);
+}
+
+void FiberThread::finish_copies(int end) {
+  for (; !copies_.empty() && copies_.front().group < end; copies_.pop_front()) {
+    const Copy& copy = copies_.front();
+    *copy.to = copy.from != nullptr ? *copy.from : Pack<std::uint32_t, 4>{};
+  }
 }
 
 void FiberThread::check_load(const void* from, std::size_t size, std::size_t alignment) {

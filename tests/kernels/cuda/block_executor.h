@@ -6,6 +6,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
+#include <deque>
 #include <functional>
 #include <source_location>
 #include <type_traits>
@@ -20,7 +21,7 @@ class RunningBlock;
 
 // Where threads wait for each other.
 struct Meeting {
-  enum class Kind { barrier, shuffle_xor, shuffle_down, matrix } kind;
+  enum class Kind { barrier, warp_barrier, shuffle_xor, shuffle_down, matrix } kind;
   int distance = 0;  // the mask or delta of a shuffle
   std::source_location where;
 };
@@ -41,6 +42,10 @@ class FiberThread {
   int blocks_x() const;
 
   void sync(Where where = Where::current()) { meet_block({Meeting::Kind::barrier, 0, where}); }
+
+  void sync_warp(Where where = Where::current()) {
+    exchange(0, {Meeting::Kind::warp_barrier, 0, where});
+  }
 
   template <class T>
   T shuffle_xor(T value, int mask, Where where = Where::current()) {
@@ -69,7 +74,23 @@ class FiberThread {
     check_store(to, sizeof(T), alignof(T));
     *to = value;
   }
-  Pack<std::uint32_t, 4> load_once(const Pack<std::uint32_t, 4>* from) { return load(from); }
+  // Copies are done when they are waited for, and not before.
+  void copy_async(Pack<std::uint32_t, 4>* to, const Pack<std::uint32_t, 4>* from, bool there) {
+    if (there) check_load(from, sizeof *from, alignof(Pack<std::uint32_t, 4>));
+    copies_.push_back({to, there ? from : nullptr, copy_groups_});
+  }
+  void commit_copies() { ++copy_groups_; }
+  template <int kLeft>
+  void wait_copies() {
+    finish_copies(copy_groups_ - kLeft);
+  }
+
+  // The sum of a row's products is rounded once. Matrix units of GPUs keep fewer bits (Fasi et al.,
+  // "Numerical behavior of NVIDIA tensor cores", 2021): their bits are others.
+  void multiply_add(Pack<float, 4>& sums, const Pack<std::uint32_t, 4>& a,
+                    const Pack<std::uint32_t, 2>& b, Where where = Where::current());
+  std::uint32_t subtract_pair(std::uint32_t a, std::uint32_t b);
+  std::uint32_t multiply_pair(std::uint32_t a, std::uint32_t b);
 
  private:
   static constexpr std::size_t kSlotBytes = 32;
@@ -95,8 +116,18 @@ class FiberThread {
   void check_load(const void* from, std::size_t size, std::size_t alignment);
   void check_store(const void* to, std::size_t size, std::size_t alignment);
 
+  struct Copy {
+    Pack<std::uint32_t, 4>* to;
+    const Pack<std::uint32_t, 4>* from;  // null: zeros
+    int group;
+  };
+  // Does the copies of groups below `end`.
+  void finish_copies(int end);
+
   RunningBlock& block_;
   int index_;
+  std::deque<Copy> copies_;  // begun and not done
+  int copy_groups_ = 0;
 };
 
 // Runs `kernel` for every thread of `grid` over `memory`: twice, with blocks and threads once from

@@ -172,6 +172,30 @@ TEST(BlockExecutor, FindsAccessesBeyondSharedMemory) {
       HasSubstr("block 0 writes beyond its shared memory of 128 bytes"));
 }
 
+TEST(BlockExecutor, CopiesArriveWhenTheyAreWaitedFor) {
+  using Words = Pack<std::uint32_t, 4>;
+  DeviceMemory memory;
+  const auto* in = memory.constant(std::vector<Words>(64, Words{{1, 2, 3, 4}}), "in");
+  auto* out = memory.blank<Words>(64, "out");
+  const Grid grid{.shared_bytes = 2 * 32 * sizeof(Words)};
+  const auto copy = [&](FiberThread& t, bool waits) {
+    Words* shared = t.shared<Words>(0, 64);
+    t.copy_async(shared + t.index(), in + t.index(), true);
+    t.commit_copies();
+    t.copy_async(shared + 32 + t.index(), in + 1000, t.index() < 0);  // not there
+    t.commit_copies();
+    if (waits) t.wait_copies<1>();
+    t.store(out + t.index(), shared[t.index()]);
+    if (waits) t.wait_copies<0>();
+    t.store(out + 32 + t.index(), waits ? shared[32 + t.index()] : Words{});
+  };
+  run_blocks(memory, grid, [&](FiberThread& t) { copy(t, true); });
+  EXPECT_EQ(memory.values(out)[31][3], 4u);
+  EXPECT_EQ(memory.values(out)[63][3], 0u);
+  EXPECT_THAT(error_of(memory, grid, [&](FiberThread& t) { copy(t, false); }),
+              HasSubstr("changes the result"));
+}
+
 TEST(BlockExecutor, PutsMemoryBackBetweenItsTwoRuns) {
   DeviceMemory memory;
   auto* values = memory.variable(std::vector<int>(32, 5), "values");
