@@ -107,6 +107,7 @@ class RunningBlock {
   };
   struct Thread {
     Fiber fiber;
+    std::optional<FiberThread> context;  // not on the fiber's stack, which may be abandoned
     std::optional<Meeting> waits_at;
     bool finished = false;
     unsigned meetings = 0;  // of its warp
@@ -118,11 +119,11 @@ class RunningBlock {
     thread.waits_at.reset();
     thread.finished = false;
     thread.meetings = 0;
+    thread.context.emplace(*this, static_cast<int>(index));
     ++running_;
     thread.fiber.start([this, index] {
       try {
-        FiberThread self(*this, static_cast<int>(index));
-        kernel_(self);
+        kernel_(*threads_[index].context);
       } catch (...) {
         failure_ = std::current_exception();
       }
