@@ -5,8 +5,8 @@
 
 #include "comm/communicator.h"
 #include "comm/mpi_environment.h"
-#include "launch/serve_options.h"
 #include "launch/pipeline.h"
+#include "launch/serve_options.h"
 #include "model/model.h"
 
 namespace lockstep::launch {

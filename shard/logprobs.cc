@@ -3,7 +3,7 @@
 #include <cmath>
 #include <limits>
 
-#include "shard/deterministic_math.h"
+#include "kernels/deterministic_math.h"
 #include "shard/ranked_tokens.h"
 #include "shard/row_scan.h"
 
@@ -11,7 +11,7 @@ namespace lockstep::shard {
 
 Logprobs::Logprobs(std::span<const float> raw_logits) : raw_logits_(raw_logits) {
   const double top = static_cast<double>(BlockMaxima(raw_logits).top());
-  log_sum_ = top + deterministic_log(sum_of_exponentials(raw_logits, 1.0f, top));
+  log_sum_ = top + kernels::deterministic_log(sum_of_exponentials(raw_logits, 1.0f, top));
 }
 
 float Logprobs::of(std::int32_t token_id) const {

@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <array>
 
-#include "shard/deterministic_math.h"
+#include "kernels/deterministic_math.h"
 
 namespace lockstep::shard {
 namespace {
@@ -50,11 +50,12 @@ double sum_of_exponentials(std::span<const float> row, float divisor, double shi
   std::size_t i = 0;
   for (; i + kSums <= row.size(); i += kSums) {
     for (std::size_t lane = 0; lane < kSums; ++lane) {
-      sums[lane] += deterministic_exp(static_cast<double>(row[i + lane] / divisor) - shift);
+      sums[lane] +=
+          kernels::deterministic_exp(static_cast<double>(row[i + lane] / divisor) - shift);
     }
   }
   for (std::size_t lane = 0; i < row.size(); ++i, ++lane) {
-    sums[lane] += deterministic_exp(static_cast<double>(row[i] / divisor) - shift);
+    sums[lane] += kernels::deterministic_exp(static_cast<double>(row[i] / divisor) - shift);
   }
   for (std::size_t half = kSums / 2; half > 0; half /= 2) {
     for (std::size_t lane = 0; lane < half; ++lane) sums[lane] += sums[lane + half];

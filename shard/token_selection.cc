@@ -8,8 +8,9 @@
 #include <vector>
 
 #include "base/error.h"
+#include "kernels/deterministic_math.h"
 #include "kernels/philox.h"
-#include "shard/deterministic_math.h"
+#include "kernels/token_noise.h"
 #include "shard/logprobs.h"
 #include "shard/row_scan.h"
 #include "shard/truncation.h"
@@ -32,17 +33,10 @@ bool has_modification(const SamplingInput& input) {
          has_penalty(*input.params);
 }
 
-// The random words of the tokens 4 * group ... 4 * group + 3 at one position: one call of Philox
-// serves four tokens.
+// The random words of the tokens 4 * group ... 4 * group + 3.
 kernels::PhiloxCounter random_words(std::uint32_t group, const SamplingInput& input) {
-  const std::uint64_t seed = input.params->seed;
-  return kernels::philox4x32(
-      {static_cast<std::uint32_t>(input.position), 0, group, 0},
-      {static_cast<std::uint32_t>(seed), static_cast<std::uint32_t>(seed >> 32)});
+  return kernels::token_words(input.params->seed, input.position, group);
 }
-
-// The upper 24 bits of a random word as a number in [0, 1).
-float uniform_of(std::uint32_t word) { return static_cast<float>(word >> 8) * 0x1p-24f; }
 
 ScoredToken likeliest_token(std::span<const float> logits, VocabRange range) {
   const BlockMaxima maxima(logits);
@@ -84,8 +78,9 @@ class NoisySearch {
     const float hopeless = hopeless_uniform(top);
     for (std::size_t i = 0; i < values.size(); ++i) {
       if (uniforms[i] <= hopeless || !(values[i] > kImpossible)) continue;
-      const ScoredToken token{values[i] / input_.params->temperature + gumbel_noise(uniforms[i]),
-                              first + static_cast<std::int32_t>(i)};
+      const ScoredToken token{
+          values[i] / input_.params->temperature + kernels::gumbel_noise(uniforms[i]),
+          first + static_cast<std::int32_t>(i)};
       if (wins(token, best_)) best_ = token;
     }
   }
@@ -98,31 +93,31 @@ class NoisySearch {
     const std::size_t groups = (offset + count + 3) / 4;
     for (std::size_t group = 0; group < groups; ++group) {
       const auto words = random_words(first_group + static_cast<std::uint32_t>(group), input_);
-      for (std::size_t i = 0; i < 4; ++i) uniforms_[4 * group + i] = uniform_of(words[i]);
+      for (std::size_t i = 0; i < 4; ++i) uniforms_[4 * group + i] = kernels::uniform_of(words[i]);
     }
     return std::span(uniforms_).subspan(offset, count);
   }
 
   // A uniform number up to which no token with a logit / temperature of at most `top` can win; -1
-  // if none is known. A guess somewhat below the solution of top + gumbel_noise(u) = best score,
-  // then verified: rounding cannot make it wrong, only useless.
+  // if none is known. A guess somewhat below the solution of top + kernels::gumbel_noise(u) = best
+  // score, then verified: rounding cannot make it wrong, only useless.
   float hopeless_uniform(float top) const {
     const double gap = static_cast<double>(best_.score) - static_cast<double>(top);
     const double margin = 1e-6 * (20.0 + std::fabs(static_cast<double>(best_.score)) +
                                   std::fabs(static_cast<double>(top)));
     if (!(gap - margin > -2.5)) return -1.0f;
-    const double guess = deterministic_exp(-deterministic_exp(margin - gap));
+    const double guess = kernels::deterministic_exp(-kernels::deterministic_exp(margin - gap));
     // The multiple of 2^-24 at or below the guess, less the 2^-25 that gumbel_noise adds.
     const auto steps = static_cast<std::int32_t>(guess * 0x1p24 - 0.5);
     const float uniform = static_cast<float>(std::max(steps, 0)) * 0x1p-24f;
-    return top + gumbel_noise(uniform) < best_.score ? uniform : -1.0f;
+    return top + kernels::gumbel_noise(uniform) < best_.score ? uniform : -1.0f;
   }
 
   std::span<const float> logits_;
   VocabRange range_;
   const SamplingInput& input_;
   BlockMaxima maxima_;
-  float most_noise_ = gumbel_noise(1.0f - 0x1p-24f);
+  float most_noise_ = kernels::gumbel_noise(1.0f - 0x1p-24f);
   std::array<float, BlockMaxima::kScanBlock + 8> uniforms_;
   ScoredToken best_;
 };
@@ -163,15 +158,10 @@ void modify_logits(std::span<float> logits, VocabRange range, const SamplingInpu
   }
 }
 
-float gumbel_noise(float uniform) {
-  const double u = static_cast<double>(uniform) + 0x1p-25;
-  return static_cast<float>(-deterministic_log(-deterministic_log(u)));
-}
-
 float noisy_score(float logit, std::int32_t token_id, const SamplingInput& input) {
   const auto id = static_cast<std::uint32_t>(token_id);
-  const float uniform = uniform_of(random_words(id / 4, input)[id % 4]);
-  return logit / input.params->temperature + gumbel_noise(uniform);
+  const float uniform = kernels::uniform_of(random_words(id / 4, input)[id % 4]);
+  return logit / input.params->temperature + kernels::gumbel_noise(uniform);
 }
 
 ScoredToken best_token(std::span<const float> logits, VocabRange range,

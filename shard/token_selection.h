@@ -12,10 +12,10 @@
 #pragma once
 
 #include <cstdint>
-#include <limits>
 #include <span>
 
 #include "comm/message.h"
+#include "kernels/scored_token.h"
 #include "shard/model_runner.h"
 #include "shard/token_counts.h"
 
@@ -33,18 +33,8 @@ struct SamplingInput {
   std::int32_t position = 0;  // of the token to choose: its index in the sequence
 };
 
-// A token and what it is ranked by. Travels between ranks as its bytes.
-struct ScoredToken {
-  float score = -std::numeric_limits<float>::infinity();
-  std::int32_t token_id = -1;  // -1: no token is possible
-};
-static_assert(sizeof(ScoredToken) == 8);
-
-// Whether `a` is chosen rather than `b`: the higher score, then the lower id.
-constexpr bool wins(ScoredToken a, ScoredToken b) {
-  if (a.token_id < 0 || b.token_id < 0) return a.token_id >= 0;
-  return a.score > b.score || (a.score == b.score && a.token_id < b.token_id);
-}
+using kernels::ScoredToken;
+using kernels::wins;
 
 constexpr bool is_greedy(const comm::SamplingParams& params) {
   return params.temperature < kGreedyBelow;
@@ -64,11 +54,6 @@ constexpr bool has_truncation(const comm::SamplingParams& params) {
 // Applies logit_bias, min_tokens and the penalties to `logits` [range.end - range.begin], the
 // logits of the token ids in `range`. A token outside the range is left to its owner.
 void modify_logits(std::span<float> logits, VocabRange range, const SamplingInput& input);
-
-// The Gumbel noise of a uniform number: -log(-log(uniform + 2^-25)) rounded to float. Grows with
-// `uniform`, from -2.9 at 0 to 17.4 at 1 - 2^-24.
-// REQUIRES: `uniform` is a multiple of 2^-24 in [0, 1).
-float gumbel_noise(float uniform);
 
 // What a token is ranked by when the temperature is not 0.
 // REQUIRES: !is_greedy(*input.params)

@@ -2,7 +2,7 @@
 
 #include <cstddef>
 
-#include "shard/deterministic_math.h"
+#include "kernels/deterministic_math.h"
 #include "shard/ranked_tokens.h"
 
 namespace lockstep::shard {
@@ -39,7 +39,7 @@ std::vector<std::int32_t> kept_tokens(std::span<const float> logits,
     if (token < 0) break;
     if (top_p_alone && !tokens.empty() && sum >= double{params.top_p} * total) break;
     const double weight =
-        deterministic_exp(static_cast<double>(logits[token] / params.temperature) - top);
+        kernels::deterministic_exp(static_cast<double>(logits[token] / params.temperature) - top);
     if (!tokens.empty() && weight < double{params.min_p}) break;
     tokens.push_back(token);
     weights.push_back(weight);

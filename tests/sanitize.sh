@@ -3,7 +3,8 @@
 #
 #   tests/sanitize.sh asan    addresses, leaks and undefined behaviour: every test program
 #   tests/sanitize.sh tsan    data races: all but what goes through libzmq, which is not instrumented
-#                             (the plan bus, the sockets of coordinator and gateway)
+#                             (the plan bus, the sockets of coordinator and gateway), and CUDA kernels,
+#                             which run on one thread here
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -12,11 +13,13 @@ case "${1:-}" in
   asan) programs=(base kernels comm model shard coordinator gateway) ;;
   tsan)
     programs=(base kernels comm model shard coordinator)
+    filters[kernels]='-*Cuda*'
     filters[comm]='-PlanBus*:*PlanBus*:PrivateDirectory*'
+    filters[shard]='-Cuda*'
     filters[coordinator]='-Engine*:*ClientSocket*:*PlanBus*'
     ;;
   *)
-    sed -n '2,6s/^# \{0,1\}//p' "$0" >&2
+    sed -n '2,7s/^# \{0,1\}//p' "$0" >&2
     exit 2
     ;;
 esac

@@ -6,11 +6,11 @@
 #include <bit>
 #include <cstdint>
 
-namespace lockstep::shard {
+namespace lockstep::kernels {
 
 // The natural logarithm, with a relative error below 1e-14 (also next to 1).
 // REQUIRES: x is positive, finite and normal.
-inline double deterministic_log(double x) {
+constexpr double deterministic_log(double x) {
   // x = m * 2^e with m in [sqrt(1/2), sqrt(2)); log(m) = 2 atanh(s), s = (m - 1) / (m + 1), whose
   // series converges fast because |s| < 0.172.
   constexpr std::uint64_t kSqrtHalf = 0x3FE6A09E667F3BCD;
@@ -35,7 +35,7 @@ inline double deterministic_log(double x) {
 // e^x with a relative error below 1e-13; 0 below -700 and for NaN. No branches, so that a loop
 // over it becomes vector code.
 // REQUIRES: x <= 700 or NaN.
-inline double deterministic_exp(double x) {
+constexpr double deterministic_exp(double x) {
   // x = n ln 2 + r with |r| <= ln(2) / 2: adding 1.5 * 2^52 rounds to the integer n and leaves it
   // in the low bits of the sum. ln 2 is split so that n * kLn2High is exact.
   constexpr double kLog2E = 0x1.71547652b82fep+0;
@@ -62,4 +62,4 @@ inline double deterministic_exp(double x) {
   return x >= -700.0 ? result : 0.0;
 }
 
-}  // namespace lockstep::shard
+}  // namespace lockstep::kernels

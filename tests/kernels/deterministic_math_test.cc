@@ -1,4 +1,4 @@
-#include "shard/deterministic_math.h"
+#include "kernels/deterministic_math.h"
 
 #include <gtest/gtest.h>
 
@@ -6,9 +6,9 @@
 #include <limits>
 #include <random>
 
-#include "shard/token_selection.h"
+#include "kernels/token_noise.h"
 
-namespace lockstep::shard {
+namespace lockstep::kernels {
 namespace {
 
 TEST(DeterministicMath, LogAgreesWithTheLibraryOverAllMagnitudes) {
@@ -71,4 +71,4 @@ TEST(GumbelNoise, NeverDecreasesAndAgreesWithTheLibrary) {
 }
 
 }  // namespace
-}  // namespace lockstep::shard
+}  // namespace lockstep::kernels

@@ -1,0 +1,98 @@
+// The thread context of kernels on a GPU: every kernel is a template over a class with these
+// members. tests/kernels/cuda/block_executor.h has the one that runs on the CPU.
+#pragma once
+
+#include <cstdint>
+
+#include "kernels/cuda/device_function.h"
+#include "kernels/cuda/pack.h"
+
+namespace lockstep::kernels::cuda {
+
+struct GpuThread {
+  LOCKSTEP_DEVICE int index() const { return static_cast<int>(threadIdx.x); }  // in the block
+  LOCKSTEP_DEVICE int count() const { return static_cast<int>(blockDim.x); }
+  LOCKSTEP_DEVICE int lane() const { return index() % 32; }
+  LOCKSTEP_DEVICE int warp() const { return index() / 32; }
+  LOCKSTEP_DEVICE int block_x() const { return static_cast<int>(blockIdx.x); }
+  LOCKSTEP_DEVICE int block_y() const { return static_cast<int>(blockIdx.y); }
+  LOCKSTEP_DEVICE int blocks_x() const { return static_cast<int>(gridDim.x); }
+
+  // Waits for all threads of the block; what they wrote to shared memory can be read then.
+  LOCKSTEP_DEVICE void sync() { __syncthreads(); }
+  // The same for a warp.
+  LOCKSTEP_DEVICE void sync_warp() { __syncwarp(); }
+
+  // The value of lane() ^ mask, or of lane() + delta (one's own past the last lane). All lanes of a
+  // warp take part.
+  template <class T>
+  LOCKSTEP_DEVICE T shuffle_xor(T value, int mask) {
+    return __shfl_xor_sync(0xffffffffu, value, mask);
+  }
+  template <class T>
+  LOCKSTEP_DEVICE T shuffle_down(T value, int delta) {
+    return __shfl_down_sync(0xffffffffu, value, static_cast<unsigned>(delta));
+  }
+
+  // `count` values of the block's shared memory, `byte_offset` bytes from its start.
+  template <class T>
+  LOCKSTEP_DEVICE T* shared(std::int64_t byte_offset, std::int64_t /*count*/) {
+    extern __shared__ __align__(16) unsigned char memory[];
+    return reinterpret_cast<T*>(memory + byte_offset);
+  }
+
+  // Global memory. Kernels touch it with these alone, so that tests see every access.
+  template <class T>
+  LOCKSTEP_DEVICE T load(const T* from) {
+    return *from;
+  }
+  template <class T>
+  LOCKSTEP_DEVICE void store(T* to, const T& value) {
+    *to = value;
+  }
+
+  // Begins to copy 16 bytes from global to shared memory, past the first cache and without a
+  // register: zeros, and no access, if they are not `there`. What was begun before a
+  // commit_copies() is a group; wait_copies() waits for all of this thread's groups but the latest
+  // kLeft.
+  LOCKSTEP_DEVICE void copy_async(Pack<std::uint32_t, 4>* to, const Pack<std::uint32_t, 4>* from,
+                                  bool there) {
+    asm volatile("cp.async.cg.shared.global.L2::128B [%0], [%1], 16, %2;" ::"r"(
+                     static_cast<std::uint32_t>(__cvta_generic_to_shared(to))),
+                 "l"(from), "r"(there ? 16 : 0)
+                 : "memory");
+  }
+  LOCKSTEP_DEVICE void commit_copies() { asm volatile("cp.async.commit_group;" ::: "memory"); }
+  template <int kLeft>
+  LOCKSTEP_DEVICE void wait_copies() {
+    asm volatile("cp.async.wait_group %0;" ::"n"(kLeft) : "memory");
+  }
+
+  // sums += a * b on the warp's matrix unit, in bf16 with sums in f32: [16, 16] by [16, 8]. With
+  // lane() = 4 * g + q a lane holds, two numbers a word, lower columns in the lower half:
+  //   a: rows g, g + 8, g, g + 8 at columns 2q and 2q + 1, the latter two at 8 more;
+  //   b: column g at rows 2q and 2q + 1, then at 8 more;
+  //   sums: row g at columns 2q and 2q + 1, then row g + 8.
+  // (PTX ISA, "Matrix Fragments for mma.m16n8k16".)
+  LOCKSTEP_DEVICE void multiply_add(Pack<float, 4>& sums, const Pack<std::uint32_t, 4>& a,
+                                    const Pack<std::uint32_t, 2>& b) {
+    asm("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 "
+        "{%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, %3};"
+        : "+f"(sums[0]), "+f"(sums[1]), "+f"(sums[2]), "+f"(sums[3])
+        : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
+  }
+
+  // Two bf16 numbers at once, rounded to the nearest even.
+  LOCKSTEP_DEVICE std::uint32_t subtract_pair(std::uint32_t a, std::uint32_t b) {
+    std::uint32_t difference;
+    asm("sub.rn.bf16x2 %0, %1, %2;" : "=r"(difference) : "r"(a), "r"(b));
+    return difference;
+  }
+  LOCKSTEP_DEVICE std::uint32_t multiply_pair(std::uint32_t a, std::uint32_t b) {
+    std::uint32_t product;
+    asm("mul.rn.bf16x2 %0, %1, %2;" : "=r"(product) : "r"(a), "r"(b));
+    return product;
+  }
+};
+
+}  // namespace lockstep::kernels::cuda

@@ -1,0 +1,52 @@
+// In which order a product sums over K: leaves, then a tree of additions.
+//
+// A leaf is up to kLeafGroups groups of 32 columns, summed one after the other by one warp. The
+// leaves of a lane (kernels/lanes.h) are its groups in eights, the rest last; they are added in a
+// binary tree whose left half takes the odd one, and lanes are added as their program says. All of
+// this follows from the lane program: which warp, block or rank sums a leaf, and how many rows are
+// multiplied, has no part in it.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "kernels/lanes.h"
+
+namespace lockstep::kernels::cuda {
+
+inline constexpr std::int32_t kLeafGroups = 8;
+
+struct alignas(8) Leaf {
+  std::int32_t first_group;
+  std::int32_t groups;  // at most kLeafGroups
+};
+
+// The sum of leaf `into` becomes itself plus that of leaf `from`.
+struct alignas(8) Addition {
+  std::int32_t into;
+  std::int32_t from;
+};
+
+// What kernels read: all arrays in device memory.
+struct SumPlan {
+  const Leaf* leaves;
+  const Addition* additions;       // level after level; those of one level have no leaf in common
+  const std::int32_t* level_ends;  // [num_levels]: behind the last addition of each level
+  const std::int32_t* segments;    // [num_segments]: the leaf whose sum a segment is
+  std::int32_t num_leaves;
+  std::int32_t num_levels;
+  std::int32_t num_segments;
+};
+
+// The same on the host.
+struct HostSumPlan {
+  std::vector<Leaf> leaves;
+  std::vector<Addition> additions;
+  std::vector<std::int32_t> level_ends;
+  std::vector<std::int32_t> segments;
+};
+
+// Throws Error if a lane has no group, or if the program merges more sums than there are.
+HostSumPlan make_sum_plan(const LaneProgram& program);
+
+}  // namespace lockstep::kernels::cuda

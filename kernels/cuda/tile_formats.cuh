@@ -1,0 +1,171 @@
+// The formats of weight_tiles.h in registers: device code.
+#pragma once
+
+#include <bit>
+#include <cstddef>
+
+#include "kernels/cuda/device_function.h"
+#include "kernels/cuda/pack.h"
+#include "kernels/cuda/weight_tiles.h"
+
+namespace lockstep::kernels::cuda {
+
+using Words = Pack<std::uint32_t, 4>;
+
+// Where a tile and its scales are.
+struct TilePlace {
+  const std::byte* tile;  // in shared memory; zeros if it is not `there`
+  bool there;
+  const float* scales;  // of the matrix
+  std::int64_t tile_row;
+  std::int32_t group;
+  std::int32_t groups;  // of a row of the matrix
+};
+
+// A lane's 16 bytes of a tile. What all formats have:
+//   kColumnTiles   tiles of 8 rows of W, which are 8 columns of the product
+//   pairs(t, tile) a lane's eight columns of its row of such a tile, as four pairs of bf16 numbers:
+//                  the stored numbers q, exactly
+//   kScaled        whether q has a scale: then Scales::of(tile, i) is that of row 2 * q + i of a
+//                  tile, and kHasMinimum whether Scales has minimum(tile, i), too. Of a tile that
+//                  is not `there` they are finite.
+struct Bf16Tile {
+  static constexpr TileFormat kFormat = TileFormat::bf16;
+  static constexpr int kColumnTiles = 1;
+  static constexpr bool kScaled = false;
+  static constexpr bool kHasMinimum = false;
+  Words words;
+  template <class Thread>
+  LOCKSTEP_DEVICE Words pairs(Thread&, int) const {
+    return words;
+  }
+  struct Scales {  // none
+    template <class Thread>
+    LOCKSTEP_DEVICE Scales(Thread&, const TilePlace&) {}
+  };
+};
+
+// Two words of bytes as four words of two bytes each, in the lower halves of 16 bits.
+LOCKSTEP_DEVICE Words spread_bytes(const Words& words, int tile) {
+  constexpr std::uint32_t kLowBytes = 0x00ff00ff;
+  const std::uint32_t a = words[2 * tile];
+  const std::uint32_t b = words[2 * tile + 1];
+  return {{a & kLowBytes, a >> 8 & kLowBytes, b & kLowBytes, b >> 8 & kLowBytes}};
+}
+
+struct Int8Tile {
+  static constexpr int kColumnTiles = 2;
+  Words words;
+  // The lower seven bits count up from 128 in the fraction of a bf16 number between 128 and 256;
+  // the sign, at the place of its exponent's lowest bit, makes the same 128 a 256.
+  template <class Thread>
+  LOCKSTEP_DEVICE Words pairs(Thread& t, int tile) const {
+    Words pairs = spread_bytes(words, tile);
+    for (int i = 0; i < 4; ++i) {
+      pairs[i] = t.subtract_pair((pairs[i] & 0x007f007f) | 0x43004300,
+                                 (pairs[i] & 0x00800080) | 0x43004300);
+    }
+    return pairs;
+  }
+};
+
+struct E4m3Tile {
+  static constexpr int kColumnTiles = 2;
+  Words words;
+  // The bits of a number, as a bf16 number, are 2^120 times too small. NaN becomes 480.
+  template <class Thread>
+  LOCKSTEP_DEVICE Words pairs(Thread& t, int tile) const {
+    constexpr std::uint32_t kTwoTo120 = 0x7b807b80;
+    Words pairs = spread_bytes(words, tile);
+    for (int i = 0; i < 4; ++i) {
+      pairs[i] =
+          t.multiply_pair((pairs[i] & 0x00800080) << 8 | (pairs[i] & 0x007f007f) << 4, kTwoTo120);
+    }
+    return pairs;
+  }
+};
+
+// The f16 number in the lower half of a word, exact unless it is infinite: its bits, as a float,
+// are 2^112 times too small, subnormal ones as well.
+LOCKSTEP_DEVICE float finite_half(std::uint32_t word) {
+  return std::bit_cast<float>((word & 0x8000) << 16 | (word & 0x7fff) << 13) * 0x1p112f;
+}
+
+struct Int4Tile {
+  static constexpr TileFormat kFormat = TileFormat::int4_group;
+  static constexpr int kColumnTiles = 4;
+  static constexpr bool kScaled = true;
+  static constexpr bool kHasMinimum = true;
+  Words words;
+  // 128 + q in the fraction of a bf16 number.
+  template <class Thread>
+  LOCKSTEP_DEVICE Words pairs(Thread& t, int tile) const {
+    Words pairs;
+    for (int i = 0; i < 4; ++i) {
+      const std::uint32_t q = words[tile] >> 4 * i & 0x000f000f;
+      pairs[i] = t.subtract_pair(q | 0x43004300, 0x43004300);
+    }
+    return pairs;
+  }
+  class Scales {
+   public:
+    template <class Thread>
+    LOCKSTEP_DEVICE Scales(Thread& t, const TilePlace& place) {
+      const auto* first = reinterpret_cast<const Words*>(place.tile + 512) + t.lane() % 4 * 2;
+      words_[0] = first[0];
+      words_[1] = first[1];
+    }
+    LOCKSTEP_DEVICE float of(int tile, int i) const { return finite_half(word(tile, i)); }
+    LOCKSTEP_DEVICE float minimum(int tile, int i) const {
+      return finite_half(word(tile, i) >> 16);
+    }
+
+   private:
+    LOCKSTEP_DEVICE std::uint32_t word(int tile, int i) const {
+      return words_[tile / 2][tile % 2 * 2 + i];
+    }
+    Words words_[2];
+  };
+};
+
+// A scale for each row.
+template <class Tile, TileFormat format>
+struct ChannelTile : Tile {
+  static constexpr TileFormat kFormat = format;
+  static constexpr bool kScaled = true;
+  static constexpr bool kHasMinimum = false;
+  class Scales {
+   public:
+    template <class Thread>
+    LOCKSTEP_DEVICE Scales(Thread& t, const TilePlace& place) {
+      const float* first = place.scales + 16 * place.tile_row + t.lane() % 4 * 2;
+      for (int tile = 0; tile < 2; ++tile) scales_[tile] = t.load(as_pack<2>(first + 8 * tile));
+    }
+    LOCKSTEP_DEVICE float of(int tile, int i) const { return scales_[tile][i]; }
+
+   private:
+    Pack<float, 2> scales_[2];
+  };
+};
+using Int8ChannelTile = ChannelTile<Int8Tile, TileFormat::int8_channel>;
+using E4m3ChannelTile = ChannelTile<E4m3Tile, TileFormat::e4m3_channel>;
+
+// A scale for each group of 16 rows.
+struct E4m3BlockTile : E4m3Tile {
+  static constexpr TileFormat kFormat = TileFormat::e4m3_block;
+  static constexpr bool kScaled = true;
+  static constexpr bool kHasMinimum = false;
+  class Scales {
+   public:
+    template <class Thread>
+    LOCKSTEP_DEVICE Scales(Thread& t, const TilePlace& place)
+        : scale_(place.there ? t.load(place.scales + place.tile_row * place.groups + place.group)
+                             : 0.0f) {}
+    LOCKSTEP_DEVICE float of(int, int) const { return scale_; }
+
+   private:
+    float scale_;
+  };
+};
+
+}  // namespace lockstep::kernels::cuda

@@ -1,0 +1,27 @@
+#include "kernels/cuda/gpu_thread.cuh"
+#include "kernels/cuda/launch.cuh"
+#include "kernels/cuda/top_logprobs.cuh"
+
+namespace lockstep::kernels::cuda {
+namespace {
+
+__global__ void logprobs_of_slices_kernel(const TopLogprobsArgs args) {
+  GpuThread thread;
+  logprobs_of_slices(thread, args);
+}
+
+__global__ void logprobs_of_rows_kernel(const TopLogprobsArgs args) {
+  GpuThread thread;
+  logprobs_of_rows(thread, args);
+}
+
+}  // namespace
+
+void launch_top_logprobs(const TopLogprobsArgs& args, StreamHandle stream) {
+  launch_kernel("logprobs_of_slices", logprobs_of_slices_kernel, logprobs_of_slices_grid(args),
+                args, stream);
+  launch_kernel("logprobs_of_rows", logprobs_of_rows_kernel, logprobs_of_rows_grid(args), args,
+                stream);
+}
+
+}  // namespace lockstep::kernels::cuda

@@ -1,0 +1,92 @@
+// Weights in the layout that products read: tiles of some rows by a group of 32 columns, of which
+// each of a warp's 32 lanes loads 16 bytes that lie next to its neighbours'. The tiles of a block
+// of rows follow each other in the order of their columns, then comes the next block: a warp reads
+// memory front to back. Rows are padded to whole tiles; padding counts for nothing.
+//
+// Lane 4 * g + q holds columns 8 * q ... 8 * q + 7, which are counted from 0 here, of rows
+// g, g + 8, ... of the tile, one row after the other:
+//   bf16         8 rows: the columns in their order. (Two tiles are one of matrix_layout.h.)
+//   int8, e4m3  16 rows: bytes in the order of columns 0 2 1 3 4 6 5 7.
+//   int4        32 rows: words of eight nibbles, from the lowest: columns 0 2 4 6 1 3 5 7.
+// These orders leave pairs of columns in the two halves of a word after one shift and one mask.
+//
+// What a stored number q stands for:
+//   bf16           itself
+//   int8_channel   scale * q, q in [-128, 127]; one scale a row, in f32
+//   e4m3_channel   scale * q; the same
+//   e4m3_block     scale * q; one scale for each group of columns of 16 rows, in f32. Blocks of 128
+//   by
+//                  128 are stored once for each group and tile, so that a rank's part may begin
+//                  anywhere: 1/128 more memory.
+//   int4_group     scale * q + minimum, q in [0, 15]; an f16 scale and an f16 minimum for each
+//   group
+//                  of columns of each row. They lie behind a tile's 512 bytes: for q = 0 ... 3,
+//                  then j = 0 ... 3, then i = 0, 1 the scale (lower half of a word) and the minimum
+//                  of row 8 * j + 2 * q + i.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <span>
+#include <vector>
+
+namespace lockstep::kernels::cuda {
+
+enum class TileFormat { bf16, int8_channel, e4m3_channel, e4m3_block, int4_group };
+
+constexpr std::int32_t rows_of_tile(TileFormat format) {
+  return format == TileFormat::bf16 ? 8 : format == TileFormat::int4_group ? 32 : 16;
+}
+
+constexpr std::int32_t bytes_of_tile(TileFormat format) {
+  return format == TileFormat::int4_group ? 512 + 128 : 512;
+}
+
+// A packed matrix in device memory.
+struct WeightTiles {
+  TileFormat format;
+  const std::byte* tiles;
+  const float* scales;  // [padded rows], [padded rows / 16, groups] or null: see above
+  std::int32_t rows;
+  std::int32_t groups;  // of 32 columns
+};
+
+// The same in host memory.
+struct HostWeightTiles {
+  TileFormat format;
+  std::int32_t rows;
+  std::int32_t groups;
+  std::vector<std::byte> tiles;
+  std::vector<float> scales;
+};
+
+// Packs a matrix of bf16 numbers [rows, columns].
+// Here and below throws Error unless columns is a multiple of 32 and the sizes of all arrays fit.
+HostWeightTiles pack_bf16(std::span<const std::uint16_t> values, std::int32_t rows,
+                          std::int32_t columns);
+
+// Packs bytes [rows, columns], signed or e4m3 as `format` says, with a scale a row.
+HostWeightTiles pack_channels(TileFormat format, std::span<const std::uint8_t> values,
+                              std::span<const float> scales, std::int32_t rows,
+                              std::int32_t columns);
+
+// Packs e4m3 numbers [rows, columns], a part of a matrix with a scale for each block of 128 by 128:
+// scale_of(row, column) says it for the first element of 16 rows by 32 columns of the part.
+HostWeightTiles pack_e4m3_blocks(
+    std::span<const std::uint8_t> values,
+    const std::function<float(std::int32_t row, std::int32_t column)>& scale_of, std::int32_t rows,
+    std::int32_t columns);
+
+// 32 numbers of four bits, in the order of their columns, with an f16 scale and minimum.
+struct Int4Group {
+  std::uint8_t values[32];
+  std::uint16_t scale;
+  std::uint16_t minimum;
+};
+
+// Packs groups [rows, columns / 32].
+HostWeightTiles pack_int4(std::span<const Int4Group> values, std::int32_t rows,
+                          std::int32_t columns);
+
+}  // namespace lockstep::kernels::cuda

@@ -1,0 +1,143 @@
+// Runs CUDA kernels on the CPU, block by block: the same source as on a GPU, with every thread of a
+// block a fiber. Barriers and what crosses a warp are where threads take turns.
+#pragma once
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+#include <deque>
+#include <functional>
+#include <source_location>
+#include <type_traits>
+
+#include "kernels/cuda/grid.h"
+#include "kernels/cuda/pack.h"
+#include "tests/kernels/cuda/device_memory.h"
+
+namespace lockstep::kernels::cuda {
+
+class RunningBlock;
+
+// Where threads wait for each other.
+struct Meeting {
+  enum class Kind { barrier, warp_barrier, shuffle_xor, shuffle_down, matrix } kind;
+  int distance = 0;  // the mask or delta of a shuffle
+  std::source_location where;
+};
+
+// The thread context on the CPU (kernels/cuda/gpu_thread.cuh says what its members do).
+class FiberThread {
+ public:
+  using Where = std::source_location;
+
+  FiberThread(RunningBlock& block, int index) : block_(block), index_(index) {}
+
+  int index() const { return index_; }
+  int lane() const { return index_ % kWarp; }
+  int warp() const { return index_ / kWarp; }
+  int count() const;
+  int block_x() const;
+  int block_y() const;
+  int blocks_x() const;
+
+  void sync(Where where = Where::current()) { meet_block({Meeting::Kind::barrier, 0, where}); }
+
+  void sync_warp(Where where = Where::current()) {
+    exchange(0, {Meeting::Kind::warp_barrier, 0, where});
+  }
+
+  template <class T>
+  T shuffle_xor(T value, int mask, Where where = Where::current()) {
+    const auto* all = exchange(value, {Meeting::Kind::shuffle_xor, mask, where});
+    return taken<T>(all, lane() ^ mask);
+  }
+  template <class T>
+  T shuffle_down(T value, int delta, Where where = Where::current()) {
+    const auto* all = exchange(value, {Meeting::Kind::shuffle_down, delta, where});
+    return taken<T>(all, lane() + delta < kWarp ? lane() + delta : lane());
+  }
+
+  template <class T>
+  T* shared(std::int64_t byte_offset, std::int64_t count) {
+    return reinterpret_cast<T*>(
+        shared_bytes(byte_offset, count * std::int64_t{sizeof(T)}, alignof(T)));
+  }
+
+  template <class T>
+  T load(const T* from) {
+    check_load(from, sizeof(T), alignof(T));
+    return *from;
+  }
+  template <class T>
+  void store(T* to, const T& value) {
+    check_store(to, sizeof(T), alignof(T));
+    *to = value;
+  }
+  // Copies are done when they are waited for, and not before.
+  void copy_async(Pack<std::uint32_t, 4>* to, const Pack<std::uint32_t, 4>* from, bool there) {
+    if (there) check_load(from, sizeof *from, alignof(Pack<std::uint32_t, 4>));
+    copies_.push_back({to, there ? from : nullptr, copy_groups_});
+  }
+  void commit_copies() { ++copy_groups_; }
+  template <int kLeft>
+  void wait_copies() {
+    finish_copies(copy_groups_ - kLeft);
+  }
+
+  // The sum of a row's products is rounded once. Matrix units of GPUs keep fewer bits (Fasi et al.,
+  // "Numerical behavior of NVIDIA tensor cores", 2021): their bits are others.
+  void multiply_add(Pack<float, 4>& sums, const Pack<std::uint32_t, 4>& a,
+                    const Pack<std::uint32_t, 2>& b, Where where = Where::current());
+  std::uint32_t subtract_pair(std::uint32_t a, std::uint32_t b);
+  std::uint32_t multiply_pair(std::uint32_t a, std::uint32_t b);
+
+ private:
+  static constexpr std::size_t kSlotBytes = 32;
+  using Slot = std::array<std::byte, kSlotBytes>;
+  friend class RunningBlock;
+
+  template <class T>
+  const Slot* exchange(const T& value, const Meeting& meeting) {
+    static_assert(sizeof(T) <= kSlotBytes && std::is_trivially_copyable_v<T>);
+    return meet_warp(&value, sizeof(T), meeting);
+  }
+  template <class T>
+  static T taken(const Slot* all, int lane) {
+    T value;
+    std::memcpy(&value, all[lane].data(), sizeof(T));
+    return value;
+  }
+
+  void meet_block(const Meeting& meeting);
+  // Leaves a value with the warp; what all its lanes left.
+  const Slot* meet_warp(const void* value, std::size_t size, const Meeting& meeting);
+  std::byte* shared_bytes(std::int64_t offset, std::int64_t size, std::size_t alignment);
+  void check_load(const void* from, std::size_t size, std::size_t alignment);
+  void check_store(const void* to, std::size_t size, std::size_t alignment);
+
+  struct Copy {
+    Pack<std::uint32_t, 4>* to;
+    const Pack<std::uint32_t, 4>* from;  // null: zeros
+    int group;
+  };
+  // Does the copies of groups below `end`.
+  void finish_copies(int end);
+
+  RunningBlock& block_;
+  int index_;
+  std::deque<Copy> copies_;  // begun and not done
+  int copy_groups_ = 0;
+};
+
+// Runs `kernel` for every thread of `grid` over `memory`: twice, with blocks and threads once from
+// the first to the last and once from the last to the first, and with other bytes in shared memory
+// to begin with. Throws Error if
+//   - an access to memory is wrong (device_memory.h), or beyond the shared memory of the grid;
+//   - threads wait for others that never come: at a barrier or in a shuffle, which are named;
+//   - the two runs leave different bits: threads race, or read what nobody wrote.
+// Leaves what the last run wrote.
+void run_blocks(DeviceMemory& memory, const Grid& grid,
+                const std::function<void(FiberThread&)>& kernel);
+
+}  // namespace lockstep::kernels::cuda

@@ -1,0 +1,222 @@
+// The executor finds the mistakes that it is there to find.
+#include "tests/kernels/cuda/block_executor.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "base/error.h"
+
+namespace lockstep::kernels::cuda {
+namespace {
+
+using testing::AllOf;
+using testing::Each;
+using testing::HasSubstr;
+
+// What run_blocks says of a kernel.
+std::string error_of(DeviceMemory& memory, const Grid& grid,
+                     const std::function<void(FiberThread&)>& kernel) {
+  try {
+    run_blocks(memory, grid, kernel);
+  } catch (const Error& error) {
+    return error.what();
+  }
+  return "no error";
+}
+
+TEST(BlockExecutor, RunsEveryThreadOfEveryBlock) {
+  DeviceMemory memory;
+  auto* out = memory.blank<int>(3 * 2 * 64, "out");
+  run_blocks(memory, {.x = 3, .y = 2, .threads = 64}, [&](FiberThread& t) {
+    t.store(out + (t.block_y() * 3 + t.block_x()) * 64 + t.index(), t.index() + t.block_x());
+  });
+  const auto values = memory.values(out);
+  for (int i = 0; i < 3 * 2 * 64; ++i) {
+    EXPECT_EQ(values[static_cast<std::size_t>(i)], i % 64 + i / 64 % 3);
+  }
+}
+
+TEST(BlockExecutor, BarriersSeparateWritesFromReads) {
+  DeviceMemory memory;
+  auto* out = memory.blank<int>(96, "out");
+  run_blocks(memory, {.threads = 96, .shared_bytes = 96 * 4}, [&](FiberThread& t) {
+    int* shared = t.shared<int>(0, 96);
+    for (int round = 0; round < 3; ++round) {
+      shared[t.index()] = 1000 * round + t.index();
+      t.sync();
+      const int next = shared[(t.index() + 1) % 96];
+      t.sync();
+      if (round == 2) t.store(out + t.index(), next);
+    }
+  });
+  EXPECT_EQ(memory.values(out)[0], 2001);
+  EXPECT_EQ(memory.values(out)[95], 2000);
+}
+
+TEST(BlockExecutor, ShufflesMoveValuesBetweenLanes) {
+  DeviceMemory memory;
+  auto* sums = memory.blank<double>(64, "sums");
+  auto* next = memory.blank<std::int64_t>(64, "next");
+  run_blocks(memory, {.threads = 64}, [&](FiberThread& t) {
+    double sum = t.index();
+    for (int mask = 1; mask < 32; mask *= 2) sum += t.shuffle_xor(sum, mask);
+    t.store(sums + t.index(), sum);
+    t.store(next + t.index(), t.shuffle_down(std::int64_t{t.index()}, 3));
+  });
+  EXPECT_THAT(memory.values(sums), testing::Contains(31 * 16.0).Times(32));
+  const auto shifted = memory.values(next);
+  EXPECT_EQ(shifted[0], 3);
+  EXPECT_EQ(shifted[28], 31);
+  EXPECT_EQ(shifted[30], 30);  // nobody is there: one's own
+  EXPECT_EQ(shifted[32], 35);
+}
+
+TEST(BlockExecutor, NamesTheThreadsThatMissABarrier) {
+  DeviceMemory memory;
+  const auto said = error_of(memory, {.threads = 64}, [](FiberThread& t) {
+    if (t.index() < 40) t.sync();
+  });
+  EXPECT_THAT(said, AllOf(HasSubstr("threads 0 to 39 wait at a barrier"),
+                          HasSubstr("threads 40 to 63 have returned")));
+}
+
+TEST(BlockExecutor, FindsBarriersAtDifferentPlaces) {
+  DeviceMemory memory;
+  const auto said = error_of(memory, {.threads = 32}, [](FiberThread& t) {
+    if (t.index() < 8) {
+      t.sync();
+    } else {
+      t.sync();
+    }
+  });
+  EXPECT_THAT(said, HasSubstr("threads 8 to 31 wait at a barrier"));
+}
+
+TEST(BlockExecutor, NamesTheLanesThatMissAShuffle) {
+  DeviceMemory memory;
+  const auto said = error_of(memory, {.threads = 64}, [](FiberThread& t) {
+    if (t.index() != 33) t.shuffle_xor(1.0f, 1);
+  });
+  EXPECT_THAT(said, AllOf(HasSubstr("threads 33 to 33 have returned"),
+                          HasSubstr("threads 34 to 63 wait at shuffle_xor by 1")));
+}
+
+TEST(BlockExecutor, FindsAccessesOutsideAnArray) {
+  DeviceMemory memory;
+  const auto* in = memory.constant(std::vector<float>(10), "in");
+  EXPECT_THAT(error_of(memory, {}, [&](FiberThread& t) { t.load(in + t.index()); }),
+              HasSubstr("block 0, thread 10: 4 bytes at byte 40 of in, which has 40: outside"));
+  EXPECT_THAT(error_of(memory, {}, [&](FiberThread& t) { t.load(in - t.index()); }),
+              HasSubstr("at byte -4 of in"));
+  EXPECT_THAT(error_of(memory, {}, [&](FiberThread& t) { t.load(in + 100000); }),
+              HasSubstr("an address in no array"));
+}
+
+TEST(BlockExecutor, FindsLoadsThatAreNotAligned) {
+  DeviceMemory memory;
+  const auto* in = memory.constant(std::vector<float>(10), "in");
+  EXPECT_THAT(error_of(memory, {}, [&](FiberThread& t) { t.load(as_pack<4>(in + 2)); }),
+              HasSubstr("16 bytes at byte 8 of in, which has 40: not aligned to 16"));
+}
+
+TEST(BlockExecutor, FindsWritesToConstants) {
+  DeviceMemory memory;
+  auto* in = const_cast<float*>(memory.constant(std::vector<float>(32), "in"));
+  EXPECT_THAT(error_of(memory, {}, [&](FiberThread& t) { t.store(in + t.index(), 1.0f); }),
+              HasSubstr("writes to in, a constant"));
+}
+
+TEST(BlockExecutor, FindsBlocksThatTouchTheSameBytes) {
+  DeviceMemory memory;
+  auto* out = memory.blank<int>(64, "out");
+  const Grid grid{.x = 2};
+  EXPECT_THAT(error_of(memory, grid, [&](FiberThread& t) { t.store(out + t.index(), 1); }),
+              HasSubstr("block 1, thread 0: writes to out where block 0 writes"));
+  // The first block reads before the second one writes: seen when they run the other way round.
+  EXPECT_THAT(error_of(memory, grid,
+                       [&](FiberThread& t) {
+                         if (t.block_x() == 0) t.load(out + t.index());
+                         if (t.block_x() == 1) t.store(out + t.index(), 1);
+                       }),
+              HasSubstr("block 0, thread 31: reads from out what block 1 writes"));
+}
+
+TEST(BlockExecutor, FindsAMissingBarrier) {
+  DeviceMemory memory;
+  auto* out = memory.blank<int>(32, "out");
+  EXPECT_THAT(error_of(memory, {.threads = 32, .shared_bytes = 128},
+                       [&](FiberThread& t) {
+                         int* shared = t.shared<int>(0, 32);
+                         shared[t.index()] = t.index();
+                         t.store(out + t.index(), shared[31 - t.index()]);
+                       }),
+              HasSubstr("the order of the threads or of the blocks changes the result"));
+}
+
+TEST(BlockExecutor, FindsSharedMemoryThatNobodyHasWritten) {
+  DeviceMemory memory;
+  auto* out = memory.blank<int>(32, "out");
+  EXPECT_THAT(
+      error_of(memory, {.threads = 32, .shared_bytes = 128},
+               [&](FiberThread& t) { t.store(out + t.index(), t.shared<int>(0, 32)[t.index()]); }),
+      HasSubstr("changes the result"));
+}
+
+TEST(BlockExecutor, FindsAccessesBeyondSharedMemory) {
+  DeviceMemory memory;
+  const Grid grid{.threads = 32, .shared_bytes = 128};
+  EXPECT_THAT(error_of(memory, grid, [](FiberThread& t) { t.shared<float>(16, 29); }),
+              HasSubstr("shared memory [16, 132) of a block that has 128 bytes"));
+  EXPECT_THAT(
+      error_of(memory, grid, [](FiberThread& t) { t.shared<float>(64, 16)[16 + t.index()] = 0; }),
+      HasSubstr("block 0 writes beyond its shared memory of 128 bytes"));
+}
+
+TEST(BlockExecutor, CopiesArriveWhenTheyAreWaitedFor) {
+  using Words = Pack<std::uint32_t, 4>;
+  DeviceMemory memory;
+  const auto* in = memory.constant(std::vector<Words>(64, Words{{1, 2, 3, 4}}), "in");
+  auto* out = memory.blank<Words>(64, "out");
+  const Grid grid{.shared_bytes = 2 * 32 * sizeof(Words)};
+  const auto copy = [&](FiberThread& t, bool waits) {
+    Words* shared = t.shared<Words>(0, 64);
+    t.copy_async(shared + t.index(), in + t.index(), true);
+    t.commit_copies();
+    t.copy_async(shared + 32 + t.index(), in + 1000, t.index() < 0);  // not there
+    t.commit_copies();
+    if (waits) t.wait_copies<1>();
+    t.store(out + t.index(), shared[t.index()]);
+    if (waits) t.wait_copies<0>();
+    t.store(out + 32 + t.index(), waits ? shared[32 + t.index()] : Words{});
+  };
+  run_blocks(memory, grid, [&](FiberThread& t) { copy(t, true); });
+  EXPECT_EQ(memory.values(out)[31][3], 4u);
+  EXPECT_EQ(memory.values(out)[63][3], 0u);
+  EXPECT_THAT(error_of(memory, grid, [&](FiberThread& t) { copy(t, false); }),
+              HasSubstr("changes the result"));
+}
+
+TEST(BlockExecutor, PutsMemoryBackBetweenItsTwoRuns) {
+  DeviceMemory memory;
+  auto* values = memory.variable(std::vector<int>(32, 5), "values");
+  run_blocks(memory, {},
+             [&](FiberThread& t) { t.store(values + t.index(), t.load(values + t.index()) + 1); });
+  EXPECT_THAT(memory.values(values), Each(6));
+}
+
+TEST(BlockExecutor, PassesOnWhatAKernelThrows) {
+  DeviceMemory memory;
+  EXPECT_EQ(error_of(memory, {}, [](FiberThread&) { throw Error("from inside"); }), "from inside");
+}
+
+TEST(BlockExecutor, RefusesGridsThatAGpuWouldRefuse) {
+  DeviceMemory memory;
+  const auto nothing = [](FiberThread&) {};
+  EXPECT_EQ(error_of(memory, {.threads = 33}, nothing), "a block of 33 threads");
+  EXPECT_EQ(error_of(memory, {.threads = 2048}, nothing), "a block of 2048 threads");
+  EXPECT_EQ(error_of(memory, {.y = 65536}, nothing), "a grid of 1 by 65536");
+  EXPECT_THAT(error_of(memory, {.shared_bytes = 1 << 20}, nothing), HasSubstr("1048576 bytes"));
+}
+
+}  // namespace
+}  // namespace lockstep::kernels::cuda

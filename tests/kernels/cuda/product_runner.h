@@ -1,0 +1,156 @@
+// Weights of every tile format with the numbers that they stand for, and products by them.
+#pragma once
+
+#include <random>
+#include <string>
+#include <vector>
+
+#include "base/error.h"
+#include "kernels/cuda/product.cuh"
+#include "kernels/fp8.h"
+#include "tests/kernels/cuda/block_executor.h"
+#include "tests/kernels/cuda/random_values.h"
+
+namespace lockstep::kernels::cuda {
+
+// A matrix [rows, columns] of which any part can be packed.
+class RandomWeights {
+ public:
+  RandomWeights(TileFormat format, std::int32_t rows, std::int32_t columns)
+      : format_(format), rows_(rows), columns_(columns) {
+    std::mt19937 random(3);
+    const auto count = static_cast<std::size_t>(rows * columns);
+    halves_ = to_bf16(random_floats(count, 4, 0.1f));
+    bytes_.resize(count);
+    for (auto& byte : bytes_) {
+      do {
+        byte = static_cast<std::uint8_t>(random());
+      } while (format != TileFormat::int8_channel && (byte & 0x7f) == 0x7f);
+    }
+    for (std::int32_t i = 0; i < rows; ++i) scales_.push_back(random_scale(random));
+    for (std::int32_t i = 0; i < blocks_across() * (rows / 128 + 1); ++i) {
+      block_scales_.push_back(random_scale(random));
+    }
+    for (std::int32_t i = 0; i < rows * (columns / 32); ++i) {
+      Int4Group group{{}, float_to_f16(random_scale(random)), float_to_f16(-random_scale(random))};
+      for (auto& value : group.values) value = random() % 16;
+      groups_.push_back(group);
+    }
+  }
+
+  // The number that element (row, column) stands for.
+  double value(std::int32_t row, std::int32_t column) const {
+    const auto at = static_cast<std::size_t>(row * columns_ + column);
+    switch (format_) {
+      case TileFormat::bf16: return bf16_to_float(halves_[at]);
+      case TileFormat::int8_channel:
+        return double{scales_[std::size_t(row)]} * static_cast<std::int8_t>(bytes_[at]);
+      case TileFormat::e4m3_channel:
+        return double{scales_[std::size_t(row)]} * e4m3_to_float(bytes_[at]);
+      case TileFormat::e4m3_block:
+        return double{block_scale(row, column)} * e4m3_to_float(bytes_[at]);
+      case TileFormat::int4_group: {
+        const Int4Group& group = groups_[at / 32];
+        return double{f16_to_float(group.scale)} * group.values[at % 32] +
+               double{f16_to_float(group.minimum)};
+      }
+    }
+    throw Error("no such format");
+  }
+
+  // Columns [begin, end) of all rows.
+  HostWeightTiles packed(std::int32_t begin, std::int32_t end) const {
+    const auto cut = [&](const auto& values, std::int32_t per_row) {
+      std::remove_cvref_t<decltype(values)> some;
+      for (std::int32_t row = 0; row < rows_; ++row) {
+        const auto first = values.begin() + std::int64_t{row} * (columns_ / per_row);
+        some.insert(some.end(), first + begin / per_row, first + end / per_row);
+      }
+      return some;
+    };
+    const std::int32_t columns = end - begin;
+    switch (format_) {
+      case TileFormat::bf16: return pack_bf16(cut(halves_, 1), rows_, columns);
+      case TileFormat::int8_channel:
+      case TileFormat::e4m3_channel:
+        return pack_channels(format_, cut(bytes_, 1), scales_, rows_, columns);
+      case TileFormat::e4m3_block:
+        return pack_e4m3_blocks(
+            cut(bytes_, 1),
+            [&](std::int32_t row, std::int32_t column) { return block_scale(row, begin + column); },
+            rows_, columns);
+      case TileFormat::int4_group: return pack_int4(cut(groups_, 32), rows_, columns);
+    }
+    throw Error("no such format");
+  }
+
+ private:
+  static float random_scale(std::mt19937& random) {
+    return 0.001f * static_cast<float>(1 + random() % 100);
+  }
+  std::int32_t blocks_across() const { return columns_ / 128 + 1; }
+  float block_scale(std::int32_t row, std::int32_t column) const {
+    return block_scales_[static_cast<std::size_t>(row / 128 * blocks_across() + column / 128)];
+  }
+
+  TileFormat format_;
+  std::int32_t rows_, columns_;
+  std::vector<std::uint16_t> halves_;
+  std::vector<std::uint8_t> bytes_;
+  std::vector<float> scales_, block_scales_;
+  std::vector<Int4Group> groups_;
+};
+
+// Calls the kernel of a format for every thread, as product.cu does.
+template <class Tile>
+void run_product(DeviceMemory& memory, const ProductArgs& args, const ProductShape& shape) {
+  run_blocks(memory, product_grid(args, shape), [&](FiberThread& t) {
+    if (shape.row_tiles == 1) return product<Tile, 1>(t, args, shape);
+    if (shape.row_tiles == 2) return product<Tile, 2>(t, args, shape);
+    return product<Tile, 4>(t, args, shape);
+  });
+}
+inline void run_product(DeviceMemory& memory, const ProductArgs& args, const ProductShape& shape) {
+  switch (args.weights.format) {
+    case TileFormat::bf16: return run_product<Bf16Tile>(memory, args, shape);
+    case TileFormat::int8_channel: return run_product<Int8ChannelTile>(memory, args, shape);
+    case TileFormat::e4m3_channel: return run_product<E4m3ChannelTile>(memory, args, shape);
+    case TileFormat::e4m3_block: return run_product<E4m3BlockTile>(memory, args, shape);
+    case TileFormat::int4_group: return run_product<Int4Tile>(memory, args, shape);
+  }
+}
+
+// x [m, columns] in bf16, its columns from `first_column` on, times W^T: [segments, m, rows].
+// The part of W has as many columns as `program` sums.
+inline std::vector<float> multiplied(const HostWeightTiles& weights,
+                                     const std::vector<std::uint16_t>& x, std::int32_t m,
+                                     std::int32_t first_column, const LaneProgram& program,
+                                     const ProductShape* shape = nullptr) {
+  DeviceMemory memory;
+  const HostSumPlan plan = make_sum_plan(program);
+  const auto count = [](const auto& array) { return static_cast<std::int32_t>(array.size()); };
+  ProductArgs args{.weights = {.format = weights.format,
+                               .tiles = memory.constant(weights.tiles, "tiles"),
+                               .scales = memory.constant(weights.scales, "scales"),
+                               .rows = weights.rows,
+                               .groups = weights.groups},
+                   .x = memory.constant(x, "x") + first_column,
+                   .x_stride = std::ssize(x) / m,
+                   .m = m,
+                   .plan = {.leaves = memory.constant(plan.leaves, "leaves"),
+                            .additions = memory.constant(plan.additions, "additions"),
+                            .level_ends = memory.constant(plan.level_ends, "level_ends"),
+                            .segments = memory.constant(plan.segments, "segments"),
+                            .num_leaves = count(plan.leaves),
+                            .num_levels = count(plan.level_ends),
+                            .num_segments = count(plan.segments)},
+                   .out = nullptr,
+                   .row_stride = weights.rows,
+                   .segment_stride = std::int64_t{m} * weights.rows};
+  args.out = memory.blank<float>(
+      static_cast<std::size_t>(args.plan.num_segments * args.segment_stride), "out");
+  run_product(memory, args, shape != nullptr ? *shape : product_shape(args));
+  return memory.values(args.out);
+}
+
+}  // namespace lockstep::kernels::cuda

@@ -1,0 +1,167 @@
+#include <gtest/gtest.h>
+
+#include <cmath>
+
+#include "tests/kernels/cuda/product_runner.h"
+
+namespace lockstep::kernels::cuda {
+namespace {
+
+struct Shape {
+  std::int32_t m, n, k;
+};
+
+class CudaProduct : public testing::TestWithParam<TileFormat> {};
+
+void expect_product(const RandomWeights& weights, const std::vector<std::uint16_t>& x, Shape shape,
+                    const std::vector<float>& out) {
+  for (std::int32_t row = 0; row < shape.m; ++row) {
+    for (std::int32_t n = 0; n < shape.n; ++n) {
+      double expected = 0, magnitude = 0;
+      for (std::int32_t k = 0; k < shape.k; ++k) {
+        const double term =
+            weights.value(n, k) * bf16_to_float(x[static_cast<std::size_t>(row * shape.k + k)]);
+        expected += term;
+        magnitude += std::fabs(term);
+      }
+      ASSERT_NEAR(out[static_cast<std::size_t>(row * shape.n + n)], expected,
+                  magnitude * 2e-6 + 1e-7)
+          << "row " << row << ", n " << n << " of k " << shape.k;
+    }
+  }
+}
+
+TEST_P(CudaProduct, EqualsTheDoublePrecisionProduct) {
+  for (const Shape shape : {Shape{1, 1, 32},
+                            {1, 37, 576},
+                            {3, 16, 288},
+                            {16, 50, 64},
+                            {17, 33, 96},
+                            {40, 9, 32},
+                            {70, 8, 32}}) {
+    const RandomWeights weights(GetParam(), shape.n, shape.k);
+    const auto x = to_bf16(random_floats(static_cast<std::size_t>(shape.m * shape.k), 5));
+    expect_product(weights, x, shape,
+                   multiplied(weights.packed(0, shape.k), x, shape.m, 0, whole_sum(shape.k)));
+  }
+}
+
+TEST_P(CudaProduct, GivesARowTheSameBitsInAnyBatch) {
+  const std::int32_t n = 20, k = 352;
+  const auto weights = RandomWeights(GetParam(), n, k).packed(0, k);
+  for (const std::int32_t m : {16, 35}) {
+    const auto x = to_bf16(random_floats(static_cast<std::size_t>(m * k), 5));
+    const auto all = multiplied(weights, x, m, 0, whole_sum(k));
+    for (std::int32_t row = 0; row < m; row += m == 16 ? 1 : 17) {
+      const auto alone =
+          multiplied(weights, part(x, static_cast<std::size_t>(row * k), k), 1, 0, whole_sum(k));
+      EXPECT_EQ(bits(alone), bits(part(all, static_cast<std::size_t>(row * n), n))) << row;
+    }
+  }
+}
+
+TEST_P(CudaProduct, GivesTheSameBitsHoweverTheWorkIsCut) {
+  const std::int32_t m = 20, n = 70, k = 320;
+  const auto weights = RandomWeights(GetParam(), n, k).packed(0, k);
+  const auto x = to_bf16(random_floats(m * k, 5));
+  const auto expected = bits(multiplied(weights, x, m, 0, whole_sum(k)));
+  for (const ProductShape shape : {ProductShape{1, 16, 1}, {1, 7, 3}, {2, 20, 2}, {4, 20, 1}}) {
+    EXPECT_EQ(bits(multiplied(weights, x, m, 0, whole_sum(k), &shape)), expected);
+  }
+}
+
+// Lanes of 1, 2, 11 and 3 groups, added as (a + b) + (c + d).
+TEST_P(CudaProduct, RanksLeaveTheSameBitsInTheSameTree) {
+  const std::int32_t m = 3, n = 19;
+  const std::vector<std::int32_t> groups = {1, 2, 11, 3};
+  const std::int32_t k = 17 * 32;
+  const RandomWeights weights(GetParam(), n, k);
+  const auto x = to_bf16(random_floats(m * k, 5));
+  const std::size_t size = m * n;
+  // The rank with lanes [begin, end) and its program.
+  const auto rank = [&](std::size_t begin, std::size_t end, std::vector<std::int32_t> merges) {
+    std::int32_t first = 0, columns = 0;
+    LaneProgram program{{}, 0};
+    for (std::size_t lane = 0; lane < end; ++lane) {
+      if (lane < begin) {
+        first += 32 * groups[lane];
+      } else {
+        columns += 32 * groups[lane];
+        program.steps.push_back({groups[lane], merges[lane - begin]});
+      }
+    }
+    return multiplied(weights.packed(first, first + columns), x, m, first, program);
+  };
+  const auto sum = [&](const std::vector<float>& a, const std::vector<float>& b) {
+    std::vector<float> sums(size);
+    for (std::size_t i = 0; i < size; ++i) sums[i] = a[i] + b[i];
+    return sums;
+  };
+  const auto segment = [&](const std::vector<float>& out, std::size_t i) {
+    return part(out, i * size, size);
+  };
+  const auto one = rank(0, 4, {0, 1, 0, 2});
+  const auto two = sum(rank(0, 2, {0, 1}), rank(2, 4, {0, 1}));
+  EXPECT_EQ(bits(two), bits(one));
+  // Three ranks: lane 0, lanes 1 and 2 (a segment each), lane 3.
+  const auto middle = rank(1, 3, {0, 0});
+  EXPECT_EQ(
+      bits(sum(sum(rank(0, 1, {0}), segment(middle, 0)), sum(segment(middle, 1), rank(3, 4, {0})))),
+      bits(one));
+}
+
+std::string name_of(TileFormat format) {
+  switch (format) {
+    case TileFormat::bf16: return "bf16";
+    case TileFormat::int8_channel: return "int8_channel";
+    case TileFormat::e4m3_channel: return "e4m3_channel";
+    case TileFormat::e4m3_block: return "e4m3_block";
+    case TileFormat::int4_group: return "int4_group";
+  }
+  return "unknown";
+}
+
+INSTANTIATE_TEST_SUITE_P(Formats, CudaProduct,
+                         testing::Values(TileFormat::bf16, TileFormat::int8_channel,
+                                         TileFormat::e4m3_channel, TileFormat::e4m3_block,
+                                         TileFormat::int4_group),
+                         [](const auto& info) { return name_of(info.param); });
+
+// Shared memory holds all leaves' sums: many of them make blocks of fewer rows.
+TEST(CudaProductShape, FitsIntoSharedMemory) {
+  for (const auto format : {TileFormat::bf16, TileFormat::int4_group}) {
+    for (const std::int32_t m : {1, 16, 33, 1000}) {
+      for (const std::int32_t leaves : {1, 3, 16, 256, 1000}) {
+        ProductArgs args{};
+        args.weights = {.format = format, .tiles = {}, .scales = {}, .rows = 100, .groups = 1};
+        args.m = m;
+        args.plan.num_leaves = leaves;
+        const ProductShape shape = product_shape(args);
+        const Grid grid = product_grid(args, shape);
+        EXPECT_LE(grid.shared_bytes, kMaxSharedBytes);
+        EXPECT_LE(shape.rows, 16 * shape.row_tiles);
+        EXPECT_GE(grid.y * shape.rows, m);
+        EXPECT_GE(grid.x * shape.tiles * rows_of_tile(format), 100);
+      }
+    }
+  }
+}
+
+TEST(CudaProductShape, RefusesMoreLeavesThanSharedMemoryHolds) {
+  ProductArgs args{};
+  args.m = 1;
+  args.plan.num_leaves = 10000;
+  EXPECT_THROW(product_shape(args), Error);
+}
+
+TEST(CudaWeightTiles, RefusesSizesThatDoNotFit) {
+  const std::vector<std::uint16_t> values(64);
+  EXPECT_THROW(pack_bf16(values, 1, 33), Error);
+  EXPECT_THROW(pack_bf16(values, 3, 32), Error);
+  const std::vector<std::uint8_t> bytes(64);
+  EXPECT_THROW(pack_channels(TileFormat::int8_channel, bytes, std::vector<float>(1), 2, 32), Error);
+  EXPECT_THROW(pack_channels(TileFormat::bf16, bytes, std::vector<float>(2), 2, 32), Error);
+}
+
+}  // namespace
+}  // namespace lockstep::kernels::cuda

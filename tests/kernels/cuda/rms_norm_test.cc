@@ -1,0 +1,124 @@
+#include "kernels/cuda/rms_norm.cuh"
+
+#include <gtest/gtest.h>
+
+#include <cmath>
+
+#include "tests/kernels/cuda/block_executor.h"
+#include "tests/kernels/cuda/random_values.h"
+
+namespace lockstep::kernels::cuda {
+namespace {
+
+struct Segments {
+  std::vector<float> values;  // [count, any shape]
+  std::vector<std::int32_t> merges;
+};
+
+struct Normed {
+  std::vector<float> hidden;
+  std::vector<std::uint16_t> out;
+};
+
+constexpr float kEps = 1e-5f;
+
+Normed norm(const std::vector<float>& hidden, const std::vector<float>& weight,
+            const Segments& update = {}, const std::vector<std::int32_t>& row_indices = {}) {
+  DeviceMemory memory;
+  const auto rows = row_indices.empty() ? hidden.size() / weight.size() : row_indices.size();
+  const RmsNormArgs args{
+      .hidden = memory.variable(hidden, "hidden"),
+      .update = {.segments = memory.constant(update.values, "segments"),
+                 .stride = static_cast<std::int64_t>(hidden.size()),
+                 .count = static_cast<std::int32_t>(update.merges.size()),
+                 .merges = memory.constant(update.merges, "merges")},
+      .weight = memory.constant(weight, "weight"),
+      .out = memory.blank<std::uint16_t>(rows * weight.size(), "out"),
+      .row_indices = row_indices.empty() ? nullptr : memory.constant(row_indices, "row_indices"),
+      .rows = static_cast<std::int32_t>(rows),
+      .columns = static_cast<std::int32_t>(weight.size()),
+      .eps = kEps};
+  run_blocks(memory, rms_norm_grid(args), [&](FiberThread& t) { rms_norm(t, args); });
+  return {memory.values(args.hidden), memory.values(args.out)};
+}
+
+// The formula, for one row.
+void expect_normed(const std::vector<double>& row, const std::vector<float>& weight,
+                   const std::vector<std::uint16_t>& out, std::size_t first) {
+  double squares = 0;
+  for (const double value : row) squares += value * value;
+  const double inverse = 1.0 / std::sqrt(squares / static_cast<double>(row.size()) + kEps);
+  for (std::size_t i = 0; i < row.size(); ++i) {
+    const double expected = row[i] * inverse * weight[i];
+    EXPECT_NEAR(bf16_to_float(out[first + i]), expected, std::fabs(expected) * 0x1.02p-8 + 1e-30)
+        << i;
+  }
+}
+
+class CudaRmsNorm : public testing::TestWithParam<std::pair<std::size_t, std::size_t>> {};
+
+TEST_P(CudaRmsNorm, EqualsTheFormula) {
+  const auto [rows, columns] = GetParam();
+  const auto hidden = random_floats(rows * columns, 1, 3e-3f);
+  const auto weight = random_floats(columns, 2);
+  const Normed normed = norm(hidden, weight);
+  EXPECT_EQ(bits(normed.hidden), bits(hidden));
+  for (std::size_t row = 0; row < rows; ++row) {
+    const auto values = part(hidden, row * columns, columns);
+    expect_normed({values.begin(), values.end()}, weight, normed.out, row * columns);
+  }
+}
+
+TEST_P(CudaRmsNorm, AddsTheSegmentsInTheOrderOfTheirTreeFirst) {
+  const auto [rows, columns] = GetParam();
+  const auto hidden = random_floats(rows * columns, 1, 3.0f);
+  const auto weight = random_floats(columns, 2);
+  // (a + (b + c)) + d
+  const Segments update{random_floats(4 * rows * columns, 3), {0, 0, 2, 1}};
+  const Normed normed = norm(hidden, weight, update);
+  for (std::size_t row = 0; row < rows; ++row) {
+    std::vector<double> sums;
+    for (std::size_t i = row * columns; i < (row + 1) * columns; ++i) {
+      const auto segment = [&](std::size_t s) { return update.values[s * rows * columns + i]; };
+      const float sum = hidden[i] + ((segment(0) + (segment(1) + segment(2))) + segment(3));
+      EXPECT_EQ(normed.hidden[i], sum);
+      sums.push_back(sum);
+    }
+    expect_normed(sums, weight, normed.out, row * columns);
+  }
+}
+
+TEST_P(CudaRmsNorm, GivesARowTheSameBitsInAnyBatch) {
+  const auto [rows, columns] = GetParam();
+  const auto hidden = random_floats(rows * columns, 1, 3.0f);
+  const auto weight = random_floats(columns, 2);
+  const auto all = norm(hidden, weight).out;
+  for (std::size_t row = 0; row < rows; ++row) {
+    const auto alone = norm(part(hidden, row * columns, columns), weight).out;
+    EXPECT_EQ(alone, part(all, row * columns, columns));
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Shapes, CudaRmsNorm,
+                         testing::Values(std::pair(1, 4), std::pair(1, 2048), std::pair(2, 36),
+                                         std::pair(7, 576), std::pair(3, 2060), std::pair(16, 96)),
+                         [](const auto& info) {
+                           return "m" + std::to_string(info.param.first) + "_k" +
+                                  std::to_string(info.param.second);
+                         });
+
+TEST(CudaRmsNormRows, TakesTheRowsThatAreAskedFor) {
+  const std::size_t columns = 64;
+  const auto hidden = random_floats(5 * columns, 1);
+  const auto weight = random_floats(columns, 2);
+  const Segments update{random_floats(5 * columns, 3), {0}};
+  const Normed all = norm(hidden, weight, update);
+  const Normed some = norm(hidden, weight, update, {4, 1});
+  EXPECT_EQ(part(some.out, 0, columns), part(all.out, 4 * columns, columns));
+  EXPECT_EQ(part(some.out, columns, columns), part(all.out, columns, columns));
+  EXPECT_EQ(part(some.hidden, columns, columns), part(all.hidden, columns, columns));
+  EXPECT_EQ(part(some.hidden, 0, columns), part(hidden, 0, columns));  // not asked for
+}
+
+}  // namespace
+}  // namespace lockstep::kernels::cuda

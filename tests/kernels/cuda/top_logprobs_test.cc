@@ -1,0 +1,105 @@
+#include "kernels/cuda/top_logprobs.cuh"
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+#include <numeric>
+
+#include "tests/kernels/cuda/block_executor.h"
+#include "tests/kernels/cuda/random_values.h"
+
+namespace lockstep::kernels::cuda {
+namespace {
+
+constexpr float kInfinity = std::numeric_limits<float>::infinity();
+
+struct TopLogprobs {
+  std::vector<float> chosen;
+  std::vector<ScoredToken> top;
+};
+
+TopLogprobs run(const std::vector<float>& logits, const std::vector<std::int32_t>& chosen,
+                std::int32_t best) {
+  DeviceMemory memory;
+  const std::size_t rows = chosen.size();
+  const std::int64_t vocabulary = std::ssize(logits) / std::ssize(chosen);
+  const auto slices = static_cast<std::size_t>(logprob_slices(static_cast<int>(vocabulary)));
+  const auto count = static_cast<std::size_t>(best);
+  const TopLogprobsArgs args{
+      .logits = memory.constant(logits, "logits"),
+      .logits_stride = vocabulary,
+      .chosen = memory.constant(chosen, "chosen"),
+      .sums = memory.blank<SliceSum>(rows * slices, "sums"),
+      .candidates = memory.blank<ScoredToken>(rows * slices * count, "candidates"),
+      .chosen_logprobs = memory.blank<float>(rows, "chosen_logprobs"),
+      .top = memory.blank<ScoredToken>(rows * count, "top"),
+      .rows = static_cast<std::int32_t>(rows),
+      .vocabulary = static_cast<std::int32_t>(vocabulary),
+      .best = best};
+  run_blocks(memory, logprobs_of_slices_grid(args),
+             [&](FiberThread& t) { logprobs_of_slices(t, args); });
+  run_blocks(memory, logprobs_of_rows_grid(args),
+             [&](FiberThread& t) { logprobs_of_rows(t, args); });
+  return {memory.values(args.chosen_logprobs), memory.values(args.top)};
+}
+
+// log(sum(e^logit)) by the library.
+double log_sum(const std::vector<float>& logits) {
+  const double largest = *std::max_element(logits.begin(), logits.end());
+  double sum = 0;
+  for (const float logit : logits) sum += std::exp(logit - largest);
+  return largest + std::log(sum);
+}
+
+TEST(CudaTopLogprobs, AreThoseOfASortedRow) {
+  for (const std::size_t vocabulary : {1u, 100u, 4096u, 9001u}) {
+    auto logits = random_floats(2 * vocabulary, 1, 4.0f);
+    for (float& logit : logits) logit = std::round(logit * 64) / 64;  // with equals
+    const auto last = static_cast<std::int32_t>(vocabulary) - 1;
+    const auto got = run(logits, {0, last}, 5);
+    for (std::size_t row = 0; row < 2; ++row) {
+      const auto own = part(logits, row * vocabulary, vocabulary);
+      std::vector<std::int32_t> order(vocabulary);
+      std::iota(order.begin(), order.end(), 0);
+      std::stable_sort(order.begin(), order.end(), [&](std::int32_t a, std::int32_t b) {
+        return own[std::size_t(a)] > own[std::size_t(b)];
+      });
+      const double total = log_sum(own);
+      for (std::size_t rank = 0; rank < 5; ++rank) {
+        const ScoredToken token = got.top[5 * row + rank];
+        if (rank >= vocabulary) {
+          EXPECT_EQ(token.token_id, -1);
+          continue;
+        }
+        EXPECT_EQ(token.token_id, order[rank]) << "rank " << rank << " of " << vocabulary;
+        EXPECT_NEAR(token.score, own[std::size_t(order[rank])] - total, 1e-6);
+      }
+      EXPECT_NEAR(got.chosen[row], own[row == 0 ? 0 : vocabulary - 1] - total, 2e-6);
+    }
+  }
+}
+
+TEST(CudaTopLogprobs, ImpossibleTokensHaveNone) {
+  std::vector<float> logits(5000, -kInfinity);  // the whole first slice
+  logits[4500] = 1.0f;
+  logits[4501] = 2.0f;
+  logits[4502] = std::nanf("");
+  const auto got = run(logits, {4502}, 3);
+  EXPECT_EQ(got.chosen[0], -kInfinity);
+  EXPECT_EQ(got.top[0].token_id, 4501);
+  EXPECT_NEAR(got.top[0].score, -std::log1p(std::exp(-1.0)), 1e-6);
+  EXPECT_EQ(got.top[1].token_id, 4500);
+  EXPECT_EQ(got.top[2].token_id, -1);
+}
+
+TEST(CudaTopLogprobs, ACountOfZeroGivesTheChosenTokensAlone) {
+  const auto logits = random_floats(300, 1);
+  const auto got = run(logits, {17}, 0);
+  EXPECT_NEAR(got.chosen[0], logits[17] - log_sum(logits), 1e-6);
+  EXPECT_TRUE(got.top.empty());
+}
+
+}  // namespace
+}  // namespace lockstep::kernels::cuda

@@ -1,0 +1,162 @@
+// The CUDA kernels that choose tokens, bit for bit against the CPU's choice.
+#include <gtest/gtest.h>
+
+#include <cstring>
+#include <limits>
+
+#include "kernels/cuda/token_choice.cuh"
+#include "tests/kernels/cuda/block_executor.h"
+#include "tests/shard/sampling_fixture.h"
+
+namespace lockstep::shard {
+namespace {
+
+namespace cuda = kernels::cuda;
+
+// A row with all that its choice depends on.
+struct Row {
+  std::vector<float> logits;  // of the whole vocabulary
+  comm::SamplingParams params;
+  TokenCounts counts = {};
+  std::int32_t position = 0;
+  std::int32_t num_answer_tokens = 0;
+
+  SamplingInput input() const {
+    return {.params = &params,
+            .counts = &counts,
+            .num_answer_tokens = num_answer_tokens,
+            .position = position};
+  }
+};
+
+struct Chosen {
+  std::vector<std::vector<float>> logits;  // modified
+  std::vector<ScoredToken> winners;
+};
+
+// What a rank's GPU makes of the tokens in `range`.
+Chosen on_gpu(const std::vector<Row>& rows, VocabRange range) {
+  const auto size = static_cast<std::size_t>(range.end - range.begin);
+  std::vector<float> logits;
+  std::vector<cuda::RowSampling> sampling;
+  std::vector<cuda::TokenBias> biases;
+  std::vector<std::int32_t> forbidden;
+  std::vector<cuda::CountedToken> counts;
+  const auto run_of = [](const auto& all, const auto& more) {
+    const auto begin = static_cast<std::int32_t>(all.size() - more.size());
+    return cuda::Run{begin, static_cast<std::int32_t>(all.size())};
+  };
+  for (const Row& row : rows) {
+    const comm::SamplingParams& params = row.params;
+    logits.insert(logits.end(), row.logits.begin() + range.begin, row.logits.begin() + range.end);
+    for (const auto& [token, bias] : params.logit_bias) biases.push_back({token, bias});
+    const bool forbids = row.num_answer_tokens < params.min_tokens;
+    const auto stops = forbids ? params.stop_token_ids : std::vector<std::int32_t>{};
+    forbidden.insert(forbidden.end(), stops.begin(), stops.end());
+    for (const TokenCount& count : row.counts.entries()) {
+      counts.push_back({count.token_id, count.in_answer});
+    }
+    sampling.push_back({.seed = params.seed,
+                        .position = row.position,
+                        .temperature = is_greedy(params) ? 0.0f : params.temperature,
+                        .repetition_penalty = params.repetition_penalty,
+                        .presence_penalty = params.presence_penalty,
+                        .frequency_penalty = params.frequency_penalty,
+                        .biases = run_of(biases, params.logit_bias),
+                        .forbidden = run_of(forbidden, stops),
+                        .counts = run_of(counts, row.counts.entries())});
+  }
+  const auto slices = static_cast<std::size_t>(cuda::choice_slices(range.begin, range.end));
+  cuda::DeviceMemory memory;
+  const cuda::TokenChoiceArgs args{
+      .logits = memory.variable(logits, "logits"),
+      .logits_stride = static_cast<std::int64_t>(size),
+      .sampling = memory.constant(sampling, "sampling"),
+      .biases = memory.constant(biases, "biases"),
+      .forbidden = memory.constant(forbidden, "forbidden"),
+      .counts = memory.constant(counts, "counts"),
+      .candidates = memory.blank<ScoredToken>(rows.size() * slices, "candidates"),
+      .winners = memory.blank<ScoredToken>(rows.size(), "winners"),
+      .begin_token = range.begin,
+      .end_token = range.end,
+      .rows = static_cast<std::int32_t>(rows.size())};
+  using Thread = cuda::FiberThread;
+  run_blocks(memory, modify_logits_grid(args), [&](Thread& t) { modify_logits(t, args); });
+  run_blocks(memory, choose_in_slices_grid(args), [&](Thread& t) { choose_in_slices(t, args); });
+  run_blocks(memory, choose_among_slices_grid(args),
+             [&](Thread& t) { choose_among_slices(t, args); });
+  Chosen chosen{{}, memory.values(args.winners)};
+  const auto modified = memory.values(args.logits);
+  for (std::size_t i = 0; i < rows.size(); ++i) {
+    const auto first = modified.begin() + static_cast<std::ptrdiff_t>(i * size);
+    chosen.logits.emplace_back(first, first + static_cast<std::ptrdiff_t>(size));
+  }
+  return chosen;
+}
+
+// That the GPU leaves the CPU's bits for the whole vocabulary and for parts of it.
+void expect_the_cpus_choice(const std::vector<Row>& rows) {
+  const auto vocabulary = static_cast<std::int32_t>(rows[0].logits.size());
+  for (const VocabRange range :
+       {VocabRange{0, vocabulary}, {0, vocabulary / 3}, {vocabulary / 3, vocabulary - 1}}) {
+    const Chosen chosen = on_gpu(rows, range);
+    for (std::size_t i = 0; i < rows.size(); ++i) {
+      std::vector<float> logits(rows[i].logits.begin() + range.begin,
+                                rows[i].logits.begin() + range.end);
+      modify_logits(logits, range, rows[i].input());
+      EXPECT_EQ(std::memcmp(chosen.logits[i].data(), logits.data(), 4 * logits.size()), 0) << i;
+      const ScoredToken winner = best_token(logits, range, rows[i].input());
+      EXPECT_EQ(chosen.winners[i].token_id, winner.token_id) << i;
+      EXPECT_EQ(std::memcmp(&chosen.winners[i].score, &winner.score, 4), 0) << i;
+    }
+  }
+}
+
+TEST(CudaTokenChoice, GreedyIsTheCpus) {
+  std::vector<Row> rows;
+  for (std::uint64_t i = 0; i < 3; ++i) rows.push_back({random_row(9001, i), params_of({})});
+  rows[1].logits[4000] = rows[1].logits[8000] = 50.0f;  // equals
+  rows[2].logits[77] = std::nanf("");
+  expect_the_cpus_choice(rows);
+}
+
+TEST(CudaTokenChoice, DrawsAreTheCpus) {
+  std::vector<Row> rows;
+  for (std::uint64_t i = 0; i < 12; ++i) {
+    Row row{random_row(9001, i, i % 2 == 0 ? 3.0f : 0.01f),
+            params_of({.temperature = 0.2f + 0.3f * static_cast<float>(i),
+                       .seed = 0x123456789abcdefu * (i + 1)})};
+    row.position = static_cast<std::int32_t>(1000 * i);
+    rows.push_back(row);
+  }
+  expect_the_cpus_choice(rows);
+}
+
+TEST(CudaTokenChoice, ModifiedLogitsAreTheCpus) {
+  Row row{random_row(700, 1), params_of({.temperature = 0.7f,
+                                         .repetition_penalty = 1.3f,
+                                         .presence_penalty = 0.3f,
+                                         .frequency_penalty = 0.17f,
+                                         .seed = 5,
+                                         .min_tokens = 10,
+                                         .stop_token_ids = {0, 233, 234, 699},
+                                         .logit_bias = {{3, 1.5f}, {233, 2.0f}, {500, -100.0f}}})};
+  for (std::int32_t token = 0; token < 700; token += 3) row.counts.add_prompt_token(token);
+  for (std::int32_t token = 0; token < 700; token += 5) row.counts.add_answer_token(token);
+  for (std::int32_t token = 0; token < 700; token += 10) row.counts.add_answer_token(token);
+  row.num_answer_tokens = 9;
+  Row later = row;
+  later.num_answer_tokens = 10;
+  expect_the_cpus_choice({row, later, {random_row(700, 2), params_of({.temperature = 1.0f})}});
+}
+
+TEST(CudaTokenChoice, ThereIsNoWinnerAmongImpossibleTokens) {
+  const std::vector<float> logits(100, -std::numeric_limits<float>::infinity());
+  const auto chosen =
+      on_gpu({{logits, params_of({})}, {logits, params_of({.temperature = 1.0f})}}, {0, 100});
+  EXPECT_EQ(chosen.winners[0].token_id, -1);
+  EXPECT_EQ(chosen.winners[1].token_id, -1);
+}
+
+}  // namespace
+}  // namespace lockstep::shard
