@@ -21,6 +21,9 @@ const std::map<std::string, kernels::KvFormat> kKvFormats{{"auto", kernels::KvFo
                                                           {"bf16", kernels::KvFormat::bf16},
                                                           {"int8", kernels::KvFormat::int8}};
 
+const std::map<std::string, Device> kDevices{
+    {"auto", Device::automatic}, {"cpu", Device::cpu}, {"cuda", Device::cuda}};
+
 const std::map<std::string, bool> kBindings{{"auto", true}, {"none", false}};
 
 // What is typed in another form than ServeOptions holds it.
@@ -66,6 +69,11 @@ void add_machine_options(CLI::App& serve, ServeOptions& options, Typed& typed) {
                   "Ranks that share the model; checked against what mpirun has started")
       ->check(CLI::Range(1, 1024));
   serve
+      .add_option("--device", options.device,
+                  "What computes: auto (cpu, in this version), cpu, cuda [auto]")
+      ->transform(CLI::CheckedTransformer(kDevices, CLI::ignore_case))
+      ->type_name("NAME");
+  serve
       .add_option("--threads", options.threads,
                   "Compute threads per rank; 0: this rank's share of the cores")
       ->check(CLI::Range(0, 1024));
@@ -90,10 +98,11 @@ void add_machine_options(CLI::App& serve, ServeOptions& options, Typed& typed) {
       ->capture_default_str()
       ->type_name("NAME");
   serve
-      .add_option("--activations", options.activations,
-                  "What products make of activations, where the weights suit: int8 and bf16 (for "
-                  "quantized weights), f32 (never rounded, slow); auto: int8 for quantized weights, "
-                  "bf16 for bf16, else f32")
+      .add_option(
+          "--activations", options.activations,
+          "What products make of activations, where the weights suit: int8 and bf16 (for "
+          "quantized weights), f32 (never rounded, slow); auto: int8 for quantized weights, "
+          "bf16 for bf16, else f32")
       ->check(CLI::IsMember({"auto", "int8", "bf16", "f32"}))
       ->capture_default_str()
       ->type_name("FORMAT");
