@@ -74,8 +74,8 @@ class MatmulAlgorithms {
 
   const std::filesystem::path file_;
   const MatmulMachine machine_;
+  std::string passed_over_;  // before choices_, whose reading sets it
   Choices choices_;
-  std::string passed_over_;
 };
 
 }  // namespace lockstep::kernels::device
