@@ -29,6 +29,8 @@ struct NcclOptions {
 // NCCL's own calls never block here (config.blocking = 0): each is polled until it is through. When
 // one fails or misses its deadline the communicator is aborted, which ends its kernels on the
 // device; the error names this rank and its operation, and the communicator is of no use any more.
+// NCCL starts a thread for every call that is not blocking: what happens at every step belongs in a
+// graph, which pays for it once.
 // NCCL does not say which rank is missing; CollectiveTimeout::missing_ranks() is empty.
 class NcclCommunicator {
  public:
@@ -36,8 +38,8 @@ class NcclCommunicator {
   static std::string make_id();
 
   // Collective over all ranks of `environment`. `device` must outlive it. It also opens the
-  // connections between all pairs, which NCCL would otherwise do in the first operation, and cannot
-  // do while a graph is captured. Throws Error, or CollectiveTimeout when ranks do not come.
+  // connections between all pairs, which NCCL would otherwise do in the first operations, in the
+  // middle of a step or of a capture. Throws Error, or CollectiveTimeout when ranks do not come.
   NcclCommunicator(const MpiEnvironment& environment, const kernels::cuda::Device& device,
                    const NcclOptions& options);
   // The same for the ranks that were told `id`. REQUIRES: 0 <= rank < size.

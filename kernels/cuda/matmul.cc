@@ -22,7 +22,7 @@ void require(bool holds, const device::MatmulShape& shape, const std::string& ru
   if (!holds) throw Error(describe(shape) + ": " + rule);
 }
 
-device::MatmulShape checked(const device::MatmulShape& shape) {
+void check_shape(const device::MatmulShape& shape) {
   const auto multiple = [](int value) { return value > 0 && value % kAlignment == 0; };
   require(shape.k > 0, shape, "k must be positive");
   require(multiple(shape.n), shape, "n must be a multiple of 8");
@@ -31,7 +31,6 @@ device::MatmulShape checked(const device::MatmulShape& shape) {
   require(shape.w_stride >= shape.k && multiple(shape.w_stride), shape,
           "w_stride must be a multiple of 8, and at least k");
   require(shape.max_rows > 0, shape, "max_rows must be positive");
-  return shape;
 }
 
 cublasLtMatmulAlgo_t words_of(const device::MatmulAlgorithm& algorithm) {
@@ -57,23 +56,26 @@ device::MatmulMachine CublasLt::machine() const {
   return {device().description().name, driver, cublasLtGetVersion()};
 }
 
-Matmul::Matmul(const CublasLt& cublas, const device::MatmulShape& shape,
-               const device::MatmulAlgorithm& algorithm)
-    : cublas_(cublas), shape_(checked(shape)), algorithm_(words_of(algorithm)) {
-  // The smallest and the largest problem; the algorithm has no way to know those between.
+bool Matmul::suits(const CublasLt& cublas, const device::MatmulShape& shape,
+                   const device::MatmulAlgorithm& algorithm) {
+  check_shape(shape);
+  const cublasLtMatmulAlgo_t words = words_of(algorithm);
+  const std::size_t scratch = shape.same_bits ? 0 : cublas.workspace_size();
   for (const int rows : {kRowGranule, padded_rows(shape.max_rows)}) {
     MatmulProblem problem(shape, rows, cublas.device());
     cublasLtMatmulHeuristicResult_t result{};
     const cublasStatus_t status =
         cublasLtMatmulAlgoCheck(cublas.handle(), &problem.operation, &problem.w, &problem.x,
-                                &problem.y, &problem.y, &algorithm_, &result);
-    require(status == CUBLAS_STATUS_SUCCESS, shape,
-            "cublasLt's algorithm does not suit " + std::to_string(rows) +
-                " rows: " + cublasLtGetStatusString(status));
-    require(result.workspaceSize <= (shape.same_bits ? 0 : cublas.workspace_size()), shape,
-            "cublasLt's algorithm wants " + std::to_string(result.workspaceSize) +
-                " bytes of scratch memory");
+                                &problem.y, &problem.y, &words, &result);
+    if (status != CUBLAS_STATUS_SUCCESS || result.workspaceSize > scratch) return false;
   }
+  return true;
+}
+
+Matmul::Matmul(const CublasLt& cublas, const device::MatmulShape& shape,
+               const device::MatmulAlgorithm& algorithm)
+    : cublas_(cublas), shape_(shape), algorithm_(words_of(algorithm)) {
+  require(suits(cublas, shape, algorithm), shape, "cublasLt's algorithm does not suit it");
 }
 
 void Matmul::run(const void* x, const void* w, void* y, int rows, const Stream& stream) const {

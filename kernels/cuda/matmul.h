@@ -47,8 +47,13 @@ class Matmul {
     return (rows + kRowGranule - 1) / kRowGranule * kRowGranule;
   }
 
-  // Throws Error naming the shape when it breaks a rule above, and when the algorithm does not suit
-  // it. `cublas` must outlive it.
+  // Whether the algorithm computes this shape at one granule of rows and at max_rows; the library
+  // has no way to ask for all between. With same_bits it may not want scratch memory. Throws Error
+  // naming the shape when that breaks a rule above.
+  static bool suits(const CublasLt& cublas, const device::MatmulShape& shape,
+                    const device::MatmulAlgorithm& algorithm);
+
+  // Throws Error naming the shape unless the algorithm suits it. `cublas` must outlive it.
   Matmul(const CublasLt& cublas, const device::MatmulShape& shape,
          const device::MatmulAlgorithm& algorithm);
 

@@ -23,6 +23,8 @@ using device::MatmulShape;
 constexpr int kProposals = 32;
 constexpr int kProbeRows = Matmul::kRowGranule;
 constexpr int kProbeColumns = 256;
+constexpr int kReferenceRows = 2048;
+constexpr int kReferenceColumns = 8192;
 constexpr int kRuns = 10;  // that are timed together
 constexpr std::uint32_t kAlignmentBytes = 16;
 
@@ -83,6 +85,13 @@ std::vector<MatmulAlgorithm> proposals(const CublasLt& cublas, const MatmulShape
     std::memcpy(algorithm.words.data(), proposal.algo.data, sizeof proposal.algo.data);
   }
   return usable;
+}
+
+// None where the algorithm does not suit the shape at one granule of rows or at all of them.
+std::optional<Matmul> matmul_if_suited(const CublasLt& cublas, const MatmulShape& shape,
+                                       const MatmulAlgorithm& algorithm) {
+  if (!Matmul::suits(cublas, shape, algorithm)) return std::nullopt;
+  return std::optional<Matmul>(std::in_place, cublas, shape, algorithm);
 }
 
 // Rows of random numbers of magnitudes 2^-6 to 2, so that a sum in another order rounds otherwise.
@@ -167,27 +176,36 @@ class Probe {
   DeviceBuffer<std::byte> y_;
 };
 
-// The bits that every algorithm for this k must give: [kProbeRows, kProbeColumns].
-std::vector<std::byte> reference_bits(CublasLt& cublas, const MatmulShape& shape,
-                                      const Stream& stream) {
+// What every algorithm for one k must give.
+struct Reference {
+  MatmulAlgorithm algorithm;
+  std::vector<std::byte> bits;  // [kProbeRows, kProbeColumns]
+};
+
+// The algorithm is cublasLt's first proposal for a large product, as its favourites there are of
+// the usual kind, among those that suit the probe. Nothing of the shape but k and the output
+// counts.
+Reference make_reference(CublasLt& cublas, const MatmulShape& shape, const Stream& stream) {
   const int stride = (shape.k + 7) / 8 * 8;
-  const MatmulShape small{.n = kProbeColumns,
+  const MatmulShape large{.n = kReferenceColumns,
                           .k = shape.k,
                           .x_stride = stride,
                           .w_stride = stride,
-                          .max_rows = kProbeRows,
+                          .max_rows = kReferenceRows,
                           .output = shape.output,
                           .same_bits = true};
-  const std::vector<MatmulAlgorithm> algorithms = proposals(cublas, small);
-  if (algorithms.empty()) {
-    throw Error(
-        cublas.device().name() +
-        ": cublasLt proposes no algorithm without a split sum for k = " + std::to_string(shape.k));
+  MatmulShape small = large;
+  small.n = kProbeColumns;
+  small.max_rows = kProbeRows;
+  for (const MatmulAlgorithm& algorithm : proposals(cublas, large)) {
+    const std::optional<Matmul> matmul = matmul_if_suited(cublas, small, algorithm);
+    if (!matmul) continue;
+    const Probe probe(cublas, small, stream);
+    probe.run(*matmul, kProbeRows);
+    return {algorithm, probe.columns(kProbeRows, 0, kProbeColumns)};
   }
-  const Matmul matmul(cublas, small, algorithms.front());
-  const Probe probe(cublas, small, stream);
-  probe.run(matmul, kProbeRows);
-  return probe.columns(kProbeRows, 0, kProbeColumns);
+  throw Error(cublas.device().name() +
+              ": cublasLt has no algorithm without a split sum for k = " + std::to_string(shape.k));
 }
 
 // Whether each element of columns [begin, begin + count) is that of the reference in its row and
@@ -239,26 +257,27 @@ double microseconds_of(const Probe& probe, const Matmul& matmul, const Stream& s
 MatmulAlgorithm choose_algorithm(CublasLt& cublas, const MatmulShape& shape,
                                  device::MatmulAlgorithms& known, const Stream& stream) {
   if (const auto found = known.find(shape)) return *found;
-  const std::vector<MatmulAlgorithm> proposed = proposals(cublas, shape);
-  const std::vector<std::byte> reference =
-      shape.same_bits ? reference_bits(cublas, shape, stream) : std::vector<std::byte>();
+  std::vector<MatmulAlgorithm> proposed = proposals(cublas, shape);
+  std::vector<std::byte> bits;
+  if (shape.same_bits) {
+    Reference reference = make_reference(cublas, shape, stream);
+    bits = std::move(reference.bits);
+    proposed.push_back(reference.algorithm);
+  }
   const Probe probe(cublas, shape, stream);
   std::optional<MatmulAlgorithm> fastest;
   for (MatmulAlgorithm algorithm : proposed) {
-    std::optional<Matmul> matmul;
-    try {
-      matmul.emplace(cublas, shape, algorithm);
-    } catch (const Error&) {
-      continue;  // it suits max_rows, but not one granule
-    }
-    if (shape.same_bits && !keeps_the_order(probe, *matmul, reference)) continue;
+    const std::optional<Matmul> matmul = matmul_if_suited(cublas, shape, algorithm);
+    if (!matmul || (shape.same_bits && !keeps_the_order(probe, *matmul, bits))) continue;
     algorithm.microseconds = microseconds_of(probe, *matmul, stream);
     if (!fastest || algorithm.microseconds < fastest->microseconds) fastest = algorithm;
   }
   if (!fastest) {
-    throw Error(cublas.device().name() + ": none of cublasLt's " + std::to_string(proposed.size()) +
-                " algorithms for " + std::to_string(shape.n) + " x " + std::to_string(shape.k) +
-                " weights keeps one order of summation at every number of rows");
+    throw Error(cublas.device().name() + ": none of " + std::to_string(proposed.size()) +
+                " algorithms of cublasLt for " + std::to_string(shape.n) + " x " +
+                std::to_string(shape.k) + " weights " +
+                (shape.same_bits ? "keeps one order of summation at every number of rows"
+                                 : "suits every number of rows"));
   }
   known.add(shape, *fastest);
   return *fastest;

@@ -6,10 +6,10 @@
 file(GLOB nccl_packages LIST_DIRECTORIES ON
      ${PROJECT_SOURCE_DIR}/.venv/lib/python3*/site-packages/nvidia/nccl)
 set(nccl_roots ${NCCL_ROOT} $ENV{NCCL_ROOT} ${CUDAToolkit_TARGET_DIR} ${CUDAToolkit_ROOT}
-    ${CUDAToolkit_BIN_DIR}/.. ${nccl_packages})
-find_path(NCCL_INCLUDE_DIR nccl.h HINTS ${nccl_roots} PATH_SUFFIXES include)
+    ${CUDAToolkit_BIN_DIR}/..)
+find_path(NCCL_INCLUDE_DIR nccl.h HINTS ${nccl_roots} PATHS ${nccl_packages} PATH_SUFFIXES include)
 find_library(NCCL_LIBRARY NAMES nccl libnccl.so.2 NAMES_PER_DIR HINTS ${nccl_roots}
-             PATH_SUFFIXES lib64 lib lib/${CMAKE_LIBRARY_ARCHITECTURE})
+             PATHS ${nccl_packages} PATH_SUFFIXES lib64 lib lib/${CMAKE_LIBRARY_ARCHITECTURE})
 
 if(NCCL_INCLUDE_DIR)
   set(NCCL_VERSION "")

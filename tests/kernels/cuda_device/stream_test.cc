@@ -61,7 +61,7 @@ TEST_F(CudaStream, IsIdleWhenItsWorkIsDone) {
   EXPECT_TRUE(stream().idle());
 }
 
-TEST_F(CudaStream, DoesNotWaitForTheDefaultStream) {
+TEST_F(CudaStream, RunsBesideOthers) {
   const Stream other(device());
   delayed_multiply_add(value(), 3, 0, 20 * kDelay, stream());
   EXPECT_TRUE(other.idle());
