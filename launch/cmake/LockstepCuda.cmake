@@ -37,16 +37,19 @@ if(LOCKSTEP_CUDA)
 endif()
 
 # lockstep_cuda_library(<folder> DEPENDS <folders> LINKS <libraries>): the static library
-# lockstep_<folder>_cuda from the .cu and .cc files in <folder>/cuda, absent.cc excepted; without
-# LOCKSTEP_CUDA from absent.cc alone, where there is one. This is the one place that selects a
-# backend: no source asks which it is built for. LINKS counts only with LOCKSTEP_CUDA.
+# lockstep_<folder>_cuda from the .cu and .cc files in <folder>/cuda; absent.cc and what the folder's
+# own library has already (plain C++) excepted. Without LOCKSTEP_CUDA from absent.cc alone, where there
+# is one. This is the one place that selects a backend: no source asks which it is built for. LINKS
+# counts only with LOCKSTEP_CUDA.
 function(lockstep_cuda_library name)
   cmake_parse_arguments(ARG "" "" "DEPENDS;LINKS" ${ARGN})
   set(folder ${CMAKE_CURRENT_SOURCE_DIR}/cuda)
   list(TRANSFORM ARG_DEPENDS PREPEND lockstep_)
   if(LOCKSTEP_CUDA)
     file(GLOB sources CONFIGURE_DEPENDS ${folder}/*.cu ${folder}/*.cc)
-    list(REMOVE_ITEM sources ${folder}/absent.cc)
+    get_target_property(plain lockstep_${name} SOURCES)
+    list(TRANSFORM plain REPLACE "^cuda/" "${folder}/")
+    list(REMOVE_ITEM sources ${folder}/absent.cc ${plain})
   else()
     file(GLOB sources CONFIGURE_DEPENDS ${folder}/absent.cc)
     set(ARG_LINKS)
