@@ -34,7 +34,7 @@ using Counts = std::vector<std::size_t>;
 
 constexpr int kEveryone = 99;
 constexpr milliseconds kAmple{60000};
-constexpr milliseconds kShort{2000};
+constexpr milliseconds kShort{10000};  // NCCL itself takes seconds to start
 
 struct Place {
   int rank = 0;
