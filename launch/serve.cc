@@ -15,6 +15,7 @@
 #include "comm/random_token.h"
 #include "comm/watchdog.h"
 #include "kernels/cpu_family.h"
+#include "launch/device.h"
 #include "launch/front.h"
 #include "launch/host_topology.h"
 #include "launch/kernel_choice.h"
@@ -293,6 +294,7 @@ int run_serve(const ServeOptions& options) {
   block_termination_signals();
   const comm::MpiEnvironment mpi;
   try {
+    settle_device(options.device, mpi);
     Rank rank(options, mpi);
     rank.serve();
     return 0;

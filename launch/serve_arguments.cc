@@ -21,6 +21,9 @@ const std::map<std::string, kernels::KvFormat> kKvFormats{{"auto", kernels::KvFo
                                                           {"bf16", kernels::KvFormat::bf16},
                                                           {"int8", kernels::KvFormat::int8}};
 
+const std::map<std::string, Device> kDevices{
+    {"auto", Device::automatic}, {"cpu", Device::cpu}, {"cuda", Device::cuda}};
+
 const std::map<std::string, bool> kBindings{{"auto", true}, {"none", false}};
 
 // What is typed in another form than ServeOptions holds it.
@@ -72,6 +75,11 @@ void add_machine_options(CLI::App& serve, ServeOptions& options, Typed& typed) {
                   "nodes, say, with --tp inside them")
       ->check(CLI::Range(1, 1024))
       ->capture_default_str();
+  serve
+      .add_option("--device", options.device,
+                  "What computes: auto (cpu, in this version), cpu, cuda [auto]")
+      ->transform(CLI::CheckedTransformer(kDevices, CLI::ignore_case))
+      ->type_name("NAME");
   serve
       .add_option("--threads", options.threads,
                   "Compute threads per rank; 0: this rank's share of the cores")

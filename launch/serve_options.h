@@ -8,6 +8,7 @@
 
 #include "comm/make_communicator.h"
 #include "kernels/kv_format.h"
+#include "launch/device.h"
 #include "launch/timeline.h"
 
 namespace lockstep::launch {
@@ -26,11 +27,12 @@ struct ServeOptions {
   std::int32_t block_size = 16;               // positions in a KV block; a multiple of 16
   std::size_t kv_cache_memory = 0;            // bytes per rank; 0: a quarter of what is free
   kernels::KvFormat kv_cache_dtype = kernels::KvFormat::bf16;
-  std::int32_t max_queue = 4096;  // waiting requests
-  std::uint64_t seed = 0;         // of requests without one
-  int threads = 0;                // per rank; 0: this rank's share of the cores
-  bool bind = true;               // each thread to a core, where that can be
-  std::string weight_cache;       // a folder for packed weights; empty: none
+  std::int32_t max_queue = 4096;      // waiting requests
+  std::uint64_t seed = 0;             // of requests without one
+  Device device = Device::automatic;  // what computes
+  int threads = 0;                    // per rank; 0: this rank's share of the cores
+  bool bind = true;                   // each thread to a core, where that can be
+  std::string weight_cache;           // a folder for packed weights; empty: none
   comm::Transport transport = comm::Transport::automatic;
   std::string kernels = "auto";               // or a name (cpu_family.h)
   std::string activations = "auto";           // in products: "int8", "bf16", "f32"

@@ -29,8 +29,9 @@ SOURCES = {".h", ".cc", ".cu", ".cuh"}
 
 # Angle brackets too: the root of the tree is on the include path.
 INCLUDE = re.compile(r'^\s*#\s*include\s*[<"]([^>"]+)[>"]')
-LIBRARY = re.compile(r"lockstep_library\s*\(\s*(\w+)([^)]*)\)")
-LINKED = re.compile(r"\blockstep_(" + "|".join(LAW) + r")\b")
+LIBRARY = re.compile(r"lockstep_(?:cuda_)?library\s*\(\s*(\w+)([^)]*)\)")
+# A folder's CUDA bodies are a target of their own.
+LINKED = re.compile(r"\blockstep_(" + "|".join(LAW) + r")(?:_cuda)?\b")
 
 
 def without_comments(text):
@@ -64,7 +65,7 @@ def used_by_cmake(text):
             if word in ("DEPENDS", "LINKS"):
                 keyword = word
             elif keyword == "DEPENDS":
-                yield line, word, f"DEPENDS {word}"
+                yield line, word.removesuffix("_cuda"), f"DEPENDS {word}"
     for linked in LINKED.finditer(text):  # a target named outright
         yield text.count("\n", 0, linked.start()) + 1, linked[1], linked[0]
 
@@ -123,7 +124,9 @@ class DependencyLaw(unittest.TestCase):
 
     def test_finds_a_dependency_in_cmake(self):
         for text in ("lockstep_library(coordinator\n  DEPENDS base shard LINKS x)",
-                     "target_link_libraries(lockstep_coordinator PRIVATE lockstep_shard)"):
+                     "target_link_libraries(lockstep_coordinator PRIVATE lockstep_shard)",
+                     "lockstep_cuda_library(coordinator DEPENDS shard_cuda LINKS x)",
+                     "target_link_libraries(lockstep_coordinator PRIVATE lockstep_shard_cuda)"):
             found = self.breaches_of({"coordinator/CMakeLists.txt": text})
             self.assertEqual(1, len(found), text)
             self.assertIn("coordinator/CMakeLists.txt:1:", found[0])

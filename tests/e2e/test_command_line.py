@@ -32,6 +32,7 @@ def test_help_has_examples_and_succeeds():
     (["serve", "x", "--block-size", "24"], "--block-size"),
     (["serve", "x", "--max-num-seqs", "0"], "--max-num-seqs"),
     (["serve", "x", "--kernels", "mmx"], "--kernels"),
+    (["serve", "x", "--device", "tpu"], "--device"),
     (["serve", "x", "--max-num-batched-tokens", "8"], "--max-num-batched-tokens"),
     (["generate", "--temperature", "hot"], "--temperature"),
     (["plan"], "model"),
@@ -63,6 +64,19 @@ def test_a_model_that_is_not_there_is_named():
     done = run("serve", "/nowhere/model.gguf", timeout=60)
     assert done.returncode != 0
     assert "/nowhere/model.gguf" in done.stderr
+
+
+def test_a_device_that_is_not_there_is_named_before_anything_is_loaded():
+    done = run("serve", "/nowhere/model.gguf", "--device", "cuda", timeout=60)
+    assert done.returncode == 1
+    assert "--device cuda" in done.stderr
+    built_in = os.environ.get("LOCKSTEP_CUDA") == "ON"
+    assert ("configure with --preset cuda-release" in done.stderr) != built_in
+    if built_in:  # then it depends on the machine
+        assert any(reason in done.stderr for reason in (
+            "no CUDA driver", "driver of this host", "shows no device", "CUDA code for sm_",
+            "not connected to CUDA yet"))
+    assert "/nowhere/model.gguf" not in done.stderr
 
 
 def test_generate_streams_text_and_prints_json(server):

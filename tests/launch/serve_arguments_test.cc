@@ -70,6 +70,7 @@ TEST_F(ServeArguments, LeaveDefaultsWhereNothingIsSaid) {
   EXPECT_EQ(options.max_num_seqs, 64);
   EXPECT_EQ(options.deadline, std::chrono::milliseconds(10000));
   EXPECT_EQ(options.transport, comm::Transport::automatic);
+  EXPECT_EQ(options.device, Device::automatic);
   EXPECT_TRUE(options.bind);
   EXPECT_EQ(options.weight_cache, "");
   EXPECT_EQ(options.trace.path, "");
@@ -106,6 +107,8 @@ TEST_F(ServeArguments, SetEveryOption) {
                                       "18446744073709551615",
                                       "--threads",
                                       "5",
+                                      "--device",
+                                      "cuda",
                                       "--weight-cache",
                                       "cache",
                                       "--bind",
@@ -138,6 +141,7 @@ TEST_F(ServeArguments, SetEveryOption) {
   EXPECT_EQ(options.max_queue, 9);
   EXPECT_EQ(options.seed, 18446744073709551615u);
   EXPECT_EQ(options.threads, 5);
+  EXPECT_EQ(options.device, Device::cuda);
   EXPECT_FALSE(options.bind);
   EXPECT_EQ(options.weight_cache, "cache");
   EXPECT_EQ(options.transport, comm::Transport::shared_memory);
