@@ -110,7 +110,9 @@ def prefill(figures: dict[str, Runs]) -> list[str]:
 def llama1b(figures: dict[str, Runs]) -> list[str]:
     return ["### Random weights in Llama-3.2-1B's shape", "",
             "As serving, 64 tokens out; the same weights in every file.", "",
-            *under_load(figures), ""]
+            *under_load(figures), "",
+            "Tokens per second after the last first token: decoding alone.", "",
+            *under_load(figures, "decode_tok_s"), ""]
 
 
 def ranks(figures: dict[str, Runs]) -> list[str]:

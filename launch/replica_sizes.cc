@@ -33,15 +33,17 @@ std::int64_t smallest(comm::Communicator& communicator, std::int64_t mine) {
   return *std::ranges::min_element(all);
 }
 
-shard::StepSizes step_sizes(const ServeOptions& options, const comm::MpiEnvironment& mpi,
-                            std::int32_t max_model_len, std::int64_t threads) {
-  return {.kv_format = options.kv_cache_dtype,
-          .block_size = options.block_size,
-          .max_batch_tokens = options.max_num_batched_tokens,
-          .max_sequences = options.max_num_seqs,
-          .max_positions = max_model_len,
-          .threads = threads,
-          .shared_sums = mpi.one_host(place.stage_ranks) && options.transport != comm::Transport::mpi};
+shard::StepSizes step_sizes(const ServeOptions& options, const RankPlace& place,
+                            const comm::MpiEnvironment& mpi, std::int32_t max_model_len,
+                            std::int64_t threads) {
+  return {
+      .kv_format = options.kv_cache_dtype,
+      .block_size = options.block_size,
+      .max_batch_tokens = options.max_num_batched_tokens,
+      .max_sequences = options.max_num_seqs,
+      .max_positions = max_model_len,
+      .threads = threads,
+      .shared_sums = mpi.one_host(place.stage_ranks) && options.transport != comm::Transport::mpi};
 }
 
 std::vector<RankRoom> gather_rooms(const RankRoom& mine, const comm::MpiEnvironment& mpi) {
