@@ -152,12 +152,6 @@ ReducerMemory activations(const model::ModelConfig& config, std::span<const Part
   return total;
 }
 
-std::size_t block_bytes(model::ModelConfig config, const Partition& part, const Stage& stage,
-                        const StepSizes& sizes) {
-  config.num_hidden_layers = stage.layers.size();
-  return KvCache::block_bytes(config, part, sizes.kv_format, sizes.block_size);
-}
-
 }  // namespace
 
 MatrixFormat matrix_format(kernels::DType type) {
@@ -180,7 +174,6 @@ std::size_t matrix_bytes(Device device, MatrixFormat format, std::int64_t rows,
 std::vector<RankMemory> rank_memory(const ModelShape& shape, Device device, int tensor_parallel,
                                     int pipeline, const StepSizes& sizes) {
   const model::ModelConfig& config = shape.config;
-  const std::vector<Partition> parts = partition_model(config, tensor_parallel);
   if (pipeline < 1 || pipeline > config.num_hidden_layers) {
     throw Error("pp is " + std::to_string(pipeline) + ": this model can be cut in 1 to " +
                 std::to_string(config.num_hidden_layers) + " runs of layers (num_hidden_layers)");
@@ -188,13 +181,15 @@ std::vector<RankMemory> rank_memory(const ModelShape& shape, Device device, int 
   std::vector<RankMemory> ranks;
   for (int s = 0; s < pipeline; ++s) {
     const Stage stage = stage_of(config, s, pipeline);
+    const auto parts = partition_model(config, tensor_parallel, stage.layers);
     for (int rank = 0; rank < tensor_parallel; ++rank) {
       const Partition& part = parts[static_cast<std::size_t>(rank)];
       const ReducerMemory buffers = activations(config, parts, rank, device, sizes);
-      ranks.push_back({.weights = WeightCounter(shape, device, part).count(stage),
-                       .activations = buffers.own,
-                       .shared = buffers.shared,
-                       .kv_block = block_bytes(config, part, stage, sizes)});
+      ranks.push_back(
+          {.weights = WeightCounter(shape, device, part).count(stage),
+           .activations = buffers.own,
+           .shared = buffers.shared,
+           .kv_block = KvCache::block_bytes(config, part, sizes.kv_format, sizes.block_size)});
     }
   }
   return ranks;

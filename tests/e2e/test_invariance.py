@@ -71,15 +71,14 @@ def test_same_tokens_in_a_pipeline(expected, tp, pp):
         assert answers(server, make_requests()[:16], 1) == expected[:16]
 
 
-def test_same_tokens_in_a_pipeline_after_preemption(expected):
-    with cluster.Cluster(2, "--pp", 2, "--kv-cache-memory", "12MiB", "--max-model-len",
-                         512) as server:
-        assert answers(server, make_requests(), 32) == expected
-        assert server.metric("lockstep_num_preemptions_total") > 0
-
-
-def test_same_tokens_after_preemption(expected):
+@pytest.mark.parametrize("pp", [1, 2])
+def test_same_tokens_after_preemption(expected, pp):
     """A cache too small for all: sequences are thrown out and computed again."""
-    with cluster.Cluster(2, "--kv-cache-memory", "12MiB", "--max-model-len", 512) as server:
-        assert answers(server, make_requests(), 32) == expected
-        assert server.metric("lockstep_num_preemptions_total") > 0
+    with cluster.Cluster(2, "--pp", pp, "--kv-cache-memory", "12MiB", "--max-model-len",
+                         512) as server:
+        # Who meets whom in the cache is a matter of timing: a round may do without a preemption.
+        for _ in range(10):
+            assert answers(server, make_requests(), 32) == expected
+            if server.metric("lockstep_num_preemptions_total") > 0:
+                return
+        pytest.fail("ten rounds and no preemption")
