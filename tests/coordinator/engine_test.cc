@@ -47,6 +47,7 @@ class EngineTest : public ::testing::Test {
     options.heartbeat_interval = 20ms;
   }
   ~EngineTest() override {
+    hold = false;
     if (thread.joinable()) stop();
   }
 
@@ -67,6 +68,14 @@ class EngineTest : public ::testing::Test {
         error = e.what();
       }
     });
+  }
+  // Keeps back what shards report until `hold` is false.
+  void hold_reports() {
+    hold = true;
+    tamper = [this](comm::StepReport&) {
+      while (hold) std::this_thread::sleep_for(1ms);
+      return true;
+    };
   }
   // Ends the engine; its error if it had one.
   std::string stop() {
@@ -112,6 +121,7 @@ class EngineTest : public ::testing::Test {
   EngineOptions options;
   FakeTokenizer tokenizer = testing::letters();
   std::function<bool(comm::StepReport&)> tamper;
+  std::atomic<bool> hold = false;  // whether a tamper of hold_reports() waits
   std::unique_ptr<FakeShardLink> shards;
   std::unique_ptr<Engine> engine;
   std::vector<std::string> endpoints;
@@ -234,8 +244,7 @@ TEST_F(EngineTest, RefusesAnIdThatIsStillOpen) {
 TEST_F(EngineTest, RefusesWhenTheQueueIsFull) {
   options.max_queue = 2;
   options.scheduler.max_num_seqs = 1;
-  std::atomic<bool> hold = true;
-  tamper = [&hold](comm::StepReport&) { return !hold; };
+  hold_reports();
   start();
   TestClient client(context, endpoints[0]);
   for (const char* id : {"1", "2", "3"}) {
@@ -247,6 +256,8 @@ TEST_F(EngineTest, RefusesWhenTheQueueIsFull) {
   ASSERT_TRUE(refused.error);
   EXPECT_EQ(refused.error->fault.code, "overloaded");
   EXPECT_THAT(refused.error->fault.message, HasSubstr("2"));
+  hold = false;
+  EXPECT_EQ(stop(), "");
 }
 
 TEST_F(EngineTest, DropsTheRequestsOfAClientThatVanishes) {
