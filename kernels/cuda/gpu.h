@@ -1,0 +1,69 @@
+// What a rank asks of its GPU: memory, copies and kernels, all in one order. Plain C++, with two
+// bodies: a stream of a device (stream_gpu.h), and in tests the executor, which runs the same
+// kernels block by block on the CPU (tests/kernels/cuda/executed_gpu.h).
+#pragma once
+
+#include <cstddef>
+#include <functional>
+#include <memory>
+#include <span>
+
+#include "kernels/cuda/attention.h"
+#include "kernels/cuda/embedding.h"
+#include "kernels/cuda/product.h"
+#include "kernels/cuda/rms_norm.h"
+#include "kernels/cuda/rope_kv.h"
+#include "kernels/cuda/segment_sum.h"
+#include "kernels/cuda/swiglu.h"
+#include "kernels/cuda/token_choice.h"
+#include "kernels/cuda/top_logprobs.h"
+#include "kernels/device/memory_pool.h"
+
+namespace lockstep::kernels::cuda {
+
+// Work recorded once and put in line as one item (a CUDA graph). Reads and writes the addresses,
+// and has the arguments, that it was recorded with.
+class Recording {
+ public:
+  virtual ~Recording() = default;
+  virtual void launch() = 0;
+  virtual std::size_t nodes() const = 0;  // operations in it
+};
+
+// One thread at a time. Calls put work in line and return; what goes wrong on the device shows in
+// synchronize() or in any later call, as an Error that names rank and device.
+class Gpu {
+ public:
+  virtual ~Gpu() = default;
+
+  virtual device::MemoryPool& memory() = 0;         // of the device
+  virtual device::MemoryPool& pinned_memory() = 0;  // of the host, for copies
+
+  // Copies; the host's side is pinned, and stays untouched until the copy is done. `what` names the
+  // data in errors.
+  virtual void upload(void* to, std::span<const std::byte> from, const char* what) = 0;
+  virtual void download(std::span<std::byte> to, const void* from, const char* what) = 0;
+  virtual void copy(void* to, const void* from, std::size_t bytes, const char* what) = 0;
+  virtual void clear(void* memory, std::size_t bytes, const char* what) = 0;
+
+  // Kernels: each header says what is computed.
+  virtual void run(const EmbeddingArgs& args) = 0;
+  virtual void run(const RmsNormArgs& args) = 0;
+  virtual void run(const ProductArgs& args) = 0;
+  virtual void run(const RopeKvArgs& args) = 0;
+  virtual void run(const AttentionArgs& args) = 0;
+  virtual void run(const SwigluArgs& args) = 0;
+  virtual void run(const SegmentSumArgs& args) = 0;
+  virtual void modify_logits(const TokenChoiceArgs& args) = 0;
+  virtual void choose_tokens(const TokenChoiceArgs& args) = 0;
+  virtual void run(const TopLogprobsArgs& args) = 0;
+
+  // Records what `body` puts in line; none of it runs. Inside, nothing may synchronize or allocate.
+  // Throws Error, or what `body` throws.
+  virtual std::unique_ptr<Recording> record(const std::function<void()>& body) = 0;
+
+  // Waits until everything in line is done. `what` names the work in errors.
+  virtual void synchronize(const char* what) = 0;
+};
+
+}  // namespace lockstep::kernels::cuda

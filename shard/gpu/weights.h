@@ -1,0 +1,51 @@
+// One rank's weights in the memory of its GPU.
+#pragma once
+
+#include <cstddef>
+#include <vector>
+
+#include "kernels/cuda/gpu.h"
+#include "model/model.h"
+#include "shard/partition.h"
+
+namespace lockstep::shard {
+
+// A packed matrix (kernels/cuda/weight_tiles.h) that owns its memory. Empty: no rows.
+struct GpuMatrix {
+  kernels::device::Allocation tiles, scales;
+  kernels::cuda::WeightTiles view = {};
+
+  std::size_t bytes() const { return tiles.size() + scales.size(); }
+};
+
+// Norms: f32 [hidden_size]. Projections are [out_features, in_features]; only this rank's rows (q,
+// k, v, gate, up) or columns (o, down) are there. Q and K rows are in Hugging Face's order. q, k
+// and v are one matrix where their formats are the same, as are gate and up: q's rows, then k's,
+// then v's; gate's rows, then up's.
+struct GpuLayerWeights {
+  kernels::device::Allocation input_norm, post_attention_norm;
+  std::vector<GpuMatrix> qkv;      // one matrix, or three
+  std::vector<GpuMatrix> gate_up;  // one, or two
+  GpuMatrix o, down;
+};
+
+struct GpuWeights {
+  // [this rank's vocabulary rows, hidden_size], bf16; empty where the rank neither embeds nor, the
+  // head being tied to it, makes logits.
+  GpuMatrix embedding;
+  GpuMatrix head;                          // empty when tied to the embedding, or without head
+  kernels::device::Allocation final_norm;  // empty without head
+  std::vector<GpuLayerWeights> layers;     // of this rank's pipeline stage
+
+  const GpuMatrix& output() const { return head.view.rows > 0 ? head : embedding; }
+  std::size_t bytes() const;  // on the device, this rank
+};
+
+// Reads this rank's part of a Llama-family model, and no more of the files than that, packs it and
+// uploads it through pinned memory of a bounded size while the next part is read. Throws Error
+// naming the tensor that is missing or has another shape or a type that has no tile format; and,
+// when there is no room, the pool's table of what took it.
+GpuWeights load_gpu_weights(const model::Model& model, const Partition& part,
+                            kernels::cuda::Gpu& gpu);
+
+}  // namespace lockstep::shard
