@@ -4,6 +4,7 @@
 
 #include <cmath>
 #include <cstdint>
+#include <limits>
 
 #include "kernels/cpu/kernel_table.h"
 #include "kernels/cpu/simd_math.h"
@@ -57,7 +58,8 @@ void rope(float* head, const float* cos, const float* sin, std::int64_t head_dim
   }
 }
 
-// Symmetric, per group of 32: scale = max|x| / 127, bytes rounded to the nearest even.
+// Symmetric, per group of 32: scale = max|x| / 127, bytes rounded to the nearest even. A group that
+// has no sum, as something in it is not finite, is not a number as a whole.
 template <class S>
 void quantize_rows(const ActivationRows& x, std::int64_t rows, std::int64_t columns) {
   for (std::int64_t row = 0; row < rows; ++row) {
@@ -73,11 +75,12 @@ void quantize_rows(const ActivationRows& x, std::int64_t rows, std::int64_t colu
       const auto q_high = round<S>(S::mul(high, inverse));
       S::store_i8(bytes + g * kGroup, q_low);
       S::store_i8(bytes + g * kGroup + 16, q_high);
-      const float scale = largest / 127.0f;
       const float sum = S::sum(S::add(q_low, q_high));  // whole, hence exact
+      const bool finite = std::isfinite(sum);
+      const float scale = finite ? largest / 127.0f : std::numeric_limits<float>::quiet_NaN();
       x.bytes.scales[first + g] = scale;
       x.bytes.offsets[first + g] = scale * sum;
-      x.bytes.biases[first + g] = -128 * static_cast<std::int32_t>(sum);
+      x.bytes.biases[first + g] = finite ? -128 * static_cast<std::int32_t>(sum) : 0;
     }
   }
 }

@@ -47,7 +47,6 @@ class EngineTest : public ::testing::Test {
     options.heartbeat_interval = 20ms;
   }
   ~EngineTest() override {
-    hold = false;
     if (thread.joinable()) stop();
   }
 
@@ -68,14 +67,6 @@ class EngineTest : public ::testing::Test {
         error = e.what();
       }
     });
-  }
-  // Keeps back what shards report until `hold` is false.
-  void hold_reports() {
-    hold = true;
-    tamper = [this](comm::StepReport&) {
-      while (hold) std::this_thread::sleep_for(1ms);
-      return true;
-    };
   }
   // Ends the engine; its error if it had one.
   std::string stop() {
@@ -121,7 +112,6 @@ class EngineTest : public ::testing::Test {
   EngineOptions options;
   FakeTokenizer tokenizer = testing::letters();
   std::function<bool(comm::StepReport&)> tamper;
-  std::atomic<bool> hold = false;  // whether a tamper of hold_reports() waits
   std::unique_ptr<FakeShardLink> shards;
   std::unique_ptr<Engine> engine;
   std::vector<std::string> endpoints;
@@ -244,8 +234,8 @@ TEST_F(EngineTest, RefusesAnIdThatIsStillOpen) {
 TEST_F(EngineTest, RefusesWhenTheQueueIsFull) {
   options.max_queue = 2;
   options.scheduler.max_num_seqs = 1;
-  hold_reports();
   start();
+  shards->silent = true;
   TestClient client(context, endpoints[0]);
   for (const char* id : {"1", "2", "3"}) {
     client.send(request(id, 3));
@@ -256,7 +246,7 @@ TEST_F(EngineTest, RefusesWhenTheQueueIsFull) {
   ASSERT_TRUE(refused.error);
   EXPECT_EQ(refused.error->fault.code, "overloaded");
   EXPECT_THAT(refused.error->fault.message, HasSubstr("2"));
-  hold = false;
+  shards->silent = false;
   EXPECT_EQ(stop(), "");
 }
 

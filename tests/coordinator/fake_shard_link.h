@@ -54,7 +54,7 @@ class FakeShardLink : public ShardLink {
 
   std::optional<comm::StepReport> receive() override {
     zmq::message_t token;
-    if (!wait_.recv(token, zmq::recv_flags::dontwait)) return std::nullopt;
+    if (silent || !wait_.recv(token, zmq::recv_flags::dontwait)) return std::nullopt;
     comm::StepReport report = std::move(reports_.front());
     reports_.pop_front();
     return report;
@@ -62,6 +62,7 @@ class FakeShardLink : public ShardLink {
 
   zmq::socket_ref pollable() override { return wait_; }
 
+  std::atomic<bool> silent = false;  // keeps back all reports for now
   std::atomic<int> num_plans = 0;
   std::atomic<int> num_heartbeats = 0;
   std::atomic<bool> shut_down = false;

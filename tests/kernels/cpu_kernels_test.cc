@@ -431,6 +431,20 @@ TEST_P(Family, QuantizesToTheNearestByteWithItsSums) {
   EXPECT_EQ(rows.scales[1], 0.0f);
 }
 
+TEST_P(Family, QuantizesAGroupThatIsNotFiniteToNotANumber) {
+  for (const float odd : {NAN, INFINITY, -INFINITY}) {
+    auto x = random_floats(96, 6);
+    x[40] = odd;
+    const Activations rows(table_, x, 1, 96);
+    EXPECT_TRUE(std::isnan(rows.scales[1]));
+    EXPECT_TRUE(std::isnan(rows.offsets[1]));
+    EXPECT_EQ(rows.biases[1], 0);
+    for (const std::size_t group : {0, 2}) {
+      EXPECT_TRUE(std::isfinite(rows.scales[group]) && std::isfinite(rows.offsets[group]));
+    }
+  }
+}
+
 const auto family_name = [](const auto& info) { return std::string(name(info.param)); };
 INSTANTIATE_TEST_SUITE_P(Cpu, Family, testing::ValuesIn(kAllFamilies), family_name);
 
