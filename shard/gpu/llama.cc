@@ -5,7 +5,6 @@
 #include <algorithm>
 #include <bit>
 #include <cmath>
-#include <cstring>
 
 #include "base/error.h"
 #include "kernels/cuda/sum_plan.h"
@@ -317,17 +316,22 @@ std::span<float> GpuLlamaRunner::forward(std::span<const ForwardSequence> batch)
   begin(batch);
   const GpuLogits computed = launch();
   if (computed.rows == 0) return {};
-  const auto size = static_cast<std::size_t>(computed.rows * computed.stride);
-  gpu_.download({static_cast<std::byte*>(downloaded_.data()), size * sizeof(float)},
-                computed.values, "logits");
+  for (std::int32_t row = 0; row < computed.rows; ++row) download(row, row);
   wait("the forward pass");
-  const std::span all(static_cast<float*>(downloaded_.data()), size);
-  const std::int64_t range = part().vocabulary.size();
-  for (std::int64_t row = 1; row < computed.rows && range != computed.stride; ++row) {
-    std::memmove(all.data() + row * range, all.data() + row * computed.stride,
-                 static_cast<std::size_t>(range) * sizeof(float));
+  return host_logits().first(static_cast<std::size_t>(computed.rows) *
+                             static_cast<std::size_t>(part().vocabulary.size()));
+}
+
+std::span<float> GpuLlamaRunner::host_logits() const {
+  return {static_cast<float*>(downloaded_.data()), downloaded_.size() / sizeof(float)};
+}
+
+void GpuLlamaRunner::download(std::int32_t row, std::int32_t place) {
+  const auto range = static_cast<std::size_t>(part().vocabulary.size());
+  const auto to = host_logits().subspan(static_cast<std::size_t>(place) * range, range);
+  if (!to.empty()) {
+    gpu_.download(std::as_writable_bytes(to), logits_.data() + row * logits_stride_, "logits");
   }
-  return all.first(static_cast<std::size_t>(computed.rows * range));
 }
 
 void GpuLlamaRunner::run(const Step& step) {

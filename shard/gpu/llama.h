@@ -61,6 +61,10 @@ class GpuLlamaRunner final : public ModelRunner {
   StepUpload& step_upload() { return upload_; }
   // Puts the whole step in line, and waits for nothing.
   GpuLogits launch();
+  // Puts the download of a row of the step's logits in line, to row `place` of host_logits().
+  void download(std::int32_t row, std::int32_t place);
+  // [max_sequences, this rank's tokens], pinned.
+  std::span<float> host_logits() const;
   // Waits until everything in line is done, and learns whether the other ranks came.
   void wait(const char* what);
 
