@@ -166,13 +166,17 @@ GpuLlamaRunner::GpuLlamaRunner(const model::ModelConfig& config, GpuWeights weig
   const auto angles = static_cast<std::size_t>(options.max_positions * (config.head_dim / 2));
   cos_ = upload_array<float>(gpu, "tables", {rope.cos(0), angles});
   sin_ = upload_array<float>(gpu, "tables", {rope.sin(0), angles});
+}
+
+void GpuLlamaRunner::allocate_cache(std::int32_t num_blocks) {
+  num_blocks_ = num_blocks;
   // One block more than plans know, for padding rows.
-  const auto half = static_cast<std::size_t>(
-      bytes_of_half_block(config, part(), options.kv_format, options.block_size) *
-      (options.num_blocks + 1));
-  for (std::int64_t layer = 0; layer < config.num_hidden_layers; ++layer) {
+  const auto half = static_cast<std::size_t>(bytes_of_half_block(
+                        config_, part(), options_.kv_format, options_.block_size)) *
+                    static_cast<std::size_t>(num_blocks + 1);
+  for (std::int64_t layer = 0; layer < config_.num_hidden_layers; ++layer) {
     cache_.push_back(
-        {gpu.memory().allocate("KV cache", half), gpu.memory().allocate("KV cache", half)});
+        {gpu_.memory().allocate("KV cache", half), gpu_.memory().allocate("KV cache", half)});
   }
 }
 
@@ -251,7 +255,7 @@ void GpuLlamaRunner::lay_out(std::span<const ForwardSequence> batch, std::int32_
   const auto tokens = upload_.add<std::int32_t>(rows);
   const auto places = upload_.add<RowPlace>(rows);
   const auto tables = upload_.add<std::int32_t>(std::int64_t{sequences} * table_stride);
-  std::ranges::fill(tables.host, options_.num_blocks);
+  std::ranges::fill(tables.host, num_blocks_);
   std::vector<std::int32_t> last_rows;
   std::size_t row = 0;
   for (std::size_t s = 0; s < batch.size(); ++s) {

@@ -23,7 +23,6 @@ namespace lockstep::shard {
 struct GpuRunnerOptions {
   kernels::cuda::CacheFormat kv_format = kernels::cuda::CacheFormat::bf16;
   std::int32_t block_size = 16;
-  std::int32_t num_blocks = 0;
   std::int32_t max_batch_tokens = 512;  // tokens of all sequences of a step
   std::int32_t max_sequences = 64;      // of a step
   std::int32_t max_positions = 0;       // longest sequence
@@ -49,11 +48,16 @@ struct GpuLogits {
 // no plan knows.
 class GpuLlamaRunner final : public ModelRunner {
  public:
-  // `weights` of all layers, for the rank of the exchange. All buffers are allocated here. GPU and
-  // exchange must outlive it. Throws Error when there is no room, with the pool's table.
+  // `weights` of all layers, for the rank of the exchange. All buffers but the KV cache are
+  // allocated here. GPU and exchange must outlive it. Throws Error when there is no room, with the
+  // pool's table.
   GpuLlamaRunner(const model::ModelConfig& config, GpuWeights weights,
                  const GpuRunnerOptions& options, kernels::cuda::Gpu& gpu,
                  comm::GpuExchange& exchange);
+
+  // The KV cache, once, before the first step: its blocks are [0, num_blocks). Whoever asks knows
+  // by then how much memory is left. Throws Error when there is no room.
+  void allocate_cache(std::int32_t num_blocks);
 
   // Begins a step: checks and lays out the batch. Throws Error naming the limit that it is beyond.
   void begin(std::span<const ForwardSequence> batch);
@@ -147,6 +151,7 @@ class GpuLlamaRunner final : public ModelRunner {
   GpuArray<float> cos_, sin_;
   GpuArray<kernels::cuda::HeadRun> runs_;
   std::vector<LayerCache> cache_;
+  std::int32_t num_blocks_ = 0;
   std::vector<std::string> attention_names_, mlp_names_;  // of the layers' exchanges
 
   GpuArray<float> hidden_;            // [tokens, hidden_size]: the residual stream

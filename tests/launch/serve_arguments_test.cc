@@ -137,7 +137,7 @@ TEST_F(ServeArguments, SetEveryOption) {
   EXPECT_EQ(options.max_model_len, 1000);
   EXPECT_EQ(options.block_size, 32);
   EXPECT_EQ(options.kv_cache_memory, 536870912u);
-  EXPECT_EQ(options.kv_cache_dtype, kernels::KvFormat::int8);
+  EXPECT_EQ(options.kv_cache_dtype, KvCacheType::int8);
   EXPECT_EQ(options.max_queue, 9);
   EXPECT_EQ(options.seed, 18446744073709551615u);
   EXPECT_EQ(options.threads, 5);

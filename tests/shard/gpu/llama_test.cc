@@ -7,6 +7,7 @@
 
 #include <bit>
 #include <cmath>
+#include <numeric>
 
 #include "tests/shard/gpu/gpu_ranks.h"
 
@@ -17,7 +18,6 @@ constexpr std::int32_t kVocabulary = 107;
 
 GpuRunnerOptions small_options() {
   return {.block_size = 16,
-          .num_blocks = 12,
           .max_batch_tokens = 48,
           .max_sequences = 12,
           .max_positions = 128,
@@ -48,6 +48,7 @@ Ran run(const model::Model& model, int world, const Steps& steps,
     const auto parts = partition_model(model.config, world);
     GpuLlamaRunner runner(model.config, random_weights(model, parts[rank], gpu), options, gpu,
                           exchange);
+    runner.allocate_cache(24);
     const auto range =
         static_cast<std::size_t>(runner.vocab_range().end - runner.vocab_range().begin);
     for (const auto& batch : steps) {
@@ -194,37 +195,33 @@ TEST_F(GpuLlama, RecordedStepsHaveTheBitsOfOthers) {
   EXPECT_EQ(one.recordings, 1u);
 }
 
-// Five sequences in a recording of eight rows, over two chunks of positions.
+// Five sequences in a recording of eight rows, over two chunks of positions; then the same step
+// again beside a sequence without logits, which is not recorded.
 TEST_F(GpuLlama, PaddingChangesNoBits) {
   auto options = small_options();
   options.max_batch_tokens = 270;
   options.max_positions = 300;
-  options.num_blocks = 24;
-  const auto tokens = some_tokens(262, 5);
+  options.max_recordings = 8;
+  const auto tokens = some_tokens(261, 5);
   std::vector<std::int32_t> blocks(17);
-  for (std::size_t i = 0; i < blocks.size(); ++i) blocks[i] = static_cast<std::int32_t>(i);
-  const auto part = [&](int begin, int end, bool logits) {
-    return ForwardSequence{
-        std::span(tokens).subspan(static_cast<std::size_t>(begin),
-                                  static_cast<std::size_t>(end - begin)),
-        begin, std::span(blocks).first(static_cast<std::size_t>((end + 15) / 16)), logits};
-  };
-  const std::int32_t own[4] = {17, 18, 19, 20};
+  std::iota(blocks.begin(), blocks.end(), 0);
+  const std::int32_t own[5] = {17, 18, 19, 20, 21};
   const auto beginner = [&](std::size_t i, bool logits) {
     return ForwardSequence{std::span(tokens).subspan(i, 1), 0, std::span(own).subspan(i, 1),
                            logits};
   };
-  const auto all = [&](int position) {
-    return std::vector<ForwardSequence>{part(position, position + 1, true), beginner(0, true),
-                                        beginner(1, true), beginner(2, true), beginner(3, true)};
-  };
-  const Steps steps{{part(0, 260, false)}, all(260), all(261)};
-  const Bits expected = run(model_, 1, steps, options).bits;
-  options.max_recordings = 8;
-  const Ran ran = run(model_, 1, steps, options);
-  EXPECT_EQ(ran.bits, expected);
+  const ForwardSequence prompt{std::span(tokens).first(260), 0, blocks, false};
+  const ForwardSequence last{std::span(tokens).subspan(260), 260, blocks, true};
+  const std::vector<ForwardSequence> decoding{last, beginner(0, true), beginner(1, true),
+                                              beginner(2, true), beginner(3, true)};
+  auto beside = decoding;
+  beside.push_back(beginner(4, false));
+  const Ran ran = run(model_, 1, {{prompt}, decoding, beside}, options);
   EXPECT_EQ(ran.recordings, 1u);
-  EXPECT_EQ(row_of(ran.bits, 5), run(model_, 1, {{part(0, 262, true)}}, options).bits);
+  ASSERT_EQ(ran.bits.size(), 10u * kVocabulary);
+  for (std::size_t row = 0; row < 5; ++row) {
+    EXPECT_EQ(row_of(ran.bits, row), row_of(ran.bits, row + 5)) << row;
+  }
 }
 
 TEST_F(GpuLlama, AnE4m3CacheStaysNearTheModelAndInvariant) {

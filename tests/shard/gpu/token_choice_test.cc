@@ -87,12 +87,12 @@ std::vector<Ran> run(const model::Model& model, int world, bool on_gpu) {
         model.config,
         random_weights(model, parts[static_cast<std::size_t>(communicator.rank())], gpu),
         {.block_size = kLimits.block_size,
-         .num_blocks = kLimits.num_blocks,
          .max_batch_tokens = 48,
          .max_sequences = kSequences,
          .max_positions = 64,
          .sampling_bytes = GpuTokenChoice::upload_bytes(kSequences)},
         gpu, exchange);
+    runner.allocate_cache(kLimits.num_blocks);
     StepTimes times(communicator);
     Sampler sampler(communicator, runner.vocab_range(), ranges);
     GpuTokenChoice choice(runner, kSequences, gpu, exchange, sampler);
