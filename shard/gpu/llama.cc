@@ -289,25 +289,29 @@ void GpuLlamaRunner::lay_out(std::span<const ForwardSequence> batch, std::int32_
 GpuLogits GpuLlamaRunner::launch() {
   if (step_.rows == 0) return {};
   upload_.send();
-  if (recorded_step_) {
-    const Shape shape{step_.rows, step_.chunks};
-    auto found = recordings_.find(shape);
-    if (found == recordings_.end() && std::ssize(recordings_) < options_.max_recordings) {
-      found = recordings_.emplace(shape, gpu_.record([this] { run(step_); })).first;
-      spdlog::debug("recorded a step of {} rows up to {} positions: {} operations", shape.rows,
-                    shape.chunks * kChunkPositions, found->second->nodes());
-      if (std::ssize(recordings_) == options_.max_recordings) {
-        spdlog::warn("{} shapes of steps are recorded: further ones run without",
-                     options_.max_recordings);
-      }
-    }
-    if (found != recordings_.end()) {
-      found->second->launch();
-      return {logits_.data(), logits_stride_, wanted_};
-    }
+  if (Recording* recording = recorded_step_ ? recording_of_step() : nullptr) {
+    recording->launch();
+    return {logits_.data(), logits_stride_, wanted_};
   }
   run(step_);
   return {logits_.data(), logits_stride_, wanted_};
+}
+
+// A shape's first step is not recorded: it loads the kernels, which a capture of CUDA had better
+// not do, and many shapes come once.
+Recording* GpuLlamaRunner::recording_of_step() {
+  const auto [found, first] = recordings_.try_emplace({step_.rows, step_.chunks});
+  if (first) return nullptr;
+  if (found->second == nullptr && recorded_ < options_.max_recordings) {
+    found->second = gpu_.record([this] { run(step_); });
+    ++recorded_;
+    spdlog::debug("recorded a step of {} rows up to {} positions: {} operations", step_.rows,
+                  step_.chunks * kChunkPositions, found->second->nodes());
+    if (recorded_ == options_.max_recordings) {
+      spdlog::warn("{} shapes of steps are recorded: further ones run without", recorded_);
+    }
+  }
+  return found->second.get();
 }
 
 void GpuLlamaRunner::wait(const char* what) {

@@ -43,9 +43,9 @@ struct GpuLogits {
 // ranks of the exchange. Products, sums between ranks and attention keep the order of their sums at
 // any number of rows and ranks (kernels/README.md): so do the logits their bits.
 //
-// Steps of one token a sequence are padded to some numbers of rows and recorded, once each: a
-// recording holds for a range of lengths. Padding rows are a sequence of their own in a block that
-// no plan knows.
+// Steps of one token a sequence are padded to some numbers of rows and recorded, at their second
+// time: a recording holds for a range of lengths. Padding rows are a sequence of their own in a
+// block that no plan knows.
 class GpuLlamaRunner final : public ModelRunner {
  public:
   // `weights` of all layers, for the rank of the exchange. All buffers but the KV cache are
@@ -79,7 +79,7 @@ class GpuLlamaRunner final : public ModelRunner {
   }
 
   std::size_t weight_bytes() const { return weights_.bytes(); }
-  std::size_t recordings() const { return recordings_.size(); }
+  std::int32_t recordings() const { return recorded_; }
 
   // Bytes that one block takes on a rank with this part, all of its layers together.
   static std::size_t kv_block_bytes(const model::ModelConfig& config, const Partition& part,
@@ -122,6 +122,8 @@ class GpuLlamaRunner final : public ModelRunner {
   void check(std::span<const ForwardSequence> batch) const;
   void lay_out(std::span<const ForwardSequence> batch, std::int32_t rows, std::int32_t chunks,
                std::int32_t table_stride);
+  // What to launch in place of the step's operations; nullptr: nothing is recorded for it.
+  kernels::cuda::Recording* recording_of_step();
   void run(const Step& step);
   SegmentSum embed(const Step& step);
   SegmentSum attention_block(const Step& step, std::size_t layer);
@@ -170,7 +172,8 @@ class GpuLlamaRunner final : public ModelRunner {
   Step step_;
   bool recorded_step_ = false;
   std::int32_t wanted_ = 0;  // of the step, without padding
-  std::map<Shape, std::unique_ptr<kernels::cuda::Recording>> recordings_;
+  std::map<Shape, std::unique_ptr<kernels::cuda::Recording>> recordings_;  // nullptr: seen once
+  std::int32_t recorded_ = 0;
 };
 
 // Rows that a decoding step of `rows` sequences is padded to: 1, 2, 4, then multiples of 8; at most

@@ -31,7 +31,7 @@ using Bits = std::vector<std::uint32_t>;
 
 struct Ran {
   Bits bits;
-  std::size_t recordings = 0;  // of rank 0
+  int recordings = 0;  // of rank 0
   int exchanges = 0;
   int waits = 0;
 };
@@ -46,8 +46,11 @@ Ran run(const model::Model& model, int world, const Steps& steps,
     kernels::cuda::ExecutedGpu gpu(runs);
     ExecutedExchange exchange(gpu, communicator);
     const auto parts = partition_model(model.config, world);
-    GpuLlamaRunner runner(model.config, random_weights(model, parts[rank], gpu), options, gpu,
-                          exchange);
+    // One rank alone takes the tests' own way to the weights, others the loader's.
+    GpuLlamaRunner runner(model.config,
+                          world == 1 ? random_weights(model, parts[rank], gpu)
+                                     : load_gpu_weights(model, parts[rank], gpu),
+                          options, gpu, exchange);
     runner.allocate_cache(24);
     const auto range =
         static_cast<std::size_t>(runner.vocab_range().end - runner.vocab_range().begin);
@@ -187,16 +190,16 @@ TEST_F(GpuLlama, RecordedStepsHaveTheBitsOfOthers) {
   for (const int world : {1, 2}) {
     const Ran ran = run(model_, world, steps, options);
     EXPECT_EQ(ran.bits, expected) << world << " ranks";
-    EXPECT_EQ(ran.recordings, 2u);  // two rows, one row
+    EXPECT_EQ(ran.recordings, 2);  // two rows, one row
   }
   options.max_recordings = 1;
   const Ran one = run(model_, 1, steps, options);
   EXPECT_EQ(one.bits, expected);
-  EXPECT_EQ(one.recordings, 1u);
+  EXPECT_EQ(one.recordings, 1);
 }
 
-// Five sequences in a recording of eight rows, over two chunks of positions; then the same step
-// again beside a sequence without logits, which is not recorded.
+// Five sequences in steps of eight rows, over two chunks of positions; the second time recorded.
+// Then the same step beside a sequence without logits, which is neither.
 TEST_F(GpuLlama, PaddingChangesNoBits) {
   auto options = small_options();
   options.max_batch_tokens = 270;
@@ -216,11 +219,12 @@ TEST_F(GpuLlama, PaddingChangesNoBits) {
                                               beginner(2, true), beginner(3, true)};
   auto beside = decoding;
   beside.push_back(beginner(4, false));
-  const Ran ran = run(model_, 1, {{prompt}, decoding, beside}, options);
-  EXPECT_EQ(ran.recordings, 1u);
-  ASSERT_EQ(ran.bits.size(), 10u * kVocabulary);
+  const Ran ran = run(model_, 1, {{prompt}, decoding, decoding, beside}, options);
+  EXPECT_EQ(ran.recordings, 1);
+  ASSERT_EQ(ran.bits.size(), 15u * kVocabulary);
   for (std::size_t row = 0; row < 5; ++row) {
-    EXPECT_EQ(row_of(ran.bits, row), row_of(ran.bits, row + 5)) << row;
+    EXPECT_EQ(row_of(ran.bits, row), row_of(ran.bits, row + 10)) << row;
+    EXPECT_EQ(row_of(ran.bits, row + 5), row_of(ran.bits, row + 10)) << row;
   }
 }
 

@@ -67,7 +67,7 @@ std::vector<comm::StepPlan> plans(int steps) {
 struct Ran {
   std::vector<comm::StepReport> reports;
   std::uint64_t host_rows = 0;
-  std::size_t recordings = 0;
+  int recordings = 0;
 };
 
 // Every rank's run. `on_gpu`: where tokens are chosen.
@@ -128,7 +128,7 @@ TEST(GpuTokenChoice, IsTheHostsChoice) {
   expect_same_tokens(on_gpu[0], run(model, 1, false)[0]);
   EXPECT_EQ(on_gpu[0].reports[1].sampled.size(), kinds().size());
   EXPECT_EQ(on_gpu[0].host_rows, 5u);  // the sequence with top_k and logprobs
-  EXPECT_EQ(on_gpu[0].recordings, 1u);
+  EXPECT_EQ(on_gpu[0].recordings, 1);
 }
 
 TEST(GpuTokenChoice, IsTheSameOnAllRanksAndAtEveryWorldSize) {
