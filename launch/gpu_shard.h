@@ -27,6 +27,7 @@ class GpuShard {
   shard::StepRunner& steps() { return steps_; }
   const ReplicaSizes& sizes() const { return sizes_; }
   std::string device() const { return rank_->device(); }
+  std::string architecture() const { return rank_->architecture(); }
   // For the thread that computes.
   void bind_thread() const { rank_->bind_thread(); }
 

@@ -58,8 +58,9 @@ shard::ActivationChoice activation_choice(const std::string& name) {
 }
 
 // What an answer's bits depend on: the device, the weights' storage types, what products make of
-// activations and how keys and values are stored; of CPU families only whether it is amx.
-std::string fingerprint(const model::Model& model, const ServeOptions& options, Device device,
+// activations and how keys and values are stored; of CPU families only whether it is amx. `gpu`:
+// nullptr on the CPU.
+std::string fingerprint(const model::Model& model, const ServeOptions& options, const GpuShard* gpu,
                         kernels::CpuFamily family) {
   const auto type = [&](const char* name) {
     const auto* tensor = model.tensors->find(name);
@@ -68,8 +69,8 @@ std::string fingerprint(const model::Model& model, const ServeOptions& options, 
   const std::string weights =
       type("model.layers.0.mlp.up_proj.weight") + "-" + type("model.embed_tokens.weight");
   const std::string version = "lockstep-" + std::string(kVersion);
-  if (device == Device::cuda) {
-    return version + "-cuda-" + weights +
+  if (gpu != nullptr) {
+    return version + "-cuda-" + gpu->architecture() + "-" + weights +
            (options.kv_cache_dtype == KvCacheType::fp8 ? "-kv-fp8" : "");
   }
   return version + "-cpu-" + (family == kernels::CpuFamily::amx ? "amx-" : "") + weights + "-" +
@@ -155,7 +156,7 @@ class Rank {
     std::optional<Front> front;
     std::optional<TerminationSignals> signals;
     if (mpi_.rank() == 0) {
-      front.emplace(options_, sizes_, model_, fingerprint(model_, options_, device_, family_),
+      front.emplace(options_, sizes_, model_, fingerprint(model_, options_, gpu_.get(), family_),
                     mpi_.size(), context_, *publisher, epoch_, tracer(),
                     [this](const std::string& what) { fail(what); });
       signals.emplace([&front] { front->request_stop(); },

@@ -22,6 +22,11 @@ class NcclRank final : public GpuRank {
   GpuExchange& exchange() override { return exchange_; }
   std::string device() const override { return device_.name(); }
   std::string device_id() const override { return device_.description().pci_bus_id; }
+  std::string architecture() const override {
+    const auto& description = device_.description();
+    return "sm" + std::to_string(description.compute_major) +
+           std::to_string(description.compute_minor);
+  }
   void bind_thread() const override { device_.bind_thread(); }
 
  private:

@@ -19,6 +19,7 @@ class GpuRank {
   virtual GpuExchange& exchange() = 0;
   virtual std::string device() const = 0;     // "rank 3, CUDA device 1 (NVIDIA H200)"
   virtual std::string device_id() const = 0;  // "0000:1b:00.0": the same for ranks that share one
+  virtual std::string architecture() const = 0;  // "sm90": products' bits are an architecture's own
   // Makes the device the calling thread's: what uses it from another thread calls this once.
   virtual void bind_thread() const = 0;
 };

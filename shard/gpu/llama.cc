@@ -19,7 +19,7 @@ constexpr char kActivations[] = "activations";
 // Blocks that keep a large GPU busy: with fewer rows, each chunk of a row's keys has a block.
 constexpr std::int64_t kManyBlocks = 4 * 132;
 // Of attention's parts: where a step needs more, a block computes all chunks of a row.
-constexpr std::int64_t kMostPartFloats = 16 << 20;
+constexpr std::int64_t kMostPartFloats = 64 << 20;
 constexpr std::int32_t kPaddingStep = 8;
 
 enum Tree : std::size_t { kEmbedding, kAttention, kMlp };
