@@ -161,7 +161,7 @@ GpuLlamaRunner::GpuLlamaRunner(const model::ModelConfig& config, GpuWeights weig
       downloaded_(gpu.pinned_memory().allocate(
           "logits",
           static_cast<std::size_t>(options.max_sequences * logits_stride_) * sizeof(float))),
-      upload_(gpu, upload_bytes(options)) {
+      upload_(gpu, upload_bytes(options), [this] { wait("an earlier step"); }) {
   const RopeTable rope(config, options.max_positions);
   const auto angles = static_cast<std::size_t>(options.max_positions * (config.head_dim / 2));
   cos_ = upload_array<float>(gpu, "tables", {rope.cos(0), angles});

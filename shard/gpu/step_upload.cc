@@ -1,6 +1,7 @@
 #include "shard/gpu/step_upload.h"
 
 #include <string>
+#include <utility>
 
 #include "base/error.h"
 
@@ -11,8 +12,9 @@ constexpr char kLabel[] = "step inputs";
 
 }  // namespace
 
-StepUpload::StepUpload(kernels::cuda::Gpu& gpu, std::size_t bytes)
+StepUpload::StepUpload(kernels::cuda::Gpu& gpu, std::size_t bytes, std::function<void()> wait)
     : gpu_(gpu),
+      wait_(std::move(wait)),
       pinned_{gpu.pinned_memory().allocate(kLabel, whole_pieces(bytes)),
               gpu.pinned_memory().allocate(kLabel, whole_pieces(bytes))},
       device_(gpu.memory().allocate(kLabel, whole_pieces(bytes))) {}
@@ -20,9 +22,7 @@ StepUpload::StepUpload(kernels::cuda::Gpu& gpu, std::size_t bytes)
 void StepUpload::begin() {
   turn_ = 1 - turn_;
   used_ = 0;
-  if (!under_way_[turn_]) return;
-  gpu_.synchronize("the inputs of an earlier step");
-  settle();
+  if (under_way_[turn_]) wait_();
 }
 
 void StepUpload::send() {

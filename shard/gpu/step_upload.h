@@ -4,6 +4,7 @@
 #include <array>
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <span>
 
 #include "kernels/cuda/gpu.h"
@@ -22,8 +23,9 @@ struct Uploaded {
 // of a step follow from the sizes of its pieces and their order: a Recording may hold them.
 class StepUpload {
  public:
-  // `bytes`: the most that a step takes, whole_pieces() of every piece.
-  StepUpload(kernels::cuda::Gpu& gpu, std::size_t bytes);
+  // `bytes`: the most that a step takes, whole_pieces() of every piece. `wait` returns when
+  // everything in line is done, and calls settle(): where ranks exchange, within a deadline.
+  StepUpload(kernels::cuda::Gpu& gpu, std::size_t bytes, std::function<void()> wait);
 
   // What a piece of `bytes` takes: pieces begin at multiples of kAlignment.
   static constexpr std::size_t kAlignment = 256;
@@ -54,6 +56,7 @@ class StepUpload {
   std::size_t take(std::size_t bytes);
 
   kernels::cuda::Gpu& gpu_;
+  const std::function<void()> wait_;
   std::array<kernels::device::Allocation, 2> pinned_;
   kernels::device::Allocation device_;
   std::array<bool, 2> under_way_{};

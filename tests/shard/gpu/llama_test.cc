@@ -237,9 +237,13 @@ TEST_F(GpuLlama, AnE4m3CacheStaysNearTheModelAndInvariant) {
   EXPECT_EQ(run(model_, 2, {{piece(0, 9, false)}, {piece(9, 35, true)}}, options).bits, expected);
 }
 
+// And for the upload of the step before the last, with the ranks' deadline.
 TEST_F(GpuLlama, WaitsOnlyForLogits) {
-  const Steps steps{{piece(0, 9, false)}, {piece(9, 34, false)}, {piece(34, 35, true)}};
-  EXPECT_EQ(run(model_, 1, steps).waits, 1);
+  const Steps steps{{piece(0, 9, false)}, {piece(9, 20, false)}, {piece(20, 21, true)}};
+  EXPECT_EQ(run(model_, 1, {steps[0], steps[1]}).waits, 0);
+  EXPECT_EQ(run(model_, 1, steps).waits, 2);
+  EXPECT_EQ(
+      run(model_, 1, {{piece(0, 9, false)}, {piece(9, 10, true)}, {piece(10, 11, true)}}).waits, 2);
 }
 
 TEST_F(GpuLlama, RefusesWhatIsBeyondItsLimits) {

@@ -13,7 +13,7 @@ namespace {
 
 TEST(StepUpload, BringsEveryPieceWhereItSaid) {
   kernels::cuda::ExecutedGpu gpu;
-  StepUpload upload(gpu, 4 * StepUpload::kAlignment);
+  StepUpload upload(gpu, 4 * StepUpload::kAlignment, [] {});
   upload.begin();
   const auto first = upload.add<std::int32_t>(3);
   const auto none = upload.add<double>(0);
@@ -30,7 +30,11 @@ TEST(StepUpload, BringsEveryPieceWhereItSaid) {
 // A recording holds the device's addresses; the host writes a step while the one before is copied.
 TEST(StepUpload, TakesTurnsOnTheHostAndStaysOnTheDevice) {
   kernels::cuda::ExecutedGpu gpu;
-  StepUpload upload(gpu, 2 * StepUpload::kAlignment);
+  int waits = 0;
+  StepUpload upload(gpu, 2 * StepUpload::kAlignment, [&] {
+    ++waits;
+    upload.settle();
+  });
   std::vector<const std::int32_t*> device, host;
   for (int step = 0; step < 3; ++step) {
     upload.begin();
@@ -44,11 +48,15 @@ TEST(StepUpload, TakesTurnsOnTheHostAndStaysOnTheDevice) {
   EXPECT_EQ(device[0], device[2]);
   EXPECT_NE(host[0], host[1]);
   EXPECT_EQ(host[0], host[2]);
+  EXPECT_EQ(waits, 1);  // for the first copy, before the third step
+  upload.settle();
+  upload.begin();
+  EXPECT_EQ(waits, 1);
 }
 
 TEST(StepUpload, RefusesMoreThanItHasRoomFor) {
   kernels::cuda::ExecutedGpu gpu;
-  StepUpload upload(gpu, StepUpload::kAlignment);
+  StepUpload upload(gpu, StepUpload::kAlignment, [] {});
   upload.begin();
   upload.add<std::byte>(StepUpload::kAlignment);
   EXPECT_THAT([&] { upload.add<std::byte>(1); },
