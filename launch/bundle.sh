@@ -3,7 +3,9 @@
 # is root: the binary, Open MPI, and every shared library that they need from Debian. Only the NVIDIA
 # driver and CUDA libraries are taken from the machine.
 #
-#   launch/bundle.sh [--tests] [preset]     default cpu-release; --tests: the test programs as well
+#   launch/bundle.sh [--tests] [--gpu] [preset]     default cpu-release; --tests: the test programs as
+#       well; --gpu: what bench/gpu.sh needs, and a preset with CUDA (targets lockstep, cuda_suite and
+#       bench_cuda_kernels, built with -DLOCKSTEP_BENCH=ON) by default
 #
 # Packs what launch/build.sh has built. The last line on standard output is the archive's path,
 # build/lockstep-<version>-<preset>.tar.xz; all else goes to standard error.
@@ -11,14 +13,17 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 
 with_tests=
-preset=cpu-release
+with_gpu=
+preset=
 for argument in "$@"; do
   case $argument in
     --tests) with_tests=yes ;;
-    -*) sed -n '2,10s/^# \{0,1\}//p' "$0" >&2; exit 2 ;;
+    --gpu) with_gpu=yes ;;
+    -*) sed -n '2,12s/^# \{0,1\}//p' "$0" >&2; exit 2 ;;
     *) preset=$argument ;;
   esac
 done
+preset=${preset:-$([[ -n $with_gpu ]] && echo cuda-release || echo cpu-release)}
 
 say() { printf '%s\n' "bundle: $*" >&2; }
 die() { say "$*"; exit 1; }
@@ -94,6 +99,22 @@ if [[ -n $with_tests ]]; then
     programs+=("$test")
   done < <(find "$built/tests" -type f -executable -name '*_test')
 fi
+if [[ -n $with_gpu ]]; then
+  mkdir -p "$root"/{tests,share/gpu,bench/gpu}
+  for test in "$built"/tests/cuda_suite "$built"/bench/bench_cuda_kernels; do
+    [[ -x $test ]] || die "$test is not there: cmake --preset $preset -DLOCKSTEP_BENCH=ON && launch/build.sh $preset lockstep cuda_suite bench_cuda_kernels"
+    install -s "$test" "$root/tests/"
+    programs+=("$test")
+  done
+  files=build/gpu-files
+  if [[ ! -e $files/reference.json ]]; then
+    say "making a model of few layers and its reference, about a minute"
+    .venv/bin/python bench/gpu/make_files.py "$(launch/install.sh 2> /dev/null)" "$files" >&2
+  fi
+  cp "$files"/{model.gguf,reference.json} "$root/share/gpu/"
+  cp bench/gpu.sh "$root/bench/"
+  cp bench/gpu/*.{py,md} "$root/bench/gpu/"
+fi
 add_plugins lib/openmpi "$openmpi"/*.so
 add_plugins lib/pmix "$pmix"/lib/pmix/*.so
 add_plugins lib/ucx "$debian"/ucx/*.so.0
@@ -109,7 +130,7 @@ relocate() {
   local file
   for file in "$@"; do patchelf --force-rpath --set-rpath "$to" "$file"; done
 }
-relocate '$ORIGIN/../lib' "$root"/libexec/* ${with_tests:+"$root"/tests/*}
+relocate '$ORIGIN/../lib' "$root"/libexec/* $(find "$root" -path '*/tests/*')
 relocate '$ORIGIN' $(find "$root/lib" -maxdepth 1 -type f)
 relocate '$ORIGIN/..' $(find "$root/lib" -mindepth 2 -type f)
 

@@ -1,25 +1,42 @@
 #include "launch/device.h"
 
-#include <string>
+#include <spdlog/spdlog.h>
+
+#include <algorithm>
+#include <vector>
 
 #include "base/error.h"
 #include "kernels/cuda/visible_devices.h"
 
 namespace lockstep::launch {
 
-void settle_device(Device wanted, const comm::MpiEnvironment& mpi) {
-  if (wanted != Device::cuda) return;
-  std::string obstacle;
+Device possible_device(Device wanted, const std::string& obstacle,
+                       const comm::MpiEnvironment& mpi) {
+  if (wanted == Device::cpu) return Device::cpu;
+  if (wanted == Device::automatic && !kernels::cuda::is_built_in()) return Device::cpu;
   try {
+    if (wanted == Device::automatic && !obstacle.empty()) throw Error(obstacle);
     const kernels::device::VisibleDevices found = kernels::cuda::find_devices();
-    const int device = kernels::device::choose_device(found, mpi.local_rank(), mpi.local_size());
-    obstacle = found.devices[static_cast<std::size_t>(device)].name +
-               " is there, but the forward pass is not connected to CUDA yet in this version: "
-               "serve with --device cpu";
+    kernels::device::choose_device(found, mpi.local_rank(), mpi.local_size());
+    return Device::cuda;
   } catch (const Error& error) {
-    obstacle = error.what();
+    if (wanted == Device::cuda) throw Error(std::string("--device cuda: ") + error.what());
+    spdlog::info("rank {} on {}: --device auto is the CPU: {}", mpi.rank(), mpi.host_name(),
+                 error.what());
+    return Device::cpu;
   }
-  throw Error("--device cuda: " + obstacle);
+}
+
+Device agree_on_device(Device possible, comm::Communicator& communicator) {
+  std::vector<Device> all(static_cast<std::size_t>(communicator.size()));
+  const std::vector<std::size_t> counts(all.size(), sizeof possible);
+  communicator.all_gather(std::as_bytes(std::span(&possible, 1)),
+                          std::as_writable_bytes(std::span(all)), counts, "settling the device");
+  const bool all_could = std::ranges::all_of(all, [](Device d) { return d == Device::cuda; });
+  if (!all_could && possible == Device::cuda && communicator.rank() == 0) {
+    spdlog::warn("--device auto is the CPU: not every rank has a GPU");
+  }
+  return all_could ? Device::cuda : Device::cpu;
 }
 
 }  // namespace lockstep::launch

@@ -14,6 +14,7 @@
 #include "launch/host_memory.h"
 #include "launch/model_shape.h"
 #include "launch/plan_report.h"
+#include "launch/replica_sizes.h"
 #include "launch/serve_options.h"
 #include "model/outline.h"
 #include "shard/memory_plan.h"
@@ -24,9 +25,8 @@ namespace {
 constexpr int kDoesNotFit = 1;
 constexpr int kUsageError = 2;
 
-const std::map<std::string, kernels::KvFormat> kKvFormats{{"auto", kernels::KvFormat::bf16},
-                                                          {"bf16", kernels::KvFormat::bf16},
-                                                          {"int8", kernels::KvFormat::int8}};
+const std::map<std::string, KvCacheType> kKvFormats{
+    {"auto", KvCacheType::bf16}, {"bf16", KvCacheType::bf16}, {"int8", KvCacheType::int8}};
 
 const std::map<std::string, shard::MatrixFormat> kWeights{{"bf16", shard::MatrixFormat::bf16},
                                                           {"fp8", shard::MatrixFormat::fp8},
@@ -79,7 +79,7 @@ shard::StepSizes step_sizes(const PlanOptions& options, const model::ModelConfig
                 ": the model was made for " + std::to_string(config.max_position_embeddings) +
                 " positions");
   }
-  return {.kv_format = options.serve.kv_cache_dtype,
+  return {.kv_format = cpu_kv_format(options.serve.kv_cache_dtype),
           .block_size = options.serve.block_size,
           .max_batch_tokens = options.serve.max_num_batched_tokens,
           .max_sequences = options.serve.max_num_seqs,

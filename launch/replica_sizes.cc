@@ -13,9 +13,16 @@
 #include "shard/rank_memory.h"
 
 namespace lockstep::launch {
-namespace {
+kernels::KvFormat cpu_kv_format(KvCacheType type) {
+  if (type == KvCacheType::fp8) {
+    throw Error("--kv-cache-dtype fp8 is for GPUs: on CPUs there are bf16 and int8");
+  }
+  return type == KvCacheType::int8 ? kernels::KvFormat::int8 : kernels::KvFormat::bf16;
+}
 
-std::int32_t settle_model_len(std::int32_t asked, std::int64_t limit) {
+std::int32_t settle_model_len(const ServeOptions& options, const model::Model& model) {
+  const std::int32_t asked = options.max_model_len;
+  const std::int64_t limit = model.config.max_position_embeddings;
   if (asked > limit) {
     throw Error("max_model_len is " + std::to_string(asked) + ": the model was made for " +
                 std::to_string(limit) + " positions");
@@ -23,7 +30,6 @@ std::int32_t settle_model_len(std::int32_t asked, std::int64_t limit) {
   return asked > 0 ? asked : static_cast<std::int32_t>(limit);
 }
 
-// The smallest of all ranks' values.
 std::int64_t smallest(comm::Communicator& communicator, std::int64_t mine) {
   std::vector<std::int64_t> all(static_cast<std::size_t>(communicator.size()));
   const std::vector<std::size_t> counts(all.size(), sizeof mine);
@@ -33,11 +39,13 @@ std::int64_t smallest(comm::Communicator& communicator, std::int64_t mine) {
   return *std::ranges::min_element(all);
 }
 
+namespace {
+
 shard::StepSizes step_sizes(const ServeOptions& options, const RankPlace& place,
                             const comm::MpiEnvironment& mpi, std::int32_t max_model_len,
                             std::int64_t threads) {
   return {
-      .kv_format = options.kv_cache_dtype,
+      .kv_format = cpu_kv_format(options.kv_cache_dtype),
       .block_size = options.block_size,
       .max_batch_tokens = options.max_num_batched_tokens,
       .max_sequences = options.max_num_seqs,
@@ -58,8 +66,7 @@ ReplicaSizes settle_sizes(const ServeOptions& options, const model::Model& model
                           const RankPlace& place, const comm::MpiEnvironment& mpi,
                           comm::Communicator& communicator, std::int64_t threads) {
   ReplicaSizes sizes;
-  sizes.max_model_len =
-      settle_model_len(options.max_model_len, model.config.max_position_embeddings);
+  sizes.max_model_len = settle_model_len(options, model);
   const shard::ModelShape shape = shape_of(model);
   const shard::StepSizes steps = step_sizes(options, place, mpi, sizes.max_model_len, threads);
   const auto needs = shard::rank_memory(shape, shard::Device::cpu, place.stage_ranks.size,

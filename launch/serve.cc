@@ -17,6 +17,7 @@
 #include "kernels/cpu_family.h"
 #include "launch/device.h"
 #include "launch/front.h"
+#include "launch/gpu_shard.h"
 #include "launch/host_topology.h"
 #include "launch/kernel_choice.h"
 #include "launch/pipeline.h"
@@ -57,18 +58,30 @@ shard::ActivationChoice activation_choice(const std::string& name) {
 }
 
 // What an answer's bits depend on: the device, the weights' storage types, what products make of
-// activations and how keys and values are stored; of CPU families only whether it is amx.
-std::string fingerprint(const model::Model& model, const ServeOptions& options,
+// activations and how keys and values are stored; of CPU families only whether it is amx. `gpu`:
+// nullptr on the CPU.
+std::string fingerprint(const model::Model& model, const ServeOptions& options, const GpuShard* gpu,
                         kernels::CpuFamily family) {
   const auto type = [&](const char* name) {
     const auto* tensor = model.tensors->find(name);
     return tensor == nullptr ? "none" : std::string(kernels::name(tensor->dtype));
   };
-  return "lockstep-" + std::string(kVersion) + "-cpu-" +
-         (family == kernels::CpuFamily::amx ? "amx-" : "") +
-         type("model.layers.0.mlp.up_proj.weight") + "-" + type("model.embed_tokens.weight") + "-" +
-         options.activations +
-         (options.kv_cache_dtype == kernels::KvFormat::int8 ? "-kv-int8" : "");
+  const std::string weights =
+      type("model.layers.0.mlp.up_proj.weight") + "-" + type("model.embed_tokens.weight");
+  const std::string version = "lockstep-" + std::string(kVersion);
+  if (gpu != nullptr) {
+    return version + "-cuda-" + gpu->architecture() + "-" + weights +
+           (options.kv_cache_dtype == KvCacheType::fp8 ? "-kv-fp8" : "");
+  }
+  return version + "-cpu-" + (family == kernels::CpuFamily::amx ? "amx-" : "") + weights + "-" +
+         options.activations + (options.kv_cache_dtype == KvCacheType::int8 ? "-kv-int8" : "");
+}
+
+// Why the replica cannot run on GPUs whatever there is; "": it can.
+std::string obstacle_to_cuda(const ServeOptions& options) {
+  if (options.pipeline_parallel_size > 1) return "there are no pipeline stages on GPUs yet";
+  if (options.kv_cache_dtype == KvCacheType::int8) return "--kv-cache-dtype int8 is for CPUs";
+  return "";
 }
 
 // A collective gives up before the coordinator misses the step's report: its error says which rank
@@ -101,7 +114,8 @@ std::size_t activation_bytes(const ServeOptions& options, const model::ModelConf
 // One rank: its shard, and on rank 0 the coordinator and the gateway as well.
 class Rank {
  public:
-  Rank(const ServeOptions& options, const comm::MpiEnvironment& mpi)
+  // `possible`: what this rank could compute on.
+  Rank(const ServeOptions& options, const comm::MpiEnvironment& mpi, Device possible)
       : options_(options),
         mpi_(mpi),
         epoch_(epoch_of_environment()),
@@ -112,8 +126,11 @@ class Rank {
         parts_(shard::partition_model(model_.config, place_.stage_ranks.size, place_.layers)),
         world_(comm::make_communicator(mpi, options.transport, collective_deadline(options))),
         stage_(make_stage_communicator(options, mpi, place_)),
-        placement_(place_this_rank({.threads = options.threads, .bind = options.bind}, mpi)),
-        sizes_(settle_sizes(options, model_, place_, mpi, *world_, placement_.team.size)),
+        device_(agree_on_device(possible, *world_)),
+        placement_(place_this_rank(threads_of(options, device_), mpi)),
+        sizes_(device_ == Device::cuda
+                   ? ReplicaSizes{}
+                   : settle_sizes(options, model_, place_, mpi, *world_, placement_.team.size)),
         family_(settle_family(options.kernels, *world_)),
         bus_{.endpoint = "", .epoch = epoch_, .token = mpi.broadcast(comm::random_token())},
         links_(context_, bus_, place_, mpi, *world_, collective_deadline(options),
@@ -122,7 +139,11 @@ class Rank {
         times_(stage(), tracer(), links_.previous()) {}
 
   void serve() {
-    const auto runner = make_runner();
+    const auto runner = device_ == Device::cuda ? nullptr : make_runner();
+    if (device_ == Device::cuda) {
+      gpu_ = std::make_unique<GpuShard>(options_, model_, mpi_, stage(), times_);
+      sizes_ = gpu_->sizes();
+    }
     // From here on there are deadlines, and loading takes some ranks longer: those whose weights
     // are not cached, say.
     mpi_.wait_for_all();
@@ -135,15 +156,15 @@ class Rank {
     std::optional<Front> front;
     std::optional<TerminationSignals> signals;
     if (mpi_.rank() == 0) {
-      front.emplace(options_, sizes_, model_, fingerprint(model_, options_, family_), mpi_.size(),
-                    context_, *publisher, epoch_, tracer(),
+      front.emplace(options_, sizes_, model_, fingerprint(model_, options_, gpu_.get(), family_),
+                    mpi_.size(), context_, *publisher, epoch_, tracer(),
                     [this](const std::string& what) { fail(what); });
       signals.emplace([&front] { front->request_stop(); },
                       [this] { fail("a second signal: stopping at once"); });
       announce(*front);
     }
     try {
-      work(*runner, plans);
+      gpu_ ? work(gpu_->steps(), plans) : work(*runner, plans);
     } catch (const std::exception& error) {
       // Before the front goes: its coordinator still tells the clients, misses a report meanwhile
       // and ends the job with an error that says less than this one.
@@ -166,6 +187,12 @@ class Rank {
     return parts_[static_cast<std::size_t>(place_.rank_in_stage(mpi_.rank()))];
   }
 
+  // Threads that launch kernels are left to the system, and with them NCCL's.
+  static PlacementWish threads_of(const ServeOptions& options, Device device) {
+    if (device == Device::cuda) return {.threads = 1, .bind = false};
+    return {.threads = options.threads, .bind = options.bind};
+  }
+
   Tracer* tracer() { return timeline_ ? &timeline_->tracer() : nullptr; }
 
   std::unique_ptr<shard::LlamaRunner> make_runner() {
@@ -173,7 +200,7 @@ class Rank {
     const auto begin = std::chrono::steady_clock::now();
     auto runner = std::make_unique<shard::LlamaRunner>(
         model_,
-        shard::RunnerOptions{.kv_format = options_.kv_cache_dtype,
+        shard::RunnerOptions{.kv_format = cpu_kv_format(options_.kv_cache_dtype),
                              .block_size = options_.block_size,
                              .num_blocks = sizes_.num_blocks,
                              .max_batch_tokens = options_.max_num_batched_tokens,
@@ -232,9 +259,9 @@ class Rank {
     std::cout << "ready zmq=" << front.zmq_endpoint()
               << (http.empty() ? "" : " http=http://" + http) << " ranks=" << mpi_.size()
               << (place_.stage.count > 1 ? " stages=" + std::to_string(place_.stage.count) : "")
-              << " threads=" << pool_.size() << " kernels=" << kernels::name(family_)
-              << " transport=\"" << (stage_ ? *stage_ : *world_).name() << "\" pid=" << getpid()
-              << std::endl;
+              << (gpu_ ? " device=cuda" : " device=cpu") << " threads=" << pool_.size()
+              << " kernels=" << (gpu_ ? "cuda" : kernels::name(family_)) << " transport=\""
+              << (stage_ ? *stage_ : *world_).name() << "\" pid=" << getpid() << std::endl;
   }
 
   comm::StepPlan receive(comm::PlanSubscriber& plans) {
@@ -248,7 +275,12 @@ class Rank {
       ranges.push_back({part.vocabulary.begin, part.vocabulary.end});
     }
     shard::Sampler sampler(stage(), runner.vocab_range(), ranges);
-    shard::Worker worker(runner, sampler, stage(),
+    shard::HostStepRunner steps(runner, sampler, times_, place_.stage.last());
+    work(steps, plans);
+  }
+
+  void work(shard::StepRunner& steps, comm::PlanSubscriber& plans) {
+    shard::Worker worker(steps, stage(),
                          {.block_size = options_.block_size,
                           .num_blocks = sizes_.num_blocks,
                           .vocab_size = static_cast<std::int32_t>(model_.config.vocab_size)},
@@ -260,6 +292,7 @@ class Rank {
                                   [this](const std::string& text) { fail(text); });
     // Last: all other threads of this rank have been started, and may run anywhere.
     const kernels::PinnedThread pinned = pool_.pin_caller();
+    if (gpu_) gpu_->bind_thread();
     while (true) {
       const comm::StepPlan plan = receive(plans);
       const comm::Activity::Scope scope(activity, "step", plan.sequence_number);
@@ -278,14 +311,16 @@ class Rank {
   const std::vector<shard::Partition> parts_;  // of the ranks of this stage
   const std::unique_ptr<comm::Communicator> world_;
   const std::unique_ptr<comm::Communicator> stage_;  // nullptr: the world
+  const Device device_;
   const Placement placement_;
-  const ReplicaSizes sizes_;
+  ReplicaSizes sizes_;  // on a GPU settled when the weights are loaded
   const kernels::CpuFamily family_;
   zmq::context_t context_;
   const comm::PlanBusAddress bus_;  // without the endpoint
   StageLinks links_;
   kernels::ThreadPool pool_;
   shard::StepTimes times_;
+  std::unique_ptr<GpuShard> gpu_;  // nullptr: the CPU
 };
 
 }  // namespace
@@ -294,8 +329,8 @@ int run_serve(const ServeOptions& options) {
   block_termination_signals();
   const comm::MpiEnvironment mpi;
   try {
-    settle_device(options.device, mpi);
-    Rank rank(options, mpi);
+    const Device possible = possible_device(options.device, obstacle_to_cuda(options), mpi);
+    Rank rank(options, mpi, possible);
     rank.serve();
     return 0;
   } catch (const std::exception& error) {

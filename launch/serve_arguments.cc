@@ -17,9 +17,10 @@ const std::map<std::string, comm::Transport> kTransports{
     {"shared-memory", comm::Transport::shared_memory},
     {"mpi", comm::Transport::mpi}};
 
-const std::map<std::string, kernels::KvFormat> kKvFormats{{"auto", kernels::KvFormat::bf16},
-                                                          {"bf16", kernels::KvFormat::bf16},
-                                                          {"int8", kernels::KvFormat::int8}};
+const std::map<std::string, KvCacheType> kKvCacheTypes{{"auto", KvCacheType::bf16},
+                                                       {"bf16", KvCacheType::bf16},
+                                                       {"int8", KvCacheType::int8},
+                                                       {"fp8", KvCacheType::fp8}};
 
 const std::map<std::string, Device> kDevices{
     {"auto", Device::automatic}, {"cpu", Device::cpu}, {"cuda", Device::cuda}};
@@ -47,14 +48,21 @@ void add_engine_options(CLI::App& serve, ServeOptions& options) {
                             "Positions in a block of the KV cache, a multiple of 16"))
       ->check(CLI::Range(16, 1024));
   serve
-      .add_option("--kv-cache-memory", options.kv_cache_memory,
-                  "Memory for the KV cache on each rank, e.g. 512MiB; 0: a quarter of what is free")
+      .add_option(
+          "--kv-cache-memory", options.kv_cache_memory,
+          "Memory for the KV cache on each rank, e.g. 512MiB; 0: a quarter of what is free, "
+          "on a GPU see --gpu-memory-utilization")
       ->transform(CLI::Validator(size_to_bytes, ""))
       ->type_name("SIZE");
+  defaults(serve.add_option("--gpu-memory-utilization", options.gpu_memory_utilization,
+                            "Share of a GPU's memory that weights, buffers and KV cache may take"))
+      ->check(CLI::Range(0.05, 1.0));
   serve
-      .add_option("--kv-cache-dtype", options.kv_cache_dtype,
-                  "Keys and values in the cache: auto (bf16), bf16, int8 (half the memory) [auto]")
-      ->transform(CLI::CheckedTransformer(kKvFormats, CLI::ignore_case))
+      .add_option(
+          "--kv-cache-dtype", options.kv_cache_dtype,
+          "Keys and values in the cache: auto (bf16), bf16, int8 (half the memory; on CPUs), "
+          "fp8 (half the memory; on GPUs) [auto]")
+      ->transform(CLI::CheckedTransformer(kKvCacheTypes, CLI::ignore_case))
       ->type_name("FORMAT");
   defaults(serve.add_option("--max-queue", options.max_queue,
                             "Waiting requests; more are refused as overloaded"))
@@ -76,8 +84,10 @@ void add_machine_options(CLI::App& serve, ServeOptions& options, Typed& typed) {
       ->check(CLI::Range(1, 1024))
       ->capture_default_str();
   serve
-      .add_option("--device", options.device,
-                  "What computes: auto (cpu, in this version), cpu, cuda [auto]")
+      .add_option(
+          "--device", options.device,
+          "What computes: auto (cuda where this build has it and every rank a GPU, else cpu), "
+          "cpu, cuda [auto]")
       ->transform(CLI::CheckedTransformer(kDevices, CLI::ignore_case))
       ->type_name("NAME");
   serve
@@ -143,6 +153,16 @@ void check(const ServeOptions& options) {
   if (options.block_size % 16 != 0) {
     throw CLI::ValidationError("--block-size",
                                std::to_string(options.block_size) + " is not a multiple of 16");
+  }
+  if (options.device == Device::cuda && options.pipeline_parallel_size > 1) {
+    throw CLI::ValidationError("--device",
+                               "cuda: there are no pipeline stages on GPUs yet: --pp must be 1");
+  }
+  if (options.device == Device::cuda && options.kv_cache_dtype == KvCacheType::int8) {
+    throw CLI::ValidationError("--kv-cache-dtype", "int8 is for CPUs: on GPUs there is fp8");
+  }
+  if (options.device == Device::cpu && options.kv_cache_dtype == KvCacheType::fp8) {
+    throw CLI::ValidationError("--kv-cache-dtype", "fp8 is for GPUs: on CPUs there is int8");
   }
   if (options.max_num_batched_tokens < options.max_num_seqs) {
     throw CLI::ValidationError(

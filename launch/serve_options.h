@@ -7,11 +7,13 @@
 #include <string>
 
 #include "comm/make_communicator.h"
-#include "kernels/kv_format.h"
 #include "launch/device.h"
 #include "launch/timeline.h"
 
 namespace lockstep::launch {
+
+// How keys and values are stored. fp8 (e4m3): on GPUs; int8: on CPUs.
+enum class KvCacheType { bf16, int8, fp8 };
 
 // The names are vLLM's where it has them. A TOML file can say all of it.
 struct ServeOptions {
@@ -25,8 +27,11 @@ struct ServeOptions {
   std::int32_t max_num_batched_tokens = 512;  // tokens computed in one step
   std::int32_t max_model_len = 0;             // prompt and answer; 0: what the model was made for
   std::int32_t block_size = 16;               // positions in a KV block; a multiple of 16
-  std::size_t kv_cache_memory = 0;            // bytes per rank; 0: a quarter of what is free
-  kernels::KvFormat kv_cache_dtype = kernels::KvFormat::bf16;
+  // Bytes per rank; 0: on CPUs a quarter of what is free, on a GPU what gpu_memory_utilization
+  // leaves
+  std::size_t kv_cache_memory = 0;
+  double gpu_memory_utilization = 0.9;  // of a GPU's memory, weights and all else included
+  KvCacheType kv_cache_dtype = KvCacheType::bf16;
   std::int32_t max_queue = 4096;      // waiting requests
   std::uint64_t seed = 0;             // of requests without one
   Device device = Device::automatic;  // what computes

@@ -23,17 +23,22 @@ std::string place(const std::string& path, const toml::source_region& source,
 std::string as_text(const CLI::Option& option, const toml::node& value, const std::string& where) {
   const std::string type = option.get_type_name();  // "UINT", "INT:INT in [1 - 4096]", "TEXT", ...
   const bool size = type.starts_with("SIZE");
-  const bool number = type.starts_with("INT") || type.starts_with("UINT");
+  const bool real = type.starts_with("FLOAT");
+  const bool number = real || type.starts_with("INT") || type.starts_with("UINT");
   if (size || number) {
     if (const auto* integer = value.as_integer()) return std::to_string(integer->get());
+  }
+  if (real) {
+    if (const auto* floating = value.as_floating_point()) return std::to_string(floating->get());
   }
   if (!number) {
     if (const auto* text = value.as_string()) return text->get();
   }
   throw Error(where + ": " +
-              (number ? "an integer is expected"
-               : size ? "bytes, or a string such as \"512MiB\", are expected"
-                      : "a string is expected"));
+              (real     ? "a number is expected"
+               : number ? "an integer is expected"
+               : size   ? "bytes, or a string such as \"512MiB\", are expected"
+                        : "a string is expected"));
 }
 
 CLI::Option* find_option(CLI::App& command, std::string key) {

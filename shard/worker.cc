@@ -24,8 +24,17 @@ std::uint32_t microseconds(std::chrono::nanoseconds duration) {
 
 Worker::Worker(ModelRunner& model, Sampler& sampler, comm::Communicator& communicator,
                MirrorLimits limits, StepTimes& times, Stage stage)
-    : model_(model),
-      sampler_(sampler),
+    : own_steps_(std::make_unique<HostStepRunner>(model, sampler, times, stage.last())),
+      steps_(*own_steps_),
+      communicator_(communicator),
+      limits_(limits),
+      times_(times),
+      stage_(stage),
+      mirror_(limits) {}
+
+Worker::Worker(StepRunner& steps, comm::Communicator& communicator, MirrorLimits limits,
+               StepTimes& times, Stage stage)
+    : steps_(steps),
       communicator_(communicator),
       limits_(limits),
       times_(times),
@@ -91,10 +100,7 @@ std::vector<comm::SampledToken> Worker::compute(const std::vector<comm::PlanEntr
     batch.push_back(forward_sequence(entry));
     if (entry.samples) inputs.push_back(sampling_input(entry.sequence_id));
   }
-  const std::span<float> logits = model_.forward(batch);
-  if (inputs.empty() || !stage_.last()) return {};
-  const StepTimes::Phase phase(times_, Part::sampling, "sampling");
-  return sampler_.sample(logits, inputs);
+  return steps_.run(batch, inputs);
 }
 
 ForwardSequence Worker::forward_sequence(const comm::PlanEntry& entry) const {

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <span>
 #include <vector>
 
@@ -10,6 +11,7 @@
 #include "shard/model_runner.h"
 #include "shard/sampler.h"
 #include "shard/sequence_mirror.h"
+#include "shard/step_runner.h"
 #include "shard/step_times.h"
 
 namespace lockstep::shard {
@@ -30,6 +32,9 @@ class Worker {
   // Throws Error if `limits` are not positive.
   Worker(ModelRunner& model, Sampler& sampler, comm::Communicator& communicator,
          MirrorLimits limits, StepTimes& times, Stage stage = {});
+  // The same, computed by `steps`, which must outlive the worker, too.
+  Worker(StepRunner& steps, comm::Communicator& communicator, MirrorLimits limits, StepTimes& times,
+         Stage stage = {});
 
   // Executes one plan: forgets its ends, learns its starts, computes its entries, and, where there
   // is one stage, appends the tokens drawn for those that sample; in a pipeline plans bring them. A
@@ -45,8 +50,8 @@ class Worker {
   ForwardSequence forward_sequence(const comm::PlanEntry& entry) const;
   SamplingInput sampling_input(std::uint64_t sequence_id) const;
 
-  ModelRunner& model_;
-  Sampler& sampler_;
+  const std::unique_ptr<StepRunner> own_steps_;  // nullptr: it was given one
+  StepRunner& steps_;
   comm::Communicator& communicator_;
   MirrorLimits limits_;
   StepTimes& times_;

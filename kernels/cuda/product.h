@@ -60,5 +60,7 @@ ProductShape product_shape(const ProductArgs& args);
 Grid product_grid(const ProductArgs& args, const ProductShape& shape);
 
 void launch_product(const ProductArgs& args, StreamHandle stream);
+// The same, cut as `shape` says.
+void launch_product(const ProductArgs& args, const ProductShape& shape, StreamHandle stream);
 
 }  // namespace lockstep::kernels::cuda

@@ -5,7 +5,7 @@
 //
 // Lane 4 * g + q holds columns 8 * q ... 8 * q + 7, which are counted from 0 here, of rows
 // g, g + 8, ... of the tile, one row after the other:
-//   bf16         8 rows: the columns in their order. (Two tiles are one of matrix_layout.h.)
+//   bf16         8 rows: the columns in their order. (matrix_layout.h: tiles().)
 //   int8, e4m3  16 rows: bytes in the order of columns 0 2 1 3 4 6 5 7.
 //   int4        32 rows: words of eight nibbles, from the lowest: columns 0 2 4 6 1 3 5 7.
 // These orders leave pairs of columns in the two halves of a word after one shift and one mask.

@@ -99,6 +99,7 @@ Allocation MemoryPool::allocate_from(Allocator& allocator, const std::string& la
   if (bytes == 0) return {};
   void* const data = allocator.allocate(bytes);
   if (data == nullptr) throw Error(out_of_memory(allocator, ledger_, label, bytes));
+  allocator.name_memory(data, label);
   ledger_.add(label, bytes);
   return {*this, allocator, label, data, bytes};
 }

@@ -22,6 +22,8 @@ class Allocator {
   virtual std::string_view name() const = 0;  // of the memory, e.g. "CUDA device 0"
   // `bytes` > 0. Returns nullptr when there is no room. Throws Error on any other failure.
   virtual void* allocate(std::size_t bytes) = 0;
+  // Told what `memory`, which it has just given, is for.
+  virtual void name_memory(void* /*memory*/, const std::string& /*label*/) {}
   // Never throws: a failure here is of a process that ends anyway.
   virtual void release(void* memory) noexcept = 0;
   virtual Room room() = 0;

@@ -74,8 +74,7 @@ def test_a_device_that_is_not_there_is_named_before_anything_is_loaded():
     assert ("configure with --preset cuda-release" in done.stderr) != built_in
     if built_in:  # then it depends on the machine
         assert any(reason in done.stderr for reason in (
-            "no CUDA driver", "driver of this host", "shows no device", "CUDA code for sm_",
-            "not connected to CUDA yet"))
+            "no CUDA driver", "driver of this host", "shows no device", "CUDA code for sm_"))
     assert "/nowhere/model.gguf" not in done.stderr
 
 

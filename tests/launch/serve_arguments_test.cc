@@ -99,8 +99,10 @@ TEST_F(ServeArguments, SetEveryOption) {
                                       "32",
                                       "--kv-cache-memory",
                                       "512MiB",
+                                      "--gpu-memory-utilization",
+                                      "0.5",
                                       "--kv-cache-dtype",
-                                      "int8",
+                                      "fp8",
                                       "--max-queue",
                                       "9",
                                       "--seed",
@@ -137,7 +139,8 @@ TEST_F(ServeArguments, SetEveryOption) {
   EXPECT_EQ(options.max_model_len, 1000);
   EXPECT_EQ(options.block_size, 32);
   EXPECT_EQ(options.kv_cache_memory, 536870912u);
-  EXPECT_EQ(options.kv_cache_dtype, kernels::KvFormat::int8);
+  EXPECT_EQ(options.gpu_memory_utilization, 0.5);
+  EXPECT_EQ(options.kv_cache_dtype, KvCacheType::fp8);
   EXPECT_EQ(options.max_queue, 9);
   EXPECT_EQ(options.seed, 18446744073709551615u);
   EXPECT_EQ(options.threads, 5);
@@ -252,6 +255,21 @@ TEST_F(ServeArguments, WantTheRightTypeInTheFile) {
 TEST_F(ServeArguments, RefuseAnOptionThatTheFileGivesTwice) {
   EXPECT_THAT(refusal_of_file("max_num_seqs = 3\nmax-num-seqs = 4"), HasSubstr("given twice"));
   EXPECT_THAT(refusal_of_file("tp = 2\ntensor_parallel_size = 3"), HasSubstr("given twice"));
+}
+
+TEST_F(ServeArguments, RefuseWhatTheDeviceHasNot) {
+  EXPECT_THAT(refusal({"m", "--device", "cuda", "--pp", "2"}), HasSubstr("--pp must be 1"));
+  EXPECT_THAT(refusal({"m", "--device", "cuda", "--kv-cache-dtype", "int8"}),
+              HasSubstr("on GPUs there is fp8"));
+  EXPECT_THAT(refusal({"m", "--device", "cpu", "--kv-cache-dtype", "fp8"}),
+              HasSubstr("on CPUs there is int8"));
+  EXPECT_EQ(refusal({"m", "--kv-cache-dtype", "fp8"}), "accepted");  // where ranks have GPUs
+}
+
+TEST_F(ServeArguments, TakeAShareFromAFile) {
+  const auto path = file("gpu_memory_utilization = 0.75\n");
+  EXPECT_EQ(parse({"m", "--config", path}).gpu_memory_utilization, 0.75);
+  EXPECT_THAT(refusal_of_file("gpu_memory_utilization = \"much\"\n"), HasSubstr("number"));
 }
 
 }  // namespace

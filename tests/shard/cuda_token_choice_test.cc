@@ -4,8 +4,8 @@
 #include <cstring>
 #include <limits>
 
-#include "kernels/cuda/token_choice.cuh"
-#include "tests/kernels/cuda/block_executor.h"
+#include "kernels/cuda/token_choice.h"
+#include "tests/kernels/cuda/test_gpu.h"
 #include "tests/shard/sampling_fixture.h"
 
 namespace lockstep::shard {
@@ -67,7 +67,7 @@ Chosen on_gpu(const std::vector<Row>& rows, VocabRange range) {
                         .counts = run_of(counts, row.counts.entries())});
   }
   const auto slices = static_cast<std::size_t>(cuda::choice_slices(range.begin, range.end));
-  cuda::DeviceMemory memory;
+  cuda::TestGpu memory;
   const cuda::TokenChoiceArgs args{
       .logits = memory.variable(logits, "logits"),
       .logits_stride = static_cast<std::int64_t>(size),
@@ -80,11 +80,8 @@ Chosen on_gpu(const std::vector<Row>& rows, VocabRange range) {
       .begin_token = range.begin,
       .end_token = range.end,
       .rows = static_cast<std::int32_t>(rows.size())};
-  using Thread = cuda::FiberThread;
-  run_blocks(memory, modify_logits_grid(args), [&](Thread& t) { modify_logits(t, args); });
-  run_blocks(memory, choose_in_slices_grid(args), [&](Thread& t) { choose_in_slices(t, args); });
-  run_blocks(memory, choose_among_slices_grid(args),
-             [&](Thread& t) { choose_among_slices(t, args); });
+  memory.gpu().modify_logits(args);
+  memory.gpu().choose_tokens(args);
   Chosen chosen{{}, memory.values(args.winners)};
   const auto modified = memory.values(args.logits);
   for (std::size_t i = 0; i < rows.size(); ++i) {
@@ -112,7 +109,9 @@ void expect_the_cpus_choice(const std::vector<Row>& rows) {
   }
 }
 
-TEST(CudaTokenChoice, GreedyIsTheCpus) {
+class CudaTokenChoice : public cuda::OnTestGpu {};
+
+TEST_F(CudaTokenChoice, GreedyIsTheCpus) {
   std::vector<Row> rows;
   for (std::uint64_t i = 0; i < 3; ++i) rows.push_back({random_row(9001, i), params_of({})});
   rows[1].logits[4000] = rows[1].logits[8000] = 50.0f;  // equals
@@ -120,7 +119,7 @@ TEST(CudaTokenChoice, GreedyIsTheCpus) {
   expect_the_cpus_choice(rows);
 }
 
-TEST(CudaTokenChoice, DrawsAreTheCpus) {
+TEST_F(CudaTokenChoice, DrawsAreTheCpus) {
   std::vector<Row> rows;
   for (std::uint64_t i = 0; i < 12; ++i) {
     Row row{random_row(9001, i, i % 2 == 0 ? 3.0f : 0.01f),
@@ -132,7 +131,7 @@ TEST(CudaTokenChoice, DrawsAreTheCpus) {
   expect_the_cpus_choice(rows);
 }
 
-TEST(CudaTokenChoice, ModifiedLogitsAreTheCpus) {
+TEST_F(CudaTokenChoice, ModifiedLogitsAreTheCpus) {
   Row row{random_row(700, 1), params_of({.temperature = 0.7f,
                                          .repetition_penalty = 1.3f,
                                          .presence_penalty = 0.3f,
@@ -150,7 +149,7 @@ TEST(CudaTokenChoice, ModifiedLogitsAreTheCpus) {
   expect_the_cpus_choice({row, later, {random_row(700, 2), params_of({.temperature = 1.0f})}});
 }
 
-TEST(CudaTokenChoice, ThereIsNoWinnerAmongImpossibleTokens) {
+TEST_F(CudaTokenChoice, ThereIsNoWinnerAmongImpossibleTokens) {
   const std::vector<float> logits(100, -std::numeric_limits<float>::infinity());
   const auto chosen =
       on_gpu({{logits, params_of({})}, {logits, params_of({.temperature = 1.0f})}}, {0, 100});

@@ -1,13 +1,13 @@
-#include "kernels/cuda/attention.cuh"
+#include "kernels/cuda/attention.h"
 
 #include <gtest/gtest.h>
 
 #include <algorithm>
 #include <cmath>
 
-#include "base/error.h"
-#include "tests/kernels/cuda/block_executor.h"
+#include "kernels/fp8.h"
 #include "tests/kernels/cuda/random_values.h"
+#include "tests/kernels/cuda/test_gpu.h"
 
 namespace lockstep::kernels::cuda {
 namespace {
@@ -20,12 +20,13 @@ struct AttentionCase {
 };
 
 // Two sequences of 700 positions in scattered blocks.
-class CudaAttention : public testing::TestWithParam<AttentionCase> {
+class CudaAttention : public OnTestGpu, public testing::WithParamInterface<AttentionCase> {
  protected:
   static constexpr std::int32_t kPositions = 700;
   const float key_scale_ = 0.5f, value_scale_ = 0.25f;
 
   void SetUp() override {
+    OnTestGpu::SetUp();
     const auto& [head_dim, first_query, block_size, format] = GetParam();
     heads_ = static_cast<std::int32_t>(first_query.size()) - 1;
     blocks_each_ = (kPositions + block_size - 1) / block_size;
@@ -97,7 +98,7 @@ class CudaAttention : public testing::TestWithParam<AttentionCase> {
       chunks = std::max(chunks, chunks_up_to(row.position));
     }
     const auto runs = head_runs(first_query);
-    DeviceMemory memory;
+    TestGpu memory;
     const auto count = static_cast<std::int32_t>(rows.size());
     AttentionArgs args{
         .q = memory.constant(queries, "queries"),
@@ -123,13 +124,7 @@ class CudaAttention : public testing::TestWithParam<AttentionCase> {
       const auto floats = attention_part_floats(count, chunks, query_heads(), head_dim);
       args.parts = memory.blank<float>(static_cast<std::size_t>(floats), "parts");
     }
-    run_blocks(memory, attention_grid(args), [&](FiberThread& t) {
-      if (format == CacheFormat::bf16) return attention<CacheFormat::bf16>(t, args);
-      return attention<CacheFormat::e4m3>(t, args);
-    });
-    if (in_parts) {
-      run_blocks(memory, combine_grid(args), [&](FiberThread& t) { combine_parts(t, args); });
-    }
+    memory.gpu().run(args);
     return memory.values(args.out);
   }
 
@@ -216,14 +211,6 @@ INSTANTIATE_TEST_SUITE_P(Heads, CudaAttention,
                            return "dim" + std::to_string(info.param.head_dim) +
                                   (info.param.format == CacheFormat::bf16 ? "_bf16" : "_e4m3");
                          });
-
-TEST(CudaAttentionGrid, RefusesAHeadDimThatItsThreadsCannotShare) {
-  for (const std::int32_t head_dim : {0, 80, 288}) {
-    AttentionArgs args{};
-    args.cache.head_dim = head_dim;
-    EXPECT_THROW(attention_grid(args), Error) << head_dim;
-  }
-}
 
 }  // namespace
 }  // namespace lockstep::kernels::cuda

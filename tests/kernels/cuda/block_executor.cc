@@ -257,7 +257,7 @@ void FiberThread::check_store(const void* to, std::size_t size, std::size_t alig
 }
 
 void run_blocks(DeviceMemory& memory, const Grid& grid,
-                const std::function<void(FiberThread&)>& kernel) {
+                const std::function<void(FiberThread&)>& kernel, Runs runs) {
   if (grid.threads < kWarp || grid.threads > 1024 || grid.threads % kWarp != 0) {
     throw Error("a block of " + std::to_string(grid.threads) + " threads");
   }
@@ -269,9 +269,10 @@ void run_blocks(DeviceMemory& memory, const Grid& grid,
   }
   const auto blocks = static_cast<std::uint32_t>(grid.x * grid.y);
   RunningBlock block(memory, grid, kernel);
-  const auto before = memory.snapshot();
+  const auto before = runs == Runs::twice ? memory.snapshot() : std::vector<std::byte>{};
   memory.begin_launch();
   for (std::uint32_t i = 0; i < blocks; ++i) block.run(i, false);
+  if (runs == Runs::once) return;
   const auto forwards = memory.snapshot();
   memory.restore(before);
   memory.begin_launch();

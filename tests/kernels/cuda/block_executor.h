@@ -130,6 +130,9 @@ class FiberThread {
   int copy_groups_ = 0;
 };
 
+// How often run_blocks() runs everything: once finds no races, and is fast.
+enum class Runs { once, twice };
+
 // Runs `kernel` for every thread of `grid` over `memory`: twice, with blocks and threads once from
 // the first to the last and once from the last to the first, and with other bytes in shared memory
 // to begin with. Throws Error if
@@ -138,6 +141,6 @@ class FiberThread {
 //   - the two runs leave different bits: threads race, or read what nobody wrote.
 // Leaves what the last run wrote.
 void run_blocks(DeviceMemory& memory, const Grid& grid,
-                const std::function<void(FiberThread&)>& kernel);
+                const std::function<void(FiberThread&)>& kernel, Runs runs = Runs::twice);
 
 }  // namespace lockstep::kernels::cuda

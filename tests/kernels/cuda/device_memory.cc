@@ -28,6 +28,28 @@ std::byte* DeviceMemory::allocate(std::size_t size, bool writable, std::string n
   return arrays_.emplace(aligned, std::move(array)).first->second.bytes;
 }
 
+void* DeviceMemory::add(std::size_t bytes, std::string name) {
+  return allocate(bytes, true, std::move(name));
+}
+
+void DeviceMemory::rename(const void* first, std::string name) {
+  array_at(first).name = std::move(name);
+}
+
+void DeviceMemory::remove(const void* first) {
+  arrays_.erase(reinterpret_cast<std::uintptr_t>(first));
+}
+
+void DeviceMemory::protect(const void* first) { array_at(first).writers.clear(); }
+
+void DeviceMemory::check_copy(const void* address, std::size_t bytes, const char* what) const {
+  try {
+    check(address, bytes, 1, {});
+  } catch (const Error& error) {
+    throw Error(std::string("copy of '") + what + "': " + error.what());
+  }
+}
+
 const DeviceMemory::Array& DeviceMemory::at(const void* address, Toucher who) const {
   const auto place = reinterpret_cast<std::uintptr_t>(address);
   const auto next = arrays_.upper_bound(place + kMargin);
@@ -56,9 +78,9 @@ void DeviceMemory::check_load(const void* from, std::size_t size, std::size_t al
   if (array.writers.empty()) return;
   const auto* first = array.writers.data() + (static_cast<const std::byte*>(from) - array.bytes);
   for (std::size_t i = 0; i < size; ++i) {
-    if (first[i] == 0 || first[i] == who.block + 1) continue;
+    if (first[i] <= launch_ || first[i] == launch_ + who.block + 1) continue;
     throw Error(name_of(who) + ": reads from " + array.name + " what block " +
-                std::to_string(first[i] - 1) + " writes");
+                std::to_string(first[i] - launch_ - 1) + " writes");
   }
 }
 
@@ -68,19 +90,26 @@ void DeviceMemory::check_store(const void* to, std::size_t size, std::size_t ali
   if (array.writers.empty()) {
     throw Error(name_of(who) + ": writes to " + array.name + ", a constant");
   }
-  auto* first = arrays_.at(reinterpret_cast<std::uintptr_t>(array.bytes)).writers.data() +
+  const std::uint32_t writer = launch_ + who.block + 1;
+  auto* first = array_at(array.bytes).writers.data() +
                 (static_cast<std::byte*>(const_cast<void*>(to)) - array.bytes);
   for (std::size_t i = 0; i < size; ++i) {
-    if (first[i] != 0 && first[i] != who.block + 1) {
+    if (first[i] > launch_ && first[i] != writer) {
       throw Error(name_of(who) + ": writes to " + array.name + " where block " +
-                  std::to_string(first[i] - 1) + " writes");
+                  std::to_string(first[i] - launch_ - 1) + " writes");
     }
-    first[i] = who.block + 1;
+    first[i] = writer;
   }
+  last_writer_ = std::max(last_writer_, writer);
 }
 
 void DeviceMemory::begin_launch() {
-  for (auto& [place, array] : arrays_) std::ranges::fill(array.writers, 0u);
+  constexpr std::uint32_t kMany = 1u << 31;  // a launch has fewer blocks
+  if (last_writer_ >= kMany) {
+    for (auto& [place, array] : arrays_) std::ranges::fill(array.writers, 0u);
+    last_writer_ = 0;
+  }
+  launch_ = last_writer_;
 }
 
 std::vector<std::byte> DeviceMemory::snapshot() const {

@@ -39,6 +39,19 @@ class DeviceMemory {
     return array<T>(nullptr, count, true, std::move(name));
   }
 
+  // An array of `bytes` bytes, all 0xff, that kernels read and write, and its end: what is read or
+  // written there afterwards is an error again. REQUIRES: `first` is what add() gave, of this
+  // memory.
+  void* add(std::size_t bytes, std::string name);
+  void rename(const void* first, std::string name);
+  void remove(const void* first);
+  // From now on kernels only read the array.
+  void protect(const void* first);
+
+  // `bytes` bytes that a copy reads or writes. Throws Error naming `what` unless they lie in an
+  // array.
+  void check_copy(const void* address, std::size_t bytes, const char* what) const;
+
   // The values of an array, of which `first` is the first.
   template <class T>
   std::vector<T> values(const T* first) const {
@@ -63,8 +76,10 @@ class DeviceMemory {
     std::string name;
     std::size_t size;
     std::unique_ptr<std::byte[]> memory;
-    std::byte* bytes;                    // inside memory
-    std::vector<std::uint32_t> writers;  // of each byte: 1 + the block; empty: read only
+    std::byte* bytes;  // inside memory
+    // Of each byte: launch_ + 1 + the block that wrote it; up to launch_: of none in this launch.
+    // Empty: read only.
+    std::vector<std::uint32_t> writers;
   };
 
   template <class T>
@@ -79,7 +94,11 @@ class DeviceMemory {
   const Array& check(const void* address, std::size_t size, std::size_t alignment,
                      Toucher who) const;
 
+  Array& array_at(const void* first) { return arrays_.at(reinterpret_cast<std::uintptr_t>(first)); }
+
   std::map<std::uintptr_t, Array> arrays_;  // by their first byte
+  std::uint32_t launch_ = 0;       // all that `writers` has of earlier launches is not above
+  std::uint32_t last_writer_ = 0;  // the largest number in `writers`
 };
 
 }  // namespace lockstep::kernels::cuda

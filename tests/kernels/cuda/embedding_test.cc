@@ -1,10 +1,10 @@
-#include "kernels/cuda/embedding.cuh"
+#include "kernels/cuda/embedding.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include "tests/kernels/cuda/block_executor.h"
 #include "tests/kernels/cuda/random_values.h"
+#include "tests/kernels/cuda/test_gpu.h"
 
 namespace lockstep::kernels::cuda {
 namespace {
@@ -28,7 +28,7 @@ std::vector<float> looked_up(const std::vector<float>& table, std::int32_t colum
           float_to_bf16(table[static_cast<std::size_t>((row + split.begin) * columns + column)]);
     }
   }
-  DeviceMemory memory;
+  TestGpu memory;
   const EmbeddingArgs args{
       .table = memory.constant(stored, "table"),
       .layout = layout,
@@ -38,11 +38,13 @@ std::vector<float> looked_up(const std::vector<float>& table, std::int32_t colum
       .out = memory.blank<float>(tokens.size() * static_cast<std::size_t>(columns), "out"),
       .rows = static_cast<std::int32_t>(tokens.size()),
       .columns = columns};
-  run_blocks(memory, embedding_grid(args), [&](FiberThread& t) { embedding(t, args); });
+  memory.gpu().run(args);
   return memory.values(args.out);
 }
 
-TEST(CudaEmbedding, RanksAddUpToTheWholeTablesRows) {
+class CudaEmbedding : public OnTestGpu {};
+
+TEST_F(CudaEmbedding, RanksAddUpToTheWholeTablesRows) {
   const std::vector<std::int32_t> tokens = {0, 36, 18, 5, 18, 17};
   for (const std::int32_t columns : {32, 96, 2080}) {
     const auto table = random_floats(static_cast<std::size_t>(kVocabulary * columns), 1);
@@ -65,7 +67,7 @@ TEST(CudaEmbedding, RanksAddUpToTheWholeTablesRows) {
   }
 }
 
-TEST(CudaEmbedding, GivesZerosForTokensOfOtherRanks) {
+TEST_F(CudaEmbedding, GivesZerosForTokensOfOtherRanks) {
   const auto table = random_floats(kVocabulary * 32, 1);
   EXPECT_THAT(looked_up(table, 32, {10, 20}, {9, 20, 36}, true), testing::Each(0.0f));
 }

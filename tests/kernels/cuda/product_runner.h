@@ -6,10 +6,10 @@
 #include <vector>
 
 #include "base/error.h"
-#include "kernels/cuda/product.cuh"
+#include "kernels/cuda/product.h"
 #include "kernels/fp8.h"
-#include "tests/kernels/cuda/block_executor.h"
 #include "tests/kernels/cuda/random_values.h"
+#include "tests/kernels/cuda/test_gpu.h"
 
 namespace lockstep::kernels::cuda {
 
@@ -101,32 +101,13 @@ class RandomWeights {
   std::vector<Int4Group> groups_;
 };
 
-// Calls the kernel of a format for every thread, as product.cu does.
-template <class Tile>
-void run_product(DeviceMemory& memory, const ProductArgs& args, const ProductShape& shape) {
-  run_blocks(memory, product_grid(args, shape), [&](FiberThread& t) {
-    if (shape.row_tiles == 1) return product<Tile, 1>(t, args, shape);
-    if (shape.row_tiles == 2) return product<Tile, 2>(t, args, shape);
-    return product<Tile, 4>(t, args, shape);
-  });
-}
-inline void run_product(DeviceMemory& memory, const ProductArgs& args, const ProductShape& shape) {
-  switch (args.weights.format) {
-    case TileFormat::bf16: return run_product<Bf16Tile>(memory, args, shape);
-    case TileFormat::int8_channel: return run_product<Int8ChannelTile>(memory, args, shape);
-    case TileFormat::e4m3_channel: return run_product<E4m3ChannelTile>(memory, args, shape);
-    case TileFormat::e4m3_block: return run_product<E4m3BlockTile>(memory, args, shape);
-    case TileFormat::int4_group: return run_product<Int4Tile>(memory, args, shape);
-  }
-}
-
 // x [m, columns] in bf16, its columns from `first_column` on, times W^T: [segments, m, rows].
 // The part of W has as many columns as `program` sums.
 inline std::vector<float> multiplied(const HostWeightTiles& weights,
                                      const std::vector<std::uint16_t>& x, std::int32_t m,
                                      std::int32_t first_column, const LaneProgram& program,
                                      const ProductShape* shape = nullptr) {
-  DeviceMemory memory;
+  TestGpu memory;
   const HostSumPlan plan = make_sum_plan(program);
   const auto count = [](const auto& array) { return static_cast<std::int32_t>(array.size()); };
   ProductArgs args{.weights = {.format = weights.format,
@@ -149,7 +130,11 @@ inline std::vector<float> multiplied(const HostWeightTiles& weights,
                    .segment_stride = std::int64_t{m} * weights.rows};
   args.out = memory.blank<float>(
       static_cast<std::size_t>(args.plan.num_segments * args.segment_stride), "out");
-  run_product(memory, args, shape != nullptr ? *shape : product_shape(args));
+  if (shape != nullptr) {
+    memory.run_product(args, *shape);
+  } else {
+    memory.gpu().run(args);
+  }
   return memory.values(args.out);
 }
 

@@ -1,11 +1,11 @@
-#include "kernels/cuda/rms_norm.cuh"
+#include "kernels/cuda/rms_norm.h"
 
 #include <gtest/gtest.h>
 
 #include <cmath>
 
-#include "tests/kernels/cuda/block_executor.h"
 #include "tests/kernels/cuda/random_values.h"
+#include "tests/kernels/cuda/test_gpu.h"
 
 namespace lockstep::kernels::cuda {
 namespace {
@@ -24,7 +24,7 @@ constexpr float kEps = 1e-5f;
 
 Normed norm(const std::vector<float>& hidden, const std::vector<float>& weight,
             const Segments& update = {}, const std::vector<std::int32_t>& row_indices = {}) {
-  DeviceMemory memory;
+  TestGpu memory;
   const auto rows = row_indices.empty() ? hidden.size() / weight.size() : row_indices.size();
   const RmsNormArgs args{
       .hidden = memory.variable(hidden, "hidden"),
@@ -38,7 +38,7 @@ Normed norm(const std::vector<float>& hidden, const std::vector<float>& weight,
       .rows = static_cast<std::int32_t>(rows),
       .columns = static_cast<std::int32_t>(weight.size()),
       .eps = kEps};
-  run_blocks(memory, rms_norm_grid(args), [&](FiberThread& t) { rms_norm(t, args); });
+  memory.gpu().run(args);
   return {memory.values(args.hidden), memory.values(args.out)};
 }
 
@@ -55,7 +55,8 @@ void expect_normed(const std::vector<double>& row, const std::vector<float>& wei
   }
 }
 
-class CudaRmsNorm : public testing::TestWithParam<std::pair<std::size_t, std::size_t>> {};
+class CudaRmsNorm : public OnTestGpu,
+                    public testing::WithParamInterface<std::pair<std::size_t, std::size_t>> {};
 
 TEST_P(CudaRmsNorm, EqualsTheFormula) {
   const auto [rows, columns] = GetParam();
@@ -107,7 +108,9 @@ INSTANTIATE_TEST_SUITE_P(Shapes, CudaRmsNorm,
                                   std::to_string(info.param.second);
                          });
 
-TEST(CudaRmsNormRows, TakesTheRowsThatAreAskedFor) {
+class CudaRmsNormRows : public OnTestGpu {};
+
+TEST_F(CudaRmsNormRows, TakesTheRowsThatAreAskedFor) {
   const std::size_t columns = 64;
   const auto hidden = random_floats(5 * columns, 1);
   const auto weight = random_floats(columns, 2);

@@ -1,11 +1,12 @@
-#include "kernels/cuda/rope_kv.cuh"
+#include "kernels/cuda/rope_kv.h"
 
 #include <gtest/gtest.h>
 
 #include <cmath>
 
-#include "tests/kernels/cuda/block_executor.h"
+#include "kernels/fp8.h"
 #include "tests/kernels/cuda/random_values.h"
+#include "tests/kernels/cuda/test_gpu.h"
 
 namespace lockstep::kernels::cuda {
 namespace {
@@ -16,7 +17,7 @@ struct RopeCase {
 };
 
 // Two sequences: rows at positions 5, 6, 7 of one (blocks 3 and 1) and at 9 of the other (0, 4, 2).
-class CudaRopeKv : public testing::TestWithParam<RopeCase> {
+class CudaRopeKv : public OnTestGpu, public testing::WithParamInterface<RopeCase> {
  protected:
   static constexpr std::int32_t kBlockSize = 4;
   static constexpr std::int32_t kBlocks = 5;
@@ -26,6 +27,9 @@ class CudaRopeKv : public testing::TestWithParam<RopeCase> {
   const float key_scale_ = 0.25f, value_scale_ = 0.03f;
 
   void SetUp() override {
+    OnTestGpu::SetUp();
+    if (IsSkipped()) return;
+    TestGpu memory;
     const auto [head_dim, query_heads, heads, format] = GetParam();
     columns_ = (query_heads + 2 * heads) * head_dim;
     qkv_ = random_floats(places_.size() * static_cast<std::size_t>(columns_), 1);
@@ -38,19 +42,19 @@ class CudaRopeKv : public testing::TestWithParam<RopeCase> {
     }
     const auto cached = static_cast<std::size_t>(kBlocks * heads * kBlockSize * head_dim);
     const std::size_t bytes = cached * (format == CacheFormat::bf16 ? 2 : 1);
-    const float* qkv = memory_.constant(qkv_, "qkv");
+    const float* qkv = memory.constant(qkv_, "qkv");
     args_ = {.q = qkv,
              .k = qkv + query_heads * head_dim,
              .v = qkv + (query_heads + heads) * head_dim,
              .stride = columns_,
-             .cos = memory_.constant(cos_, "cos"),
-             .sin = memory_.constant(sin_, "sin"),
-             .places = memory_.constant(places_, "places"),
-             .tables = {memory_.constant(tables_, "block tables"), 3},
-             .rotated_q = memory_.blank<std::uint16_t>(
+             .cos = memory.constant(cos_, "cos"),
+             .sin = memory.constant(sin_, "sin"),
+             .places = memory.constant(places_, "places"),
+             .tables = {memory.constant(tables_, "block tables"), 3},
+             .rotated_q = memory.blank<std::uint16_t>(
                  places_.size() * static_cast<std::size_t>(query_heads * head_dim), "rotated_q"),
-             .cache = {.keys = memory_.blank<std::uint8_t>(bytes, "keys"),
-                       .values = memory_.blank<std::uint8_t>(bytes, "values"),
+             .cache = {.keys = memory.blank<std::uint8_t>(bytes, "keys"),
+                       .values = memory.blank<std::uint8_t>(bytes, "values"),
                        .format = format,
                        .heads = heads,
                        .block_size = kBlockSize,
@@ -59,7 +63,10 @@ class CudaRopeKv : public testing::TestWithParam<RopeCase> {
                        .value_scale = format == CacheFormat::bf16 ? 1.0f : value_scale_},
              .rows = static_cast<std::int32_t>(places_.size()),
              .query_heads = query_heads};
-    run_blocks(memory_, rope_kv_grid(args_), [&](FiberThread& t) { rope_kv(t, args_); });
+    memory.gpu().run(args_);
+    rotated_q_ = memory.values(args_.rotated_q);
+    keys_ = memory.values(static_cast<std::uint8_t*>(args_.cache.keys));
+    values_ = memory.values(static_cast<std::uint8_t*>(args_.cache.values));
   }
 
   // Number i of head `head` of a row's q, k and v, rotated by the formula.
@@ -75,11 +82,11 @@ class CudaRopeKv : public testing::TestWithParam<RopeCase> {
     return qkv_[row * static_cast<std::size_t>(columns_) +
                 static_cast<std::size_t>(head * GetParam().head_dim + i)];
   }
-  double cached(void* array, std::size_t row, std::int32_t head, std::int32_t i) const {
+  double cached(const std::vector<std::uint8_t>& bytes, std::size_t row, std::int32_t head,
+                std::int32_t i) const {
     const auto& [sequence, position] = places_[row];
     const std::int32_t block = tables_[static_cast<std::size_t>(3 * sequence + position / 4)];
     const auto at = static_cast<std::size_t>(args_.cache.at(block, head, position % 4) + i);
-    const auto bytes = memory_.values(static_cast<std::uint8_t*>(array));
     if (args_.cache.format == CacheFormat::bf16) {
       return bf16_to_float(static_cast<std::uint16_t>(bytes[2 * at] | bytes[2 * at + 1] << 8));
     }
@@ -93,12 +100,13 @@ class CudaRopeKv : public testing::TestWithParam<RopeCase> {
 
   std::int32_t columns_ = 0;
   std::vector<float> qkv_, cos_, sin_;
-  DeviceMemory memory_;
   RopeKvArgs args_;
+  std::vector<std::uint16_t> rotated_q_;
+  std::vector<std::uint8_t> keys_, values_;  // the cache
 };
 
 TEST_P(CudaRopeKv, RotatesQueries) {
-  const auto q = memory_.values(args_.rotated_q);
+  const auto& q = rotated_q_;
   for (std::size_t at = 0; at < q.size(); ++at) {
     const auto head_dim = static_cast<std::size_t>(GetParam().head_dim);
     const auto heads = static_cast<std::size_t>(GetParam().query_heads);
@@ -116,8 +124,8 @@ TEST_P(CudaRopeKv, StoresRotatedKeysAndValuesInTheirBlocks) {
       for (std::int32_t i = 0; i < head_dim; i += 5) {
         const double key = rotated(row, query_heads + head, i) / args_.cache.key_scale;
         const double value = input(row, query_heads + heads + head, i) / args_.cache.value_scale;
-        EXPECT_NEAR(cached(args_.cache.keys, row, head, i), key, bound(key) + 1e-6);
-        EXPECT_NEAR(cached(args_.cache.values, row, head, i), value, bound(value));
+        EXPECT_NEAR(cached(keys_, row, head, i), key, bound(key) + 1e-6);
+        EXPECT_NEAR(cached(values_, row, head, i), value, bound(value));
       }
     }
   }
@@ -125,8 +133,7 @@ TEST_P(CudaRopeKv, StoresRotatedKeysAndValuesInTheirBlocks) {
 
 TEST_P(CudaRopeKv, LeavesOtherPositionsAlone) {
   const std::size_t row = GetParam().head_dim * (GetParam().format == CacheFormat::bf16 ? 2 : 1);
-  for (void* array : {args_.cache.keys, args_.cache.values}) {
-    const auto bytes = memory_.values(static_cast<std::uint8_t*>(array));
+  for (const auto& bytes : {keys_, values_}) {
     std::size_t untouched = 0;
     for (std::size_t first = 0; first < bytes.size(); first += row) {
       untouched += part(bytes, first, row) == std::vector<std::uint8_t>(row, 0xff);

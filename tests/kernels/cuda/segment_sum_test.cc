@@ -1,16 +1,16 @@
-#include "kernels/cuda/segment_sum.cuh"
+#include "kernels/cuda/segment_sum.h"
 
 #include <gtest/gtest.h>
 
-#include "tests/kernels/cuda/block_executor.h"
 #include "tests/kernels/cuda/random_values.h"
+#include "tests/kernels/cuda/test_gpu.h"
 
 namespace lockstep::kernels::cuda {
 namespace {
 
 std::vector<float> summed(const std::vector<float>& segments,
                           const std::vector<std::int32_t>& merges) {
-  DeviceMemory memory;
+  TestGpu memory;
   const std::size_t values = segments.size() / merges.size();
   const SegmentSumArgs args{.sum = {.segments = memory.constant(segments, "segments"),
                                     .stride = static_cast<std::int64_t>(values),
@@ -18,11 +18,13 @@ std::vector<float> summed(const std::vector<float>& segments,
                                     .merges = memory.constant(merges, "merges")},
                             .out = memory.blank<float>(values, "out"),
                             .values = static_cast<std::int64_t>(values)};
-  run_blocks(memory, segment_sum_grid(args), [&](FiberThread& t) { segment_sum(t, args); });
+  memory.gpu().run(args);
   return memory.values(args.out);
 }
 
-TEST(CudaSegmentSum, AddsInTheOrderOfTheTree) {
+class CudaSegmentSum : public OnTestGpu {};
+
+TEST_F(CudaSegmentSum, AddsInTheOrderOfTheTree) {
   for (const std::size_t values : {4u, 1020u, 1024u, 2052u}) {
     const auto segments = random_floats(5 * values, 1, 1000.0f);
     // ((a + b) + c) + (d + e), and a sum in another order to see that the order counts.
@@ -42,7 +44,7 @@ TEST(CudaSegmentSum, AddsInTheOrderOfTheTree) {
   }
 }
 
-TEST(CudaSegmentSum, LeavesASingleSegmentAsItIs) {
+TEST_F(CudaSegmentSum, LeavesASingleSegmentAsItIs) {
   const auto segment = random_floats(36, 1);
   EXPECT_EQ(bits(summed(segment, {0})), bits(segment));
 }

@@ -1,4 +1,4 @@
-#include "kernels/cuda/top_logprobs.cuh"
+#include "kernels/cuda/top_logprobs.h"
 
 #include <gtest/gtest.h>
 
@@ -7,8 +7,8 @@
 #include <limits>
 #include <numeric>
 
-#include "tests/kernels/cuda/block_executor.h"
 #include "tests/kernels/cuda/random_values.h"
+#include "tests/kernels/cuda/test_gpu.h"
 
 namespace lockstep::kernels::cuda {
 namespace {
@@ -22,7 +22,7 @@ struct TopLogprobs {
 
 TopLogprobs run(const std::vector<float>& logits, const std::vector<std::int32_t>& chosen,
                 std::int32_t best) {
-  DeviceMemory memory;
+  TestGpu memory;
   const std::size_t rows = chosen.size();
   const std::int64_t vocabulary = std::ssize(logits) / std::ssize(chosen);
   const auto slices = static_cast<std::size_t>(logprob_slices(static_cast<int>(vocabulary)));
@@ -38,10 +38,7 @@ TopLogprobs run(const std::vector<float>& logits, const std::vector<std::int32_t
       .rows = static_cast<std::int32_t>(rows),
       .vocabulary = static_cast<std::int32_t>(vocabulary),
       .best = best};
-  run_blocks(memory, logprobs_of_slices_grid(args),
-             [&](FiberThread& t) { logprobs_of_slices(t, args); });
-  run_blocks(memory, logprobs_of_rows_grid(args),
-             [&](FiberThread& t) { logprobs_of_rows(t, args); });
+  memory.gpu().run(args);
   return {memory.values(args.chosen_logprobs), memory.values(args.top)};
 }
 
@@ -53,7 +50,9 @@ double log_sum(const std::vector<float>& logits) {
   return largest + std::log(sum);
 }
 
-TEST(CudaTopLogprobs, AreThoseOfASortedRow) {
+class CudaTopLogprobs : public OnTestGpu {};
+
+TEST_F(CudaTopLogprobs, AreThoseOfASortedRow) {
   for (const std::size_t vocabulary : {1u, 100u, 4096u, 9001u}) {
     auto logits = random_floats(2 * vocabulary, 1, 4.0f);
     for (float& logit : logits) logit = std::round(logit * 64) / 64;  // with equals
@@ -81,7 +80,7 @@ TEST(CudaTopLogprobs, AreThoseOfASortedRow) {
   }
 }
 
-TEST(CudaTopLogprobs, ImpossibleTokensHaveNone) {
+TEST_F(CudaTopLogprobs, ImpossibleTokensHaveNone) {
   std::vector<float> logits(5000, -kInfinity);  // the whole first slice
   logits[4500] = 1.0f;
   logits[4501] = 2.0f;
@@ -94,7 +93,7 @@ TEST(CudaTopLogprobs, ImpossibleTokensHaveNone) {
   EXPECT_EQ(got.top[2].token_id, -1);
 }
 
-TEST(CudaTopLogprobs, ACountOfZeroGivesTheChosenTokensAlone) {
+TEST_F(CudaTopLogprobs, ACountOfZeroGivesTheChosenTokensAlone) {
   const auto logits = random_floats(300, 1);
   const auto got = run(logits, {17}, 0);
   EXPECT_NEAR(got.chosen[0], logits[17] - log_sum(logits), 1e-6);

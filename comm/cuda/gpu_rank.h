@@ -1,0 +1,33 @@
+// A rank's GPU, and its connections to those of the other ranks. This header needs no CUDA: a build
+// without it has a body too (absent.cc), which says so.
+#pragma once
+
+#include <chrono>
+#include <memory>
+#include <string>
+
+#include "comm/gpu_exchange.h"
+#include "comm/mpi_environment.h"
+#include "kernels/cuda/gpu.h"
+
+namespace lockstep::comm::cuda {
+
+class GpuRank {
+ public:
+  virtual ~GpuRank() = default;
+  virtual kernels::cuda::Gpu& gpu() = 0;
+  virtual GpuExchange& exchange() = 0;
+  virtual std::string device() const = 0;     // "rank 3, CUDA device 1 (NVIDIA H200)"
+  virtual std::string device_id() const = 0;  // "0000:1b:00.0": the same for ranks that share one
+  virtual std::string architecture() const = 0;  // "sm90": products' bits are an architecture's own
+  // Makes the device the calling thread's: what uses it from another thread calls this once.
+  virtual void bind_thread() const = 0;
+};
+
+// Collective over all ranks: takes this rank's device (kernels/device/device_choice.h) and connects
+// it with the others'. `deadline`: of every exchange. Throws Error, also in a build without CUDA,
+// and CollectiveTimeout when ranks do not come.
+std::unique_ptr<GpuRank> open_gpu_rank(const MpiEnvironment& environment,
+                                       std::chrono::milliseconds deadline);
+
+}  // namespace lockstep::comm::cuda

@@ -1,0 +1,115 @@
+#include "launch/gpu_shard.h"
+
+#include <spdlog/spdlog.h>
+
+#include <algorithm>
+#include <array>
+#include <chrono>
+#include <cstring>
+
+#include "base/error.h"
+#include "launch/bytes_text.h"
+
+namespace lockstep::launch {
+namespace {
+
+kernels::cuda::CacheFormat cache_format(const ServeOptions& options) {
+  return options.kv_cache_dtype == KvCacheType::fp8 ? kernels::cuda::CacheFormat::e4m3
+                                                    : kernels::cuda::CacheFormat::bf16;
+}
+
+shard::GpuRunnerOptions runner_options(const ServeOptions& options, const ReplicaSizes& sizes) {
+  return {.kv_format = cache_format(options),
+          .block_size = options.block_size,
+          .max_batch_tokens = options.max_num_batched_tokens,
+          .max_sequences = options.max_num_seqs,
+          .max_positions = sizes.max_model_len,
+          .sampling_bytes = shard::GpuTokenChoice::upload_bytes(options.max_num_seqs)};
+}
+
+std::vector<shard::VocabRange> vocabularies(const std::vector<shard::Partition>& parts) {
+  std::vector<shard::VocabRange> ranges;
+  for (const shard::Partition& part : parts) {
+    ranges.push_back({part.vocabulary.begin, part.vocabulary.end});
+  }
+  return ranges;
+}
+
+// How many ranks of this host share this rank's device.
+std::size_t ranks_on_device(const std::string& device_id, const comm::MpiEnvironment& mpi) {
+  using Id = std::array<char, 64>;
+  Id mine{};
+  std::memcpy(mine.data(), device_id.data(), std::min(device_id.size(), mine.size() - 1));
+  std::vector<Id> all(static_cast<std::size_t>(mpi.local_size()));
+  mpi.gather_on_host(std::as_bytes(std::span(mine)), std::as_writable_bytes(std::span(all)));
+  return static_cast<std::size_t>(std::ranges::count(all, mine));
+}
+
+shard::GpuWeights load_weights(const model::Model& model, const shard::Partition& part,
+                               comm::cuda::GpuRank& rank) {
+  const auto begin = std::chrono::steady_clock::now();
+  shard::GpuWeights weights = shard::load_gpu_weights(model, part, rank.gpu());
+  const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - begin;
+  spdlog::info("{}: {} of weights in {:.2f} s; {} between ranks", rank.device(),
+               bytes_text(weights.bytes()), seconds.count(), rank.exchange().name());
+  return weights;
+}
+
+}  // namespace
+
+GpuShard::GpuShard(const ServeOptions& options, const model::Model& model,
+                   const comm::MpiEnvironment& mpi, comm::Communicator& communicator,
+                   shard::StepTimes& times)
+    : rank_(comm::cuda::open_gpu_rank(mpi, options.deadline * 3 / 4)),
+      parts_(shard::partition_model(model.config, communicator.size())),
+      sizes_{.max_model_len = settle_model_len(options, model)},
+      runner_(model.config,
+              load_weights(model, parts_[static_cast<std::size_t>(communicator.rank())], *rank_),
+              runner_options(options, sizes_), rank_->gpu(), rank_->exchange()),
+      sampler_(communicator, runner_.vocab_range(), vocabularies(parts_)),
+      choice_(runner_, options.max_num_seqs, rank_->gpu(), rank_->exchange(), sampler_),
+      steps_(runner_, choice_, times) {
+  sizes_.num_blocks = settle_blocks(options, model, mpi, communicator);
+  runner_.allocate_cache(sizes_.num_blocks);
+  spdlog::info("{}: {} KV blocks of {} positions; memory:\n{}", rank_->device(), sizes_.num_blocks,
+               options.block_size, rank_->gpu().memory().ledger().table());
+}
+
+std::int32_t GpuShard::settle_blocks(const ServeOptions& options, const model::Model& model,
+                                     const comm::MpiEnvironment& mpi,
+                                     comm::Communicator& communicator) {
+  const shard::Partition& part = parts_[static_cast<std::size_t>(communicator.rank())];
+  const std::size_t block = shard::GpuLlamaRunner::kv_block_bytes(
+      model.config, part, cache_format(options), options.block_size);
+  // Ranks load at their own pace; from here on there are deadlines, and all look at once.
+  mpi.wait_for_all();
+  const auto room = rank_->gpu().memory().room();
+  const std::size_t sharing = ranks_on_device(rank_->device_id(), mpi);
+  const double in_use = static_cast<double>(room.total - room.free);
+  const double usable =
+      (static_cast<double>(room.total) * options.gpu_memory_utilization - in_use) /
+      static_cast<double>(sharing);
+  const double wanted = options.kv_cache_memory > 0 ? static_cast<double>(options.kv_cache_memory)
+                                                    : std::max(usable, 0.0);
+  const std::int64_t per_sequence =
+      (sizes_.max_model_len + options.block_size - 1) / options.block_size;
+  // One block is for padding (llama.h). More than every sequence at its longest is of no use.
+  const auto holds = static_cast<std::int64_t>(wanted / static_cast<double>(block)) - 1;
+  const std::int64_t blocks =
+      smallest(communicator, std::min(holds, per_sequence * options.max_num_seqs));
+  if (blocks < per_sequence) {
+    throw Error("the KV cache has room for " + std::to_string(std::max<std::int64_t>(blocks, 0)) +
+                " blocks of " + std::to_string(options.block_size) +
+                " positions on the smallest rank: one sequence of max_model_len " +
+                std::to_string(sizes_.max_model_len) + " needs " + std::to_string(per_sequence) +
+                " (" + bytes_text(static_cast<std::size_t>(per_sequence + 1) * block) + "). " +
+                rank_->device() + " has " + bytes_text(room.free) + " of " +
+                bytes_text(room.total) +
+                " left: give a smaller --max-model-len, a larger --gpu-memory-utilization, or more "
+                "ranks. In use by this rank:\n" +
+                rank_->gpu().memory().ledger().table());
+  }
+  return static_cast<std::int32_t>(blocks);
+}
+
+}  // namespace lockstep::launch

@@ -1,0 +1,124 @@
+#include "shard/gpu/lane_reduce.h"
+
+#include <algorithm>
+#include <numeric>
+
+namespace lockstep::shard {
+namespace {
+
+using kernels::cuda::SegmentSum;
+
+constexpr char kLabel[] = "sums between ranks";
+constexpr std::int64_t kLine = 32;  // floats; slices begin at multiples of it
+constexpr std::int64_t kFloat = sizeof(float);
+
+// Rank `rank`'s slice of `values`.
+struct Slice {
+  std::int64_t begin;
+  std::int64_t size;
+};
+Slice slice(std::int64_t values, std::int64_t rank, std::int64_t ranks) {
+  const std::int64_t lines = (values + kLine - 1) / kLine;
+  const auto end_of = [&](std::int64_t r) { return std::min(lines * r / ranks * kLine, values); };
+  return {end_of(rank), end_of(rank + 1) - end_of(rank)};
+}
+
+std::size_t bytes(std::int64_t floats) { return static_cast<std::size_t>(floats * kFloat); }
+
+}  // namespace
+
+SegmentTree segment_tree(const LaneTree& tree, std::span<const Range> runs) {
+  SegmentTree result{{}, tree.finish(runs)};
+  for (const Range& run : runs) result.counts.push_back(tree.segments(run));
+  return result;
+}
+
+SegmentTree one_segment_each(int ranks) {
+  SegmentTree result;
+  for (int rank = 0; rank < ranks; ++rank) {
+    result.counts.push_back(1);
+    result.merges.push_back(rank == 0 ? 0 : 1);
+  }
+  return result;
+}
+
+GpuLaneReducer::GpuLaneReducer(kernels::cuda::Gpu& gpu, comm::GpuExchange& exchange,
+                               std::vector<SegmentTree> trees, const ReduceOptions& options)
+    : gpu_(gpu), exchange_(exchange), options_(options) {
+  std::int64_t most_own = 0, most_all = 0;
+  for (SegmentTree& tree : trees) {
+    const auto mine = tree.counts.begin() + exchange.rank();
+    Tree& added = trees_.emplace_back();
+    added.own = *mine;
+    added.first = std::accumulate(tree.counts.begin(), mine, std::int64_t{0});
+    added.all = std::accumulate(tree.counts.begin(), tree.counts.end(), std::int64_t{0});
+    added.counts = std::move(tree.counts);
+    added.merges = upload_array<std::int32_t>(gpu, kLabel, tree.merges);
+    most_own = std::max(most_own, added.own);
+    most_all = std::max(most_all, added.all);
+  }
+  no_merges_ = upload_array<std::int32_t>(gpu, kLabel, std::vector<std::int32_t>{0});
+  const std::int64_t values = options.max_values;
+  const auto ranks = std::int64_t{exchange.size()};
+  const bool slices = ranks > 1 && most_all * values * kFloat > options.gather_below;
+  const std::int64_t whole =
+      slices ? std::min(most_all * values, options.gather_below / kFloat) : most_all * values;
+  const std::int64_t of_slices = most_all * (values / ranks + 2 * kLine);
+  gathered_ = GpuArray<float>(gpu, kLabel, slices ? std::max(whole, of_slices) : whole);
+  if (!slices) return;
+  own_ = GpuArray<float>(gpu, kLabel, most_own * values);
+  cut_ = GpuArray<float>(gpu, kLabel, most_own * values);
+  sum_ = GpuArray<float>(gpu, kLabel, values);
+}
+
+bool GpuLaneReducer::is_sliced(std::size_t tree, std::int64_t values) const {
+  return exchange_.size() > 1 && trees_[tree].all * values * kFloat > options_.gather_below;
+}
+
+float* GpuLaneReducer::segments(std::size_t tree, std::int64_t values) const {
+  if (is_sliced(tree, values)) return own_.data();
+  return gathered_.data() + trees_[tree].first * values;
+}
+
+SegmentSum GpuLaneReducer::reduce(std::size_t tree, std::int64_t values, std::string_view what) {
+  return is_sliced(tree, values) ? exchange_slices(trees_[tree], values, what)
+                                 : gather(trees_[tree], values, what);
+}
+
+SegmentSum GpuLaneReducer::gather(const Tree& tree, std::int64_t values, std::string_view what) {
+  if (exchange_.size() > 1) {
+    std::vector<std::size_t> counts;
+    for (const std::int32_t segments : tree.counts) counts.push_back(bytes(segments * values));
+    exchange_.all_gather(gathered_.data() + tree.first * values, gathered_.data(), counts, what);
+  }
+  return {gathered_.data(), values, static_cast<std::int32_t>(tree.all), tree.merges.data()};
+}
+
+SegmentSum GpuLaneReducer::exchange_slices(const Tree& tree, std::int64_t values,
+                                           std::string_view what) {
+  const int ranks = exchange_.size();
+  const Slice own = slice(values, exchange_.rank(), ranks);
+  std::vector<std::size_t> send_counts, receive_counts, gather_counts;
+  float* to = cut_.data();
+  for (int rank = 0; rank < ranks; ++rank) {
+    const Slice part = slice(values, rank, ranks);
+    for (std::int64_t s = 0; s < tree.own && part.size > 0; ++s, to += part.size) {
+      gpu_.copy(to, own_.data() + s * values + part.begin, bytes(part.size), "segments in slices");
+    }
+    send_counts.push_back(bytes(tree.own * part.size));
+    gather_counts.push_back(bytes(part.size));
+    receive_counts.push_back(bytes(tree.counts[static_cast<std::size_t>(rank)] * own.size));
+  }
+  exchange_.all_to_all(cut_.data(), send_counts, gathered_.data(), receive_counts, what);
+  float* sum = sum_.data() + own.begin;
+  if (own.size > 0) {
+    gpu_.run(kernels::cuda::SegmentSumArgs{
+        {gathered_.data(), own.size, static_cast<std::int32_t>(tree.all), tree.merges.data()},
+        sum,
+        own.size});
+  }
+  exchange_.all_gather(sum, sum_.data(), gather_counts, what);
+  return {sum_.data(), values, 1, no_merges_.data()};
+}
+
+}  // namespace lockstep::shard

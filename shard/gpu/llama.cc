@@ -1,0 +1,481 @@
+#include "shard/gpu/llama.h"
+
+#include <spdlog/spdlog.h>
+
+#include <algorithm>
+#include <bit>
+#include <cmath>
+
+#include "base/error.h"
+#include "kernels/cuda/sum_plan.h"
+#include "shard/rope_table.h"
+
+namespace lockstep::shard {
+namespace {
+
+using namespace kernels::cuda;
+
+constexpr char kActivations[] = "activations";
+// Blocks that keep a large GPU busy: with fewer rows, each chunk of a row's keys has a block.
+constexpr std::int64_t kManyBlocks = 4 * 132;
+// Of attention's parts: where a step needs more, a block computes all chunks of a row.
+constexpr std::int64_t kMostPartFloats = 64 << 20;
+constexpr std::int32_t kPaddingStep = 8;
+
+enum Tree : std::size_t { kEmbedding, kAttention, kMlp };
+
+std::vector<Range> lane_runs(const std::vector<Partition>& parts, Range Partition::*lanes) {
+  std::vector<Range> runs;
+  for (const Partition& part : parts) runs.push_back(part.*lanes);
+  return runs;
+}
+
+std::vector<SegmentTree> trees(const model::ModelConfig& config,
+                               const std::vector<Partition>& parts) {
+  const LaneTree tree = lane_tree(config);
+  return {one_segment_each(static_cast<int>(parts.size())),
+          segment_tree(tree, lane_runs(parts, &Partition::query_heads)),
+          segment_tree(tree, lane_runs(parts, &Partition::mlp_lanes))};
+}
+
+kernels::LaneProgram attention_program(const model::ModelConfig& config, const Partition& part) {
+  const std::vector<std::int32_t> groups(
+      static_cast<std::size_t>(config.num_attention_heads),
+      static_cast<std::int32_t>(config.head_dim / kernels::kGroup));
+  return lane_tree(config).program(part.query_heads, groups);
+}
+
+kernels::LaneProgram mlp_program(const model::ModelConfig& config, const Partition& part) {
+  std::vector<std::int32_t> groups;
+  for (std::int32_t lane = 0; lane < config.num_attention_heads; ++lane) {
+    groups.push_back(mlp_lane_groups(config, lane).size());
+  }
+  return lane_tree(config).program(part.mlp_lanes, groups);
+}
+
+std::int64_t inner_columns(const model::ModelConfig& config, const Partition& part) {
+  return std::int64_t{kernels::kGroup} * (mlp_lane_groups(config, part.mlp_lanes.end - 1).end -
+                                          mlp_lane_groups(config, part.mlp_lanes.begin).begin);
+}
+
+std::vector<HeadRun> runs_of(const model::ModelConfig& config, const Partition& part) {
+  std::vector<std::int32_t> first;
+  for (std::int32_t kv = part.key_value_heads.begin; kv < part.key_value_heads.end; ++kv) {
+    first.push_back(part.queries_of(kv, config).begin - part.query_heads.begin);
+  }
+  first.push_back(part.query_heads.size());
+  return head_runs(first);
+}
+
+std::vector<std::string> layer_names(std::int64_t layers, const char* block) {
+  std::vector<std::string> names;
+  for (std::int64_t i = 0; i < layers; ++i) {
+    names.push_back("layer " + std::to_string(i) + " " + block);
+  }
+  return names;
+}
+
+std::int64_t bytes_of_half_block(const model::ModelConfig& config, const Partition& part,
+                                 CacheFormat format, std::int32_t block_size) {
+  const std::int64_t number = format == CacheFormat::bf16 ? 2 : 1;
+  return number * part.key_value_heads.size() * block_size * config.head_dim;
+}
+
+std::int32_t blocks_up_to(std::int32_t positions, std::int32_t block_size) {
+  return (positions + block_size - 1) / block_size;
+}
+
+// What the pieces of the largest step take.
+std::size_t upload_bytes(const GpuRunnerOptions& options) {
+  const auto tokens = static_cast<std::size_t>(options.max_batch_tokens);
+  const auto sequences = static_cast<std::size_t>(options.max_sequences);
+  // The number of chunks is rounded up to a power of two.
+  const auto positions = std::bit_ceil(static_cast<std::uint32_t>(
+                             chunks_up_to(std::max(options.max_positions, 1) - 1))) *
+                         kChunkPositions;
+  const auto blocks = static_cast<std::size_t>(
+      blocks_up_to(static_cast<std::int32_t>(positions), options.block_size));
+  return StepUpload::whole_pieces(tokens * sizeof(std::int32_t)) +
+         StepUpload::whole_pieces(tokens * sizeof(RowPlace)) +
+         StepUpload::whole_pieces((sequences + kPaddingStep) * blocks * sizeof(std::int32_t)) +
+         StepUpload::whole_pieces(sequences * sizeof(std::int32_t)) +
+         StepUpload::whole_pieces(options.sampling_bytes);
+}
+
+const GpuRunnerOptions& checked(const GpuRunnerOptions& options, const model::ModelConfig& config,
+                                const GpuWeights& weights) {
+  if (options.block_size < 16 || options.block_size % 16 != 0) {
+    throw Error("block_size is " + std::to_string(options.block_size) +
+                ": it must be a multiple of 16");
+  }
+  if (std::ssize(weights.layers) != config.num_hidden_layers) {
+    throw Error("pipeline stages are not there on GPUs yet: serve with --pp 1");
+  }
+  return options;
+}
+
+}  // namespace
+
+std::int32_t padded_rows(std::int32_t rows, std::int32_t most) {
+  const std::int32_t padded =
+      rows <= 4 ? static_cast<std::int32_t>(std::bit_ceil(static_cast<std::uint32_t>(rows)))
+                : (rows + kPaddingStep - 1) / kPaddingStep * kPaddingStep;
+  return std::max(rows, std::min(padded, most));
+}
+
+GpuLlamaRunner::GpuLlamaRunner(const model::ModelConfig& config, GpuWeights weights,
+                               const GpuRunnerOptions& options, Gpu& gpu,
+                               comm::GpuExchange& exchange)
+    : config_(config),
+      options_(checked(options, config, weights)),
+      gpu_(gpu),
+      exchange_(exchange),
+      parts_(partition_model(config, exchange.size())),
+      weights_(std::move(weights)),
+      inner_columns_(inner_columns(config, part())),
+      logits_stride_(divide_up(part().vocabulary.size(), 4) * 4),
+      reducer_(gpu, exchange, trees(config, parts_),
+               {options.max_batch_tokens * config.hidden_size, options.gather_below}),
+      hidden_plan_(sum_plan(kernels::whole_sum(config.hidden_size))),
+      attention_plan_(sum_plan(attention_program(config, part()))),
+      mlp_plan_(sum_plan(mlp_program(config, part()))),
+      runs_(upload_array<HeadRun>(gpu, "tables", runs_of(config, part()))),
+      attention_names_(layer_names(config.num_hidden_layers, "attention")),
+      mlp_names_(layer_names(config.num_hidden_layers, "mlp")),
+      hidden_(gpu, kActivations, options.max_batch_tokens * config.hidden_size),
+      normed_(gpu, kActivations, options.max_batch_tokens * config.hidden_size),
+      qkv_(gpu, kActivations, options.max_batch_tokens * (query_columns() + 2 * kv_columns())),
+      queries_(gpu, kActivations, options.max_batch_tokens * query_columns()),
+      attended_(gpu, kActivations, options.max_batch_tokens * query_columns()),
+      parts_of_chunks_(
+          gpu, "attention's chunks",
+          std::min(kMostPartFloats,
+                   attention_part_floats(std::min(options.max_sequences, options.max_batch_tokens),
+                                         2 * chunks_up_to(std::max(options.max_positions, 1) - 1),
+                                         part().query_heads.size(),
+                                         static_cast<std::int32_t>(config.head_dim)))),
+      gate_up_(gpu, kActivations, options.max_batch_tokens * 2 * inner_columns_),
+      inner_(gpu, kActivations, options.max_batch_tokens * inner_columns_),
+      last_(gpu, kActivations, options.max_sequences * config.hidden_size),
+      logits_(gpu, "logits", options.max_sequences * logits_stride_),
+      downloaded_(gpu.pinned_memory().allocate(
+          "logits",
+          static_cast<std::size_t>(options.max_sequences * logits_stride_) * sizeof(float))),
+      upload_(gpu, upload_bytes(options), [this] { wait("an earlier step"); }) {
+  const RopeTable rope(config, options.max_positions);
+  const auto angles = static_cast<std::size_t>(options.max_positions * (config.head_dim / 2));
+  cos_ = upload_array<float>(gpu, "tables", {rope.cos(0), angles});
+  sin_ = upload_array<float>(gpu, "tables", {rope.sin(0), angles});
+}
+
+void GpuLlamaRunner::allocate_cache(std::int32_t num_blocks) {
+  num_blocks_ = num_blocks;
+  // One block more than plans know, for padding rows.
+  const auto half = static_cast<std::size_t>(bytes_of_half_block(
+                        config_, part(), options_.kv_format, options_.block_size)) *
+                    static_cast<std::size_t>(num_blocks + 1);
+  for (std::int64_t layer = 0; layer < config_.num_hidden_layers; ++layer) {
+    cache_.push_back(
+        {gpu_.memory().allocate("KV cache", half), gpu_.memory().allocate("KV cache", half)});
+  }
+}
+
+std::size_t GpuLlamaRunner::kv_block_bytes(const model::ModelConfig& config, const Partition& part,
+                                           CacheFormat format, std::int32_t block_size) {
+  return static_cast<std::size_t>(2 * part.layers.size() *
+                                  bytes_of_half_block(config, part, format, block_size));
+}
+
+GpuLlamaRunner::SumPlanArrays GpuLlamaRunner::sum_plan(const kernels::LaneProgram& program) {
+  const HostSumPlan plan = make_sum_plan(program);
+  SumPlanArrays arrays{upload_array<Leaf>(gpu_, "tables", plan.leaves),
+                       upload_array<Addition>(gpu_, "tables", plan.additions),
+                       upload_array<std::int32_t>(gpu_, "tables", plan.level_ends),
+                       upload_array<std::int32_t>(gpu_, "tables", plan.segments)};
+  arrays.view = {arrays.leaves.data(),
+                 arrays.additions.data(),
+                 arrays.level_ends.data(),
+                 arrays.segments.data(),
+                 static_cast<std::int32_t>(plan.leaves.size()),
+                 static_cast<std::int32_t>(plan.level_ends.size()),
+                 static_cast<std::int32_t>(plan.segments.size())};
+  return arrays;
+}
+
+void GpuLlamaRunner::check(std::span<const ForwardSequence> batch) const {
+  std::int64_t tokens = 0;
+  for (const ForwardSequence& sequence : batch) {
+    tokens += std::ssize(sequence.token_ids);
+    const std::int64_t end = sequence.first_position + std::ssize(sequence.token_ids);
+    if (end > options_.max_positions) {
+      throw Error("position " + std::to_string(end - 1) + " is beyond max_positions " +
+                  std::to_string(options_.max_positions));
+    }
+  }
+  if (tokens > options_.max_batch_tokens || std::ssize(batch) > options_.max_sequences) {
+    throw Error("a batch of " + std::to_string(tokens) + " tokens of " +
+                std::to_string(batch.size()) + " sequences: the limits are " +
+                std::to_string(options_.max_batch_tokens) + " and " +
+                std::to_string(options_.max_sequences));
+  }
+}
+
+// Whether the step has one row a sequence, all with logits: the shape that is recorded.
+bool GpuLlamaRunner::decodes(std::span<const ForwardSequence> batch) const {
+  return !batch.empty() && std::ranges::all_of(batch, [](const ForwardSequence& sequence) {
+    return sequence.token_ids.size() == 1 && sequence.wants_logits;
+  });
+}
+
+void GpuLlamaRunner::begin(std::span<const ForwardSequence> batch) {
+  check(batch);
+  std::int32_t rows = 0, longest = 1;
+  wanted_ = 0;
+  for (const ForwardSequence& sequence : batch) {
+    const auto count = static_cast<std::int32_t>(sequence.token_ids.size());
+    rows += count;
+    longest = std::max(longest, sequence.first_position + count);
+    if (sequence.wants_logits) ++wanted_;
+  }
+  std::int32_t chunks = chunks_up_to(longest - 1);
+  recorded_step_ = options_.max_recordings > 0 && decodes(batch);
+  if (recorded_step_) {
+    rows = padded_rows(rows, std::min(options_.max_sequences, options_.max_batch_tokens));
+    chunks = static_cast<std::int32_t>(std::bit_ceil(static_cast<std::uint32_t>(chunks)));
+  }
+  // A recording's addresses depend on its shape alone.
+  const std::int32_t positions = recorded_step_ ? chunks * kChunkPositions : longest;
+  lay_out(batch, rows, chunks, blocks_up_to(positions, options_.block_size));
+}
+
+void GpuLlamaRunner::lay_out(std::span<const ForwardSequence> batch, std::int32_t rows,
+                             std::int32_t chunks, std::int32_t table_stride) {
+  upload_.begin();
+  const auto sequences = recorded_step_ ? rows : static_cast<std::int32_t>(batch.size());
+  const auto tokens = upload_.add<std::int32_t>(rows);
+  const auto places = upload_.add<RowPlace>(rows);
+  const auto tables = upload_.add<std::int32_t>(std::int64_t{sequences} * table_stride);
+  std::ranges::fill(tables.host, num_blocks_);
+  std::vector<std::int32_t> last_rows;
+  std::size_t row = 0;
+  for (std::size_t s = 0; s < batch.size(); ++s) {
+    const ForwardSequence& sequence = batch[s];
+    std::int32_t position = sequence.first_position;
+    for (const std::int32_t token : sequence.token_ids) {
+      tokens.host[row] = token;
+      places.host[row++] = {static_cast<std::int32_t>(s), position++};
+    }
+    std::ranges::copy(sequence.block_table,
+                      tables.host.begin() + static_cast<std::ptrdiff_t>(s) * table_stride);
+    if (sequence.wants_logits) last_rows.push_back(static_cast<std::int32_t>(row) - 1);
+  }
+  // Padding: one more sequence, from position 0 of the block that plans do not know.
+  for (std::int32_t position = 0; row < tokens.host.size(); ++row, ++position) {
+    tokens.host[row] = 0;
+    places.host[row] = {static_cast<std::int32_t>(batch.size()), position};
+  }
+  step_ = {.rows = rows,
+           .wanted = recorded_step_ ? rows : wanted_,
+           .chunks = chunks,
+           .token_ids = tokens.device,
+           .places = places.device,
+           .tables = {tables.device, table_stride}};
+  if (recorded_step_ || wanted_ == 0) return;
+  const auto last = upload_.add<std::int32_t>(wanted_);
+  std::ranges::copy(last_rows, last.host.begin());
+  step_.last_rows = last.device;
+}
+
+GpuLogits GpuLlamaRunner::launch() {
+  if (step_.rows == 0) return {};
+  upload_.send();
+  if (Recording* recording = recorded_step_ ? recording_of_step() : nullptr) {
+    recording->launch();
+    return {logits_.data(), logits_stride_, wanted_};
+  }
+  run(step_);
+  return {logits_.data(), logits_stride_, wanted_};
+}
+
+// A shape's first step is not recorded: it loads the kernels, which a capture of CUDA had better
+// not do, and many shapes come once.
+Recording* GpuLlamaRunner::recording_of_step() {
+  const auto [found, first] = recordings_.try_emplace({step_.rows, step_.chunks});
+  if (first) return nullptr;
+  if (found->second == nullptr && recorded_ < options_.max_recordings) {
+    found->second = gpu_.record([this] { run(step_); });
+    ++recorded_;
+    spdlog::debug("recorded a step of {} rows up to {} positions: {} operations", step_.rows,
+                  step_.chunks * kChunkPositions, found->second->nodes());
+    if (recorded_ == options_.max_recordings) {
+      spdlog::warn("{} shapes of steps are recorded: further ones run without", recorded_);
+    }
+  }
+  return found->second.get();
+}
+
+void GpuLlamaRunner::wait(const char* what) {
+  exchange_.wait(what);
+  gpu_.synchronize(what);
+  upload_.settle();
+}
+
+std::span<float> GpuLlamaRunner::forward(std::span<const ForwardSequence> batch) {
+  begin(batch);
+  const GpuLogits computed = launch();
+  if (computed.rows == 0) return {};
+  for (std::int32_t row = 0; row < computed.rows; ++row) download(row, row);
+  wait("the forward pass");
+  return host_logits().first(static_cast<std::size_t>(computed.rows) *
+                             static_cast<std::size_t>(part().vocabulary.size()));
+}
+
+std::span<float> GpuLlamaRunner::host_logits() const {
+  return {static_cast<float*>(downloaded_.data()), downloaded_.size() / sizeof(float)};
+}
+
+void GpuLlamaRunner::download(std::int32_t row, std::int32_t place) {
+  const auto range = static_cast<std::size_t>(part().vocabulary.size());
+  const auto to = host_logits().subspan(static_cast<std::size_t>(place) * range, range);
+  if (!to.empty()) {
+    gpu_.download(std::as_writable_bytes(to), logits_.data() + row * logits_stride_, "logits");
+  }
+}
+
+void GpuLlamaRunner::run(const Step& step) {
+  SegmentSum update = embed(step);
+  for (std::size_t layer = 0; layer < weights_.layers.size(); ++layer) {
+    const GpuLayerWeights& weights = weights_.layers[layer];
+    norm(step.rows, nullptr, update, weights.input_norm, normed_.data());
+    update = attention_block(step, layer);
+    norm(step.rows, nullptr, update, weights.post_attention_norm, normed_.data());
+    update = mlp_block(step, layer);
+  }
+  if (step.wanted > 0) logits(step, update);
+}
+
+// Zeros, to which the first norm adds the rows: what a rank has not is zero, so that the sum over
+// ranks has the row's bits, and a row's -0 is +0 at any number of ranks.
+SegmentSum GpuLlamaRunner::embed(const Step& step) {
+  const std::int64_t values = step.rows * config_.hidden_size;
+  gpu_.clear(hidden_.data(), static_cast<std::size_t>(values) * sizeof(float), "embedding");
+  gpu_.run(
+      EmbeddingArgs{.table = reinterpret_cast<const std::uint16_t*>(weights_.embedding.view.tiles),
+                    .layout = tiles(config_.hidden_size),
+                    .token_ids = step.token_ids,
+                    .begin_token = part().vocabulary.begin,
+                    .end_token = part().vocabulary.end,
+                    .out = reducer_.segments(kEmbedding, values),
+                    .rows = step.rows,
+                    .columns = static_cast<std::int32_t>(config_.hidden_size)});
+  return reducer_.reduce(kEmbedding, values, "embedding");
+}
+
+void GpuLlamaRunner::norm(std::int32_t rows, const std::int32_t* row_indices,
+                          const SegmentSum& update, const kernels::device::Allocation& weight,
+                          std::uint16_t* out) {
+  gpu_.run(RmsNormArgs{.hidden = hidden_.data(),
+                       .update = update,
+                       .weight = static_cast<const float*>(weight.data()),
+                       .out = out,
+                       .row_indices = row_indices,
+                       .rows = rows,
+                       .columns = static_cast<std::int32_t>(config_.hidden_size),
+                       .eps = config_.rms_norm_eps});
+}
+
+void GpuLlamaRunner::multiply(const GpuMatrix& weights, const std::uint16_t* x,
+                              std::int64_t x_columns, std::int32_t rows, const SumPlanArrays& plan,
+                              float* out, std::int64_t out_stride, std::int64_t segment_stride) {
+  gpu_.run(ProductArgs{.weights = weights.view,
+                       .x = x,
+                       .x_stride = x_columns,
+                       .m = rows,
+                       .plan = plan.view,
+                       .out = out,
+                       .row_stride = out_stride,
+                       .segment_stride = segment_stride});
+}
+
+void GpuLlamaRunner::multiply(const std::vector<GpuMatrix>& weights, const std::uint16_t* x,
+                              std::int64_t x_columns, std::int32_t rows, const SumPlanArrays& plan,
+                              float* out, std::int64_t out_stride) {
+  for (const GpuMatrix& matrix : weights) {
+    multiply(matrix, x, x_columns, rows, plan, out, out_stride, 0);
+    out += matrix.view.rows;
+  }
+}
+
+PagedCache GpuLlamaRunner::cache_of(std::size_t layer) const {
+  return {.keys = cache_[layer].keys.data(),
+          .values = cache_[layer].values.data(),
+          .format = options_.kv_format,
+          .heads = part().key_value_heads.size(),
+          .block_size = options_.block_size,
+          .head_dim = static_cast<std::int32_t>(config_.head_dim)};
+}
+
+SegmentSum GpuLlamaRunner::attention_block(const Step& step, std::size_t layer) {
+  const GpuLayerWeights& weights = weights_.layers[layer];
+  const std::int64_t stride = query_columns() + 2 * kv_columns();
+  const std::int32_t query_heads = part().query_heads.size();
+  multiply(weights.qkv, normed_.data(), config_.hidden_size, step.rows, hidden_plan_, qkv_.data(),
+           stride);
+  gpu_.run(RopeKvArgs{.q = qkv_.data(),
+                      .k = qkv_.data() + query_columns(),
+                      .v = qkv_.data() + query_columns() + kv_columns(),
+                      .stride = stride,
+                      .cos = cos_.data(),
+                      .sin = sin_.data(),
+                      .places = step.places,
+                      .tables = step.tables,
+                      .rotated_q = queries_.data(),
+                      .cache = cache_of(layer),
+                      .rows = step.rows,
+                      .query_heads = query_heads});
+  const auto num_runs = static_cast<std::int32_t>(runs_.size());
+  const bool chunks_apart =
+      step.chunks > 1 && std::int64_t{step.rows} * num_runs < kManyBlocks &&
+      attention_part_floats(step.rows, step.chunks, query_heads,
+                            static_cast<std::int32_t>(config_.head_dim)) <= parts_of_chunks_.size();
+  gpu_.run(AttentionArgs{.q = queries_.data(),
+                         .cache = cache_of(layer),
+                         .tables = step.tables,
+                         .places = step.places,
+                         .runs = runs_.data(),
+                         .out = attended_.data(),
+                         .parts = chunks_apart ? parts_of_chunks_.data() : nullptr,
+                         .rows = step.rows,
+                         .query_heads = query_heads,
+                         .num_runs = num_runs,
+                         .chunks = step.chunks,
+                         .scale = 1.0f / std::sqrt(static_cast<float>(config_.head_dim))});
+  const std::int64_t values = step.rows * config_.hidden_size;
+  multiply(weights.o, attended_.data(), query_columns(), step.rows, attention_plan_,
+           reducer_.segments(kAttention, values), config_.hidden_size, values);
+  return reducer_.reduce(kAttention, values, attention_names_[layer]);
+}
+
+SegmentSum GpuLlamaRunner::mlp_block(const Step& step, std::size_t layer) {
+  const GpuLayerWeights& weights = weights_.layers[layer];
+  multiply(weights.gate_up, normed_.data(), config_.hidden_size, step.rows, hidden_plan_,
+           gate_up_.data(), 2 * inner_columns_);
+  gpu_.run(SwigluArgs{.gate = gate_up_.data(),
+                      .up = gate_up_.data() + inner_columns_,
+                      .stride = 2 * inner_columns_,
+                      .out = inner_.data(),
+                      .rows = step.rows,
+                      .columns = static_cast<std::int32_t>(inner_columns_)});
+  const std::int64_t values = step.rows * config_.hidden_size;
+  multiply(weights.down, inner_.data(), inner_columns_, step.rows, mlp_plan_,
+           reducer_.segments(kMlp, values), config_.hidden_size, values);
+  return reducer_.reduce(kMlp, values, mlp_names_[layer]);
+}
+
+void GpuLlamaRunner::logits(const Step& step, const SegmentSum& update) {
+  norm(step.wanted, step.last_rows, update, weights_.final_norm, last_.data());
+  multiply(weights_.output(), last_.data(), config_.hidden_size, step.wanted, hidden_plan_,
+           logits_.data(), logits_stride_, 0);
+}
+
+}  // namespace lockstep::shard

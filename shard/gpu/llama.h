@@ -1,0 +1,183 @@
+// The Llama family's forward pass on one rank's GPU. Plain C++ over kernels/cuda/gpu.h.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "comm/gpu_exchange.h"
+#include "kernels/cuda/gpu.h"
+#include "model/config.h"
+#include "shard/gpu/array.h"
+#include "shard/gpu/lane_reduce.h"
+#include "shard/gpu/step_upload.h"
+#include "shard/gpu/weights.h"
+#include "shard/model_runner.h"
+#include "shard/partition.h"
+
+namespace lockstep::shard {
+
+struct GpuRunnerOptions {
+  kernels::cuda::CacheFormat kv_format = kernels::cuda::CacheFormat::bf16;
+  std::int32_t block_size = 16;
+  std::int32_t max_batch_tokens = 512;  // tokens of all sequences of a step
+  std::int32_t max_sequences = 64;      // of a step
+  std::int32_t max_positions = 0;       // longest sequence
+  std::int64_t gather_below = 4 << 20;  // ReduceOptions
+  // Of decoding steps; 0: none are made. The steps of further shapes run without.
+  std::int32_t max_recordings = 64;
+  std::size_t sampling_bytes = 0;  // room for what else a step uploads: step_upload()
+};
+
+// A step's logits on the device: rows `stride` apart, of this rank's tokens.
+struct GpuLogits {
+  float* values = nullptr;
+  std::int64_t stride = 0;
+  std::int32_t rows = 0;  // of the sequences that want them, in order
+};
+
+// RMSNorm, rotary embedding, grouped-query attention, SwiGLU (shard/llama.h), all layers on the
+// ranks of the exchange. Products, sums between ranks and attention keep the order of their sums at
+// any number of rows and ranks (kernels/README.md): so do the logits their bits.
+//
+// Steps of one token a sequence are padded to some numbers of rows and recorded, at their second
+// time: a recording holds for a range of lengths. Padding rows are a sequence of their own in a
+// block that no plan knows.
+class GpuLlamaRunner final : public ModelRunner {
+ public:
+  // `weights` of all layers, for the rank of the exchange. All buffers but the KV cache are
+  // allocated here. GPU and exchange must outlive it. Throws Error when there is no room, with the
+  // pool's table.
+  GpuLlamaRunner(const model::ModelConfig& config, GpuWeights weights,
+                 const GpuRunnerOptions& options, kernels::cuda::Gpu& gpu,
+                 comm::GpuExchange& exchange);
+
+  // The KV cache, once, before the first step: its blocks are [0, num_blocks). Whoever asks knows
+  // by then how much memory is left. Throws Error when there is no room.
+  void allocate_cache(std::int32_t num_blocks);
+
+  // Begins a step: checks and lays out the batch. Throws Error naming the limit that it is beyond.
+  void begin(std::span<const ForwardSequence> batch);
+  // For more that the step uploads, between begin() and launch().
+  StepUpload& step_upload() { return upload_; }
+  // Puts the whole step in line, and waits for nothing.
+  GpuLogits launch();
+  // Puts the download of a row of the step's logits in line, to row `place` of host_logits().
+  void download(std::int32_t row, std::int32_t place);
+  // [max_sequences, this rank's tokens], pinned.
+  std::span<float> host_logits() const;
+  // Waits until everything in line is done, and learns whether the other ranks came.
+  void wait(const char* what);
+
+  // All of it: begin, launch, download, wait. Nothing is waited for where no logits are wanted.
+  std::span<float> forward(std::span<const ForwardSequence> batch) override;
+  VocabRange vocab_range() const override {
+    return {part().vocabulary.begin, part().vocabulary.end};
+  }
+
+  std::size_t weight_bytes() const { return weights_.bytes(); }
+  std::int32_t recordings() const { return recorded_; }
+
+  // Bytes that one block takes on a rank with this part, all of its layers together.
+  static std::size_t kv_block_bytes(const model::ModelConfig& config, const Partition& part,
+                                    kernels::cuda::CacheFormat format, std::int32_t block_size);
+
+ private:
+  // The addresses and sizes that a step's kernels are launched with.
+  struct Step {
+    std::int32_t rows = 0;
+    std::int32_t wanted = 0;  // rows of logits
+    std::int32_t chunks = 1;  // of attention: those of the longest row, or more
+    const std::int32_t* token_ids = nullptr;
+    const kernels::cuda::RowPlace* places = nullptr;
+    kernels::cuda::BlockTables tables = {};
+    const std::int32_t* last_rows = nullptr;  // null: all rows
+  };
+  // What all steps that a recording is for have in common.
+  struct Shape {
+    std::int32_t rows;
+    std::int32_t chunks;
+    auto operator<=>(const Shape&) const = default;
+  };
+  struct SumPlanArrays {
+    GpuArray<kernels::cuda::Leaf> leaves;
+    GpuArray<kernels::cuda::Addition> additions;
+    GpuArray<std::int32_t> level_ends, segments;
+    kernels::cuda::SumPlan view = {};
+  };
+  struct LayerCache {
+    kernels::device::Allocation keys, values;
+  };
+  using SegmentSum = kernels::cuda::SegmentSum;
+
+  const Partition& part() const { return parts_[static_cast<std::size_t>(exchange_.rank())]; }
+  SumPlanArrays sum_plan(const kernels::LaneProgram& program);
+  std::int64_t query_columns() const { return part().query_heads.size() * config_.head_dim; }
+  std::int64_t kv_columns() const { return part().key_value_heads.size() * config_.head_dim; }
+
+  bool decodes(std::span<const ForwardSequence> batch) const;
+  void check(std::span<const ForwardSequence> batch) const;
+  void lay_out(std::span<const ForwardSequence> batch, std::int32_t rows, std::int32_t chunks,
+               std::int32_t table_stride);
+  // What to launch in place of the step's operations; nullptr: nothing is recorded for it.
+  kernels::cuda::Recording* recording_of_step();
+  void run(const Step& step);
+  SegmentSum embed(const Step& step);
+  SegmentSum attention_block(const Step& step, std::size_t layer);
+  SegmentSum mlp_block(const Step& step, std::size_t layer);
+  void logits(const Step& step, const SegmentSum& update);
+  void norm(std::int32_t rows, const std::int32_t* row_indices, const SegmentSum& update,
+            const kernels::device::Allocation& weight, std::uint16_t* out);
+  // x * W^T, the matrices' rows side by side in rows of `out`.
+  void multiply(const std::vector<GpuMatrix>& weights, const std::uint16_t* x,
+                std::int64_t x_columns, std::int32_t rows, const SumPlanArrays& plan, float* out,
+                std::int64_t out_stride);
+  void multiply(const GpuMatrix& weights, const std::uint16_t* x, std::int64_t x_columns,
+                std::int32_t rows, const SumPlanArrays& plan, float* out, std::int64_t out_stride,
+                std::int64_t segment_stride);
+  kernels::cuda::PagedCache cache_of(std::size_t layer) const;
+
+  const model::ModelConfig config_;
+  const GpuRunnerOptions options_;
+  kernels::cuda::Gpu& gpu_;
+  comm::GpuExchange& exchange_;
+  const std::vector<Partition> parts_;
+  const GpuWeights weights_;
+  const std::int64_t inner_columns_;  // of the MLP on this rank
+  const std::int64_t logits_stride_;
+  GpuLaneReducer reducer_;
+  SumPlanArrays hidden_plan_, attention_plan_, mlp_plan_;
+  GpuArray<float> cos_, sin_;
+  GpuArray<kernels::cuda::HeadRun> runs_;
+  std::vector<LayerCache> cache_;
+  std::int32_t num_blocks_ = 0;
+  std::vector<std::string> attention_names_, mlp_names_;  // of the layers' exchanges
+
+  GpuArray<float> hidden_;            // [tokens, hidden_size]: the residual stream
+  GpuArray<std::uint16_t> normed_;    // [tokens, hidden_size]
+  GpuArray<float> qkv_;               // [tokens, q's columns, then k's, then v's]
+  GpuArray<std::uint16_t> queries_;   // [tokens, q's columns]
+  GpuArray<std::uint16_t> attended_;  // the same
+  GpuArray<float> parts_of_chunks_;   // of attention
+  GpuArray<float> gate_up_;           // [tokens, gate's columns, then up's]
+  GpuArray<std::uint16_t> inner_;     // [tokens, inner columns]
+  GpuArray<std::uint16_t> last_;      // [sequences, hidden_size]: rows whose logits are wanted
+  GpuArray<float> logits_;            // [sequences, logits_stride_]
+  kernels::device::Allocation downloaded_;
+
+  StepUpload upload_;
+  Step step_;
+  bool recorded_step_ = false;
+  std::int32_t wanted_ = 0;  // of the step, without padding
+  std::map<Shape, std::unique_ptr<kernels::cuda::Recording>> recordings_;  // nullptr: seen once
+  std::int32_t recorded_ = 0;
+};
+
+// Rows that a decoding step of `rows` sequences is padded to: 1, 2, 4, then multiples of 8; at most
+// `most`.
+std::int32_t padded_rows(std::int32_t rows, std::int32_t most);
+
+}  // namespace lockstep::shard

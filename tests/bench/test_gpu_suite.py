@@ -1,0 +1,142 @@
+"""bench/gpu.sh where there is no GPU: it says what did not work, ends in time, and its comparison of
+answers, which runs on the CPU here, can fail."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+
+import pytest
+
+import cluster
+import reference_model
+
+sys.path.insert(0, str(cluster.ROOT / "bench/gpu"))
+import gguf_file  # noqa: E402
+import make_files  # noqa: E402
+
+if cluster.find_model() is None:
+    pytest.skip("no model: run launch/install.sh or set LOCKSTEP_TEST_MODEL", allow_module_level=True)
+STAGES = ["facts", "suite", "sanitizer", "nccl", "model", "kernels", "decode8b"]
+
+
+def run(out, *arguments):
+    """The script's exit status, its results, and what it printed."""
+    done = subprocess.run([cluster.ROOT / "bench/gpu.sh", "--out", out, *map(str, arguments)],
+                          capture_output=True, text=True, timeout=120,
+                          env={**os.environ, "PYTHON": sys.executable})
+    results = json.loads((out / "results.json").read_text())
+    return done.returncode, {stage["stage"]: stage for stage in results["stages"]}, done.stdout
+
+
+def put_program(folder, name, text):
+    path = folder / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("#!/bin/sh\n" + text)
+    path.chmod(0o755)
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory):
+    """A model of one layer and its reference."""
+    folder = tmp_path_factory.mktemp("files")
+    make_files.truncate(cluster.find_model(), folder / "model.gguf", 1)
+    reference = make_files.reference(folder / "model.gguf", make_files.PROMPTS[:2], 5)
+    (folder / "reference.json").write_text(json.dumps(reference))
+    return folder
+
+
+@pytest.fixture
+def build(tmp_path):
+    """A build folder with the program under test."""
+    folder = tmp_path / "build"
+    folder.mkdir()
+    (folder / "lockstep").symlink_to(cluster.BINARY.resolve())
+    return folder
+
+
+def test_without_programs_each_stage_says_what_it_misses(tmp_path):
+    status, results, printed = run(tmp_path / "out", "--build", tmp_path)
+    assert status == 1
+    assert list(results) == STAGES
+    for name in STAGES[1:]:
+        assert results[name]["status"] in ("failed", "skipped"), name
+        assert "not in " in results[name]["reason"], name
+    assert printed == (tmp_path / "out/results.md").read_text()
+    assert "| kernels | failed |" in printed
+
+
+def test_failed_tests_are_named(tmp_path):
+    report = {"testsuites": [{"name": "CudaA", "testsuite": [
+        {"name": "Works", "result": "COMPLETED"},
+        {"name": "Breaks", "result": "COMPLETED", "failures": [{"failure": "x"}]},
+        {"name": "Waits", "result": "SKIPPED"}]}]}
+    (tmp_path / "report").write_text(json.dumps(report))
+    put_program(tmp_path, "tests/cuda_suite",
+                f'for a; do case $a in --gtest_output=json:*) cp {tmp_path}/report "${{a#*:}}";; esac; done\n'
+                "exit 1\n")
+    status, results, _ = run(tmp_path / "out", "--build", tmp_path, "--only", "suite")
+    assert status == 1
+    assert results["suite"]["status"] == "failed"
+    assert results["suite"]["reason"] == "1 of 3 tests failed: CudaA.Breaks"
+    assert results["suite"]["figures"] == [
+        {"what": "suite", "tests": 3, "passed": 1, "failed": 1, "skipped": 1}]
+
+
+def test_a_program_that_hangs_is_ended_with_what_it_started(tmp_path):
+    put_program(tmp_path, "tests/cuda_suite", f"sleep 1000 & echo $! > {tmp_path}/child\nwait\n")
+    begin = time.monotonic()
+    status, results, _ = run(tmp_path / "out", "--build", tmp_path, "--only", "suite", "--seconds", 2)
+    assert status == 1
+    assert "took longer than" in results["suite"]["reason"]
+    assert time.monotonic() - begin < 20
+    assert not cluster.is_alive(int((tmp_path / "child").read_text()))
+
+
+def test_a_dry_run_starts_nothing(tmp_path):
+    put_program(tmp_path, "tests/cuda_suite", f"touch {tmp_path}/started\n")
+    done = subprocess.run([cluster.ROOT / "bench/gpu.sh", "--build", tmp_path, "--dry-run"],
+                          capture_output=True, text=True, timeout=60)
+    assert done.returncode == 1
+    assert [line.split()[0] for line in done.stdout.splitlines()] == STAGES
+    assert f"missing in {tmp_path}: cuda_kernels" in done.stdout
+    assert not (tmp_path / "started").exists()
+
+
+def test_truncation_keeps_the_first_layers_as_they_are(tmp_path, files):
+    source, short = (gguf_file.GgufFile(path) for path in (cluster.find_model(), files / "model.gguf"))
+    assert reference_model.load(files / "model.gguf").meta["llama.block_count"] == 1
+    assert "blk.0.ffn_down.weight" in short.tensors and "blk.1.ffn_down.weight" not in short.tensors
+    for name, tensor in short.tensors.items():
+        assert tensor == source.tensors[name], name
+    changed = {k for k in source.fields if source.fields[k] != short.fields[k]}
+    assert changed == {"llama.block_count"}
+
+
+def test_the_models_answers_are_compared_at_every_number_of_ranks(tmp_path, build, files):
+    arguments = ["--build", build, "--files", files, "--device", "cpu", "--only", "model"]
+    status, results, _ = run(tmp_path / "out", *arguments)
+    assert results["model"]["reason"] == ""
+    assert status == 0
+    assert [figure["ranks"] for figure in results["model"]["figures"]] == [1, 2, 4]
+    assert all(0 < figure["tokens_as_the_reference"] <= 10 for figure in results["model"]["figures"])
+
+    other = json.loads((files / "reference.json").read_text())
+    other["cases"][1]["ids"][0] += 1
+    other["cases"][1]["top2_gap"][0] = 5.0
+    folder = tmp_path / "other"
+    folder.mkdir()
+    (folder / "model.gguf").symlink_to(files / "model.gguf")
+    (folder / "reference.json").write_text(json.dumps(other))
+    status, results, _ = run(tmp_path / "out", *arguments[:2], "--files", folder, *arguments[4:])
+    assert status == 1
+    assert "1 ranks: prompt '1, 2, 3, 4,', token 0" in results["model"]["reason"]
+
+
+def test_a_server_that_does_not_start_is_a_failure_with_its_words(tmp_path, files):
+    put_program(tmp_path, "lockstep", "echo the forward pass is missing >&2; exit 1\n")
+    status, results, _ = run(tmp_path / "out", "--build", tmp_path, "--files", files, "--only", "model")
+    assert status == 1
+    assert "1 ranks ended with 1 before they were ready" in results["model"]["reason"]
+    assert "the forward pass is missing" in results["model"]["reason"]

@@ -1,0 +1,204 @@
+#include "tests/kernels/cuda/executed_gpu.h"
+
+#include <cstring>
+#include <string>
+#include <utility>
+
+#include "base/error.h"
+#include "kernels/cuda/attention.cuh"
+#include "kernels/cuda/embedding.cuh"
+#include "kernels/cuda/product.cuh"
+#include "kernels/cuda/rms_norm.cuh"
+#include "kernels/cuda/rope_kv.cuh"
+#include "kernels/cuda/segment_sum.cuh"
+#include "kernels/cuda/swiglu.cuh"
+#include "kernels/cuda/token_choice.cuh"
+#include "kernels/cuda/top_logprobs.cuh"
+
+namespace lockstep::kernels::cuda {
+
+class ExecutedGpu::Memory final : public device::Allocator {
+ public:
+  Memory(const ExecutedGpu& gpu, DeviceMemory& arrays, const char* name)
+      : gpu_(gpu), arrays_(arrays), name_(name) {}
+  std::string_view name() const override { return name_; }
+  void* allocate(std::size_t bytes) override {
+    gpu_.refuse_in_recording("an allocation");
+    return arrays_.add(bytes, "memory without a name");
+  }
+  void name_memory(void* memory, const std::string& label) override {
+    arrays_.rename(memory, label);
+  }
+  void release(void* memory) noexcept override { arrays_.remove(memory); }
+  Room room() override { return {}; }
+
+ private:
+  const ExecutedGpu& gpu_;
+  DeviceMemory& arrays_;
+  const char* name_;
+};
+
+class ExecutedGpu::Recorded final : public Recording {
+ public:
+  Recorded(const ExecutedGpu& gpu, Work work) : gpu_(gpu), work_(std::move(work)) {}
+  void launch() override {
+    gpu_.refuse_in_recording("the launch of a recording");
+    for (const auto& item : work_) item();
+  }
+  std::size_t nodes() const override { return work_.size(); }
+
+ private:
+  const ExecutedGpu& gpu_;
+  const Work work_;
+};
+
+ExecutedGpu::ExecutedGpu(Runs runs)
+    : runs_(runs),
+      memory_(std::make_unique<Memory>(*this, arrays_, "memory of the executor")),
+      pinned_(std::make_unique<Memory>(*this, host_arrays_, "pinned memory of the executor")) {}
+
+void ExecutedGpu::put(std::function<void()> work) {
+  if (recording_ != nullptr) {
+    recording_->push_back(std::move(work));
+  } else {
+    work();
+  }
+}
+
+void ExecutedGpu::refuse_in_recording(const char* what) const {
+  if (recording_ != nullptr) throw Error(std::string(what) + " inside a recording");
+}
+
+void ExecutedGpu::upload(void* to, std::span<const std::byte> from, const char* what) {
+  if (from.empty()) return;
+  put([this, to, from, name = std::string(what)] {
+    arrays_.check_copy(to, from.size(), name.c_str());
+    host_arrays_.check_copy(from.data(), from.size(), name.c_str());
+    std::memcpy(to, from.data(), from.size());
+  });
+}
+
+void ExecutedGpu::download(std::span<std::byte> to, const void* from, const char* what) {
+  if (to.empty()) return;
+  put([this, to, from, name = std::string(what)] {
+    arrays_.check_copy(from, to.size(), name.c_str());
+    host_arrays_.check_copy(to.data(), to.size(), name.c_str());
+    std::memcpy(to.data(), from, to.size());
+  });
+}
+
+void ExecutedGpu::copy(void* to, const void* from, std::size_t bytes, const char* what) {
+  if (bytes == 0) return;
+  put([this, to, from, bytes, name = std::string(what)] {
+    arrays_.check_copy(to, bytes, name.c_str());
+    arrays_.check_copy(from, bytes, name.c_str());
+    std::memmove(to, from, bytes);
+  });
+}
+
+void ExecutedGpu::clear(void* memory, std::size_t bytes, const char* what) {
+  if (bytes == 0) return;
+  put([this, memory, bytes, name = std::string(what)] {
+    arrays_.check_copy(memory, bytes, name.c_str());
+    std::memset(memory, 0, bytes);
+  });
+}
+
+template <class Args, class Kernel>
+void ExecutedGpu::put_kernel(const Grid& grid, const Args& args, Kernel kernel) {
+  if (grid.x == 0 || grid.y == 0) return;
+  put([this, grid, args, kernel] {
+    ++launches_;
+    run_blocks(
+        arrays_, grid, [&](FiberThread& t) { kernel(t, args); }, runs_);
+  });
+}
+
+void ExecutedGpu::run(const EmbeddingArgs& args) {
+  put_kernel(embedding_grid(args), args, [](auto& t, const auto& a) { embedding(t, a); });
+}
+
+void ExecutedGpu::run(const RmsNormArgs& args) {
+  put_kernel(rms_norm_grid(args), args, [](auto& t, const auto& a) { rms_norm(t, a); });
+}
+
+void ExecutedGpu::run(const ProductArgs& args) {
+  if (args.m > 0) run(args, product_shape(args));
+}
+
+void ExecutedGpu::run(const ProductArgs& args, const ProductShape& shape) {
+  const auto run_format = [&]<class Tile>(Tile) {
+    put_kernel(product_grid(args, shape), args, [shape](auto& t, const auto& a) {
+      if (shape.row_tiles == 1) return product<Tile, 1>(t, a, shape);
+      if (shape.row_tiles == 2) return product<Tile, 2>(t, a, shape);
+      return product<Tile, 4>(t, a, shape);
+    });
+  };
+  switch (args.weights.format) {
+    case TileFormat::bf16: return run_format(Bf16Tile{});
+    case TileFormat::int8_channel: return run_format(Int8ChannelTile{});
+    case TileFormat::e4m3_channel: return run_format(E4m3ChannelTile{});
+    case TileFormat::e4m3_block: return run_format(E4m3BlockTile{});
+    case TileFormat::int4_group: return run_format(Int4Tile{});
+  }
+}
+
+void ExecutedGpu::run(const RopeKvArgs& args) {
+  put_kernel(rope_kv_grid(args), args, [](auto& t, const auto& a) { rope_kv(t, a); });
+}
+
+void ExecutedGpu::run(const AttentionArgs& args) {
+  put_kernel(attention_grid(args), args, [](auto& t, const auto& a) {
+    if (a.cache.format == CacheFormat::bf16) return attention<CacheFormat::bf16>(t, a);
+    return attention<CacheFormat::e4m3>(t, a);
+  });
+  if (args.parts == nullptr) return;
+  put_kernel(combine_grid(args), args, [](auto& t, const auto& a) { combine_parts(t, a); });
+}
+
+void ExecutedGpu::run(const SwigluArgs& args) {
+  put_kernel(swiglu_grid(args), args, [](auto& t, const auto& a) { swiglu(t, a); });
+}
+
+void ExecutedGpu::run(const SegmentSumArgs& args) {
+  put_kernel(segment_sum_grid(args), args, [](auto& t, const auto& a) { segment_sum(t, a); });
+}
+
+void ExecutedGpu::modify_logits(const TokenChoiceArgs& args) {
+  put_kernel(modify_logits_grid(args), args,
+             [](auto& t, const auto& a) { cuda::modify_logits(t, a); });
+}
+
+void ExecutedGpu::choose_tokens(const TokenChoiceArgs& args) {
+  put_kernel(choose_in_slices_grid(args), args,
+             [](auto& t, const auto& a) { choose_in_slices(t, a); });
+  put_kernel(choose_among_slices_grid(args), args,
+             [](auto& t, const auto& a) { choose_among_slices(t, a); });
+}
+
+void ExecutedGpu::run(const TopLogprobsArgs& args) {
+  put_kernel(logprobs_of_slices_grid(args), args,
+             [](auto& t, const auto& a) { logprobs_of_slices(t, a); });
+  put_kernel(logprobs_of_rows_grid(args), args,
+             [](auto& t, const auto& a) { logprobs_of_rows(t, a); });
+}
+
+std::unique_ptr<Recording> ExecutedGpu::record(const std::function<void()>& body) {
+  refuse_in_recording("a recording");
+  Work work;
+  recording_ = &work;
+  try {
+    body();
+  } catch (...) {
+    recording_ = nullptr;
+    throw;
+  }
+  recording_ = nullptr;
+  return std::make_unique<Recorded>(*this, std::move(work));
+}
+
+void ExecutedGpu::synchronize(const char* what) {
+  refuse_in_recording((std::string("waiting for '") + what + "'").c_str());
+}
+
+}  // namespace lockstep::kernels::cuda

@@ -1,0 +1,72 @@
+// A GPU that is none: memory of the host, and kernels that run block by block on the CPU.
+#pragma once
+
+#include <functional>
+#include <vector>
+
+#include "kernels/cuda/gpu.h"
+#include "tests/kernels/cuda/block_executor.h"
+#include "tests/kernels/cuda/device_memory.h"
+
+namespace lockstep::kernels::cuda {
+
+// Work is done before a call returns; what is put in line inside record() is kept, arguments by
+// value, and done at each launch(): a launch sees memory of that time, as a CUDA graph does. Every
+// access of a kernel is checked (device_memory.h), and so are copies: their device side must lie in
+// one allocation of memory(), their host side in one of pinned_memory(). New memory is filled with
+// bytes 0xff. Runs::once for whole forward passes: faster, and blind to races.
+class ExecutedGpu final : public Gpu {
+ public:
+  explicit ExecutedGpu(Runs runs = Runs::twice);
+
+  // Does `work` now, or keeps it for the recording that is under way: for what else is put in line,
+  // like a collective.
+  void put(std::function<void()> work);
+  // Kernels may not write to the array at `first` any more.
+  void protect(const void* first) { arrays_.protect(first); }
+  // A product whose work is cut in a certain way.
+  void run(const ProductArgs& args, const ProductShape& shape);
+  DeviceMemory& arrays() { return arrays_; }
+  std::size_t launches() const { return launches_; }  // kernels that ran so far
+
+  device::MemoryPool& memory() override { return memory_; }
+  device::MemoryPool& pinned_memory() override { return pinned_; }
+  void upload(void* to, std::span<const std::byte> from, const char* what) override;
+  void download(std::span<std::byte> to, const void* from, const char* what) override;
+  void copy(void* to, const void* from, std::size_t bytes, const char* what) override;
+  void clear(void* memory, std::size_t bytes, const char* what) override;
+
+  void run(const EmbeddingArgs& args) override;
+  void run(const RmsNormArgs& args) override;
+  void run(const ProductArgs& args) override;
+  void run(const RopeKvArgs& args) override;
+  void run(const AttentionArgs& args) override;
+  void run(const SwigluArgs& args) override;
+  void run(const SegmentSumArgs& args) override;
+  void modify_logits(const TokenChoiceArgs& args) override;
+  void choose_tokens(const TokenChoiceArgs& args) override;
+  void run(const TopLogprobsArgs& args) override;
+
+  // Throws Error inside another recording; so do synchronize(), launch() and allocations.
+  std::unique_ptr<Recording> record(const std::function<void()>& body) override;
+  void synchronize(const char* what) override;
+
+ private:
+  class Memory;
+  class Recorded;
+  using Work = std::vector<std::function<void()>>;
+
+  // Puts kernel(thread, args) for every thread of `grid` in line.
+  template <class Args, class Kernel>
+  void put_kernel(const Grid& grid, const Args& args, Kernel kernel);
+  void refuse_in_recording(const char* what) const;
+
+  const Runs runs_;
+  DeviceMemory arrays_;
+  DeviceMemory host_arrays_;  // pinned memory: where the host's sides of copies lie
+  device::MemoryPool memory_, pinned_;
+  Work* recording_ = nullptr;  // null: none is under way
+  std::size_t launches_ = 0;
+};
+
+}  // namespace lockstep::kernels::cuda

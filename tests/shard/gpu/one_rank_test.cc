@@ -1,0 +1,120 @@
+// The forward pass of one rank, on the executor in shard_test and on a GPU in cuda_suite: against
+// plain double-precision loops, and against itself. On a GPU this is the matrix unit's rounding and
+// real graphs.
+#include <gtest/gtest.h>
+
+#include <bit>
+#include <cmath>
+
+#include "shard/gpu/llama.h"
+#include "tests/kernels/cuda/test_gpu.h"
+#include "tests/shard/gpu/random_weights.h"
+
+namespace lockstep::shard {
+namespace {
+
+using Steps = std::vector<std::vector<ForwardSequence>>;
+using Bits = std::vector<std::uint32_t>;
+constexpr std::size_t kVocabulary = 107;
+
+class OneGpu : public kernels::cuda::OnTestGpu {
+ protected:
+  // The bits of all steps' logits.
+  Bits run(const model::Model& model, const Steps& steps, const GpuRunnerOptions& options) {
+    kernels::cuda::TestGpu test;
+    NoExchange exchange(test.gpu());
+    GpuLlamaRunner runner(model.config,
+                          random_weights(model, partition_model(model.config, 1)[0], test.gpu()),
+                          options, test.gpu(), exchange);
+    runner.allocate_cache(8);
+    Bits bits;
+    for (const auto& batch : steps) {
+      for (const float value : runner.forward(batch)) {
+        bits.push_back(std::bit_cast<std::uint32_t>(value));
+      }
+    }
+    recordings_ = runner.recordings();
+    return bits;
+  }
+  Bits run(const Steps& steps, std::int32_t max_recordings = 0) {
+    auto options = options_;
+    options.max_recordings = max_recordings;
+    return run(model_, steps, options);
+  }
+
+  ForwardSequence piece(int begin, int end, bool logits) const {
+    return of(tokens_, blocks_, begin, end, logits);
+  }
+  ForwardSequence company(int begin, int end, bool logits) const {
+    return of(other_, other_blocks_, begin, end, logits);
+  }
+
+  void expect_near_the_model(const Bits& bits, double bound) const {
+    const auto expected = Reference(model_).last_logits(tokens_);
+    ASSERT_EQ(bits.size(), expected.size());
+    double scale = 0, difference = 0;
+    for (std::size_t i = 0; i < bits.size(); ++i) {
+      scale = std::max(scale, std::fabs(expected[i]));
+      difference = std::max(difference, std::fabs(std::bit_cast<float>(bits[i]) - expected[i]));
+    }
+    EXPECT_LT(difference, bound * scale);
+  }
+
+  const model::Model model_ = make_model(small_config());
+  const GpuRunnerOptions options_{
+      .block_size = 16, .max_batch_tokens = 24, .max_sequences = 8, .max_positions = 64};
+  const std::vector<std::int32_t> third_block_{4};
+  const std::vector<std::int32_t> tokens_ = some_tokens(19, 21);
+  int recordings_ = 0;  // of the last run
+
+ private:
+  static ForwardSequence of(const std::vector<std::int32_t>& tokens,
+                            const std::vector<std::int32_t>& blocks, int begin, int end,
+                            bool logits) {
+    return {std::span(tokens).subspan(static_cast<std::size_t>(begin),
+                                      static_cast<std::size_t>(end - begin)),
+            begin, std::span(blocks).first(static_cast<std::size_t>((end + 15) / 16)), logits};
+  }
+  const std::vector<std::int32_t> other_ = some_tokens(9, 22);
+  const std::vector<std::int32_t> blocks_{7, 2};
+  const std::vector<std::int32_t> other_blocks_{1};
+};
+
+// Activations and the cache are bf16, eight bits of mantissa.
+TEST_F(OneGpu, EqualsTheDoublePrecisionModel) {
+  expect_near_the_model(run({{piece(0, 19, true)}}), 0.02);
+}
+
+TEST_F(OneGpu, KeepsKeysAndValuesInE4m3OnRequest) {
+  auto options = options_;
+  options.kv_format = kernels::cuda::CacheFormat::e4m3;
+  expect_near_the_model(run(model_, {{piece(0, 19, true)}}, options), 0.15);  // four bits
+}
+
+// As when a sequence is preempted and computed again, or shares a batch.
+TEST_F(OneGpu, GivesTheSameBitsInChunksAndInCompanyAndDecoding) {
+  const Bits expected = run({{piece(0, 19, true)}});
+  EXPECT_EQ(run({{piece(0, 1, false)},
+                 {company(0, 9, false), piece(1, 4, false)},
+                 {piece(4, 17, false)},
+                 {piece(17, 18, false)},
+                 {piece(18, 19, true)}}),
+            expected);
+}
+
+// Three rows in recordings of four.
+TEST_F(OneGpu, RecordedStepsHaveTheBitsOfOthers) {
+  Steps steps{{piece(0, 14, true), company(0, 4, true)}};
+  for (int i = 0; i < 4; ++i) {
+    steps.push_back({piece(14 + i, 15 + i, true), company(4 + i, 5 + i, true),
+                     ForwardSequence{std::span(tokens_).first(1), 0, third_block_, true}});
+  }
+  const Bits expected = run(steps);
+  EXPECT_EQ(recordings_, 0);
+  ASSERT_EQ(expected.size(), 14 * kVocabulary);
+  EXPECT_EQ(run(steps, 4), expected);
+  EXPECT_EQ(recordings_, 1);
+}
+
+}  // namespace
+}  // namespace lockstep::shard

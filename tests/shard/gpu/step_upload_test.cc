@@ -1,0 +1,67 @@
+#include "shard/gpu/step_upload.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <cstring>
+
+#include "base/error.h"
+#include "tests/kernels/cuda/executed_gpu.h"
+
+namespace lockstep::shard {
+namespace {
+
+TEST(StepUpload, BringsEveryPieceWhereItSaid) {
+  kernels::cuda::ExecutedGpu gpu;
+  StepUpload upload(gpu, 4 * StepUpload::kAlignment, [] {});
+  upload.begin();
+  const auto first = upload.add<std::int32_t>(3);
+  const auto none = upload.add<double>(0);
+  const auto second = upload.add<double>(2);
+  for (std::size_t i = 0; i < 3; ++i) first.host[i] = static_cast<std::int32_t>(10 + i);
+  second.host[0] = 0.5;
+  second.host[1] = 1.5;
+  EXPECT_TRUE(none.host.empty());
+  upload.send();
+  EXPECT_EQ(std::memcmp(first.device, first.host.data(), 12), 0);
+  EXPECT_EQ(std::memcmp(second.device, second.host.data(), 16), 0);
+}
+
+// A recording holds the device's addresses; the host writes a step while the one before is copied.
+TEST(StepUpload, TakesTurnsOnTheHostAndStaysOnTheDevice) {
+  kernels::cuda::ExecutedGpu gpu;
+  int waits = 0;
+  StepUpload upload(gpu, 2 * StepUpload::kAlignment, [&] {
+    ++waits;
+    upload.settle();
+  });
+  std::vector<const std::int32_t*> device, host;
+  for (int step = 0; step < 3; ++step) {
+    upload.begin();
+    upload.add<std::int32_t>(5);
+    const auto piece = upload.add<std::int32_t>(1);
+    device.push_back(piece.device);
+    host.push_back(piece.host.data());
+    upload.send();
+  }
+  EXPECT_EQ(device[0], device[1]);
+  EXPECT_EQ(device[0], device[2]);
+  EXPECT_NE(host[0], host[1]);
+  EXPECT_EQ(host[0], host[2]);
+  EXPECT_EQ(waits, 1);  // for the first copy, before the third step
+  upload.settle();
+  upload.begin();
+  EXPECT_EQ(waits, 1);
+}
+
+TEST(StepUpload, RefusesMoreThanItHasRoomFor) {
+  kernels::cuda::ExecutedGpu gpu;
+  StepUpload upload(gpu, StepUpload::kAlignment, [] {});
+  upload.begin();
+  upload.add<std::byte>(StepUpload::kAlignment);
+  EXPECT_THAT([&] { upload.add<std::byte>(1); },
+              testing::ThrowsMessage<Error>(testing::HasSubstr("more than 256 bytes")));
+}
+
+}  // namespace
+}  // namespace lockstep::shard

@@ -1,0 +1,149 @@
+// Steps on the GPU with the choice of tokens, through the worker: equal on all ranks, at every
+// world size, and to the host's choice from the same logits.
+#include "shard/gpu/token_choice.h"
+
+#include <gtest/gtest.h>
+
+#include <map>
+
+#include "shard/gpu/step_runner.h"
+#include "shard/worker.h"
+#include "tests/shard/gpu/gpu_ranks.h"
+#include "tests/shard/sampling_fixture.h"
+
+namespace lockstep::shard {
+namespace {
+
+constexpr MirrorLimits kLimits{.block_size = 16, .num_blocks = 24, .vocab_size = 107};
+
+std::vector<comm::SamplingParams> kinds() {
+  return {params_of({}), params_of({.temperature = 1.0f, .seed = 3}),
+          params_of({.temperature = 0.8f, .top_k = 20, .seed = 4, .logprobs = 2}),
+          params_of({.temperature = 1.0f, .presence_penalty = 2.0f, .seed = 5}),
+          params_of({.repetition_penalty = 1.5f,
+                     .min_tokens = 2,
+                     .stop_token_ids = {3, 4, 5},
+                     .logit_bias = {{7, 2.0f}, {90, -50.0f}}})};
+}
+
+// The plans of a batch with one sequence of each kind: prompts in the first step, cut in two for
+// the first sequence, then some tokens each.
+std::vector<comm::StepPlan> plans(int steps) {
+  std::vector<comm::StepPlan> all;
+  std::map<std::uint64_t, std::int32_t> ends;
+  std::int32_t next_block = 0;
+  const auto compute = [&](comm::StepPlan& plan, std::uint64_t id, std::int32_t count,
+                           bool samples) {
+    comm::PlanEntry entry;
+    entry.sequence_id = id;
+    entry.first_position = ends[id];
+    entry.num_tokens = count;
+    entry.samples = samples;
+    if (ends[id] == 0) entry.new_blocks.push_back(next_block++);
+    ends[id] += count;
+    plan.entries.push_back(entry);
+  };
+  for (int step = 0; step <= steps; ++step) {
+    comm::StepPlan& plan = all.emplace_back();
+    plan.epoch = 6;
+    plan.sequence_number = static_cast<std::uint64_t>(step) + 1;
+    for (std::uint64_t id = 1; id <= kinds().size(); ++id) {
+      if (step == 0) {
+        comm::SequenceStart start;
+        start.sequence_id = id;
+        start.sampling = kinds()[id - 1];
+        start.token_ids = some_tokens(static_cast<int>(2 + id), static_cast<unsigned>(id));
+        start.num_prompt_tokens = static_cast<std::int32_t>(start.token_ids.size());
+        plan.starts.push_back(start);
+        compute(plan, id, id == 1 ? 1 : start.num_prompt_tokens, id != 1);
+      } else {
+        compute(plan, id, id == 1 && step == 1 ? 2 : 1, true);
+      }
+    }
+  }
+  return all;
+}
+
+struct Ran {
+  std::vector<comm::StepReport> reports;
+  std::uint64_t host_rows = 0;
+  int recordings = 0;
+};
+
+// Every rank's run. `on_gpu`: where tokens are chosen.
+std::vector<Ran> run(const model::Model& model, int world, bool on_gpu) {
+  std::vector<Ran> ran(static_cast<std::size_t>(world));
+  comm::spawn_ranks(world, std::chrono::seconds(120), [&](comm::Communicator& communicator) {
+    Ran& mine = ran[static_cast<std::size_t>(communicator.rank())];
+    kernels::cuda::ExecutedGpu gpu(kernels::cuda::Runs::once);
+    ExecutedExchange exchange(gpu, communicator);
+    const auto parts = partition_model(model.config, world);
+    std::vector<VocabRange> ranges;
+    for (const Partition& part : parts) {
+      ranges.push_back({part.vocabulary.begin, part.vocabulary.end});
+    }
+    constexpr std::int32_t kSequences = 8;
+    GpuLlamaRunner runner(
+        model.config,
+        random_weights(model, parts[static_cast<std::size_t>(communicator.rank())], gpu),
+        {.block_size = kLimits.block_size,
+         .max_batch_tokens = 48,
+         .max_sequences = kSequences,
+         .max_positions = 64,
+         .sampling_bytes = GpuTokenChoice::upload_bytes(kSequences)},
+        gpu, exchange);
+    runner.allocate_cache(kLimits.num_blocks);
+    StepTimes times(communicator);
+    Sampler sampler(communicator, runner.vocab_range(), ranges);
+    GpuTokenChoice choice(runner, kSequences, gpu, exchange, sampler);
+    GpuStepRunner on_device(runner, choice, times);
+    HostStepRunner on_host(runner, sampler, times, true);
+    StepRunner& steps = on_gpu ? static_cast<StepRunner&>(on_device) : on_host;
+    Worker worker(steps, communicator, kLimits, times);
+    for (const comm::StepPlan& plan : plans(4)) mine.reports.push_back(worker.execute(plan));
+    mine.host_rows = choice.host_rows();
+    mine.recordings = runner.recordings();
+    communicator.barrier("end");
+  });
+  return ran;
+}
+
+void expect_same_tokens(const Ran& a, const Ran& b) {
+  ASSERT_EQ(a.reports.size(), b.reports.size());
+  for (std::size_t step = 0; step < a.reports.size(); ++step) {
+    const auto& left = a.reports[step].sampled;
+    const auto& right = b.reports[step].sampled;
+    ASSERT_EQ(left.size(), right.size()) << step;
+    for (std::size_t i = 0; i < left.size(); ++i) {
+      EXPECT_EQ(left[i].sequence_id, right[i].sequence_id);
+      EXPECT_EQ(left[i].token_id, right[i].token_id) << "step " << step << ", row " << i;
+    }
+    EXPECT_EQ(a.reports[step].digest, b.reports[step].digest) << step;  // of logprobs, too
+  }
+}
+
+TEST(GpuTokenChoice, IsTheHostsChoice) {
+  const model::Model model = make_model(small_config());
+  const auto on_gpu = run(model, 1, true);
+  expect_same_tokens(on_gpu[0], run(model, 1, false)[0]);
+  EXPECT_EQ(on_gpu[0].reports[1].sampled.size(), kinds().size());
+  EXPECT_EQ(on_gpu[0].host_rows, 5u);  // the sequence with top_k and logprobs
+  EXPECT_EQ(on_gpu[0].recordings, 1);
+}
+
+TEST(GpuTokenChoice, IsTheSameOnAllRanksAndAtEveryWorldSize) {
+  const model::Model model = make_model(small_config());
+  const auto alone = run(model, 1, true);
+  for (const int world : {2, 3}) {
+    const auto ranks = run(model, world, true);
+    expect_same_tokens(ranks[0], alone[0]);
+    for (const Ran& rank : ranks) {
+      for (std::size_t step = 0; step < rank.reports.size(); ++step) {
+        EXPECT_EQ(rank.reports[step].digest, alone[0].reports[step].digest);
+      }
+    }
+  }
+}
+
+}  // namespace
+}  // namespace lockstep::shard
