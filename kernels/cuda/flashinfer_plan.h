@@ -88,6 +88,12 @@ struct FlashInferPlan {
 FlashInferPlan plan_flashinfer(const FlashInferShape& shape, std::span<const RowPlace> places,
                                const FlashInferLayout& layout, std::span<std::byte> buffer);
 
+// The least room for parts with which rows up to `positions` of a sequence can be planned at all: one
+// long tile. More room makes fewer waves.
+constexpr std::int64_t least_parts(std::int32_t group, std::int32_t positions) {
+  return std::int64_t{kLongTile / group} * ((positions + kFlashInferChunk - 1) / kFlashInferChunk);
+}
+
 // Items that a graph of a batch of up to `rows` rows that decode has blocks for, if `items` are
 // needed: the next power of two times the rows, so that few graphs serve all lengths.
 std::int32_t padded_items(std::int32_t rows, std::int32_t items);

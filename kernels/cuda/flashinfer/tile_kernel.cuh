@@ -10,7 +10,7 @@
 
 #include <flashinfer/attention/mask.cuh>
 #include <flashinfer/attention/prefill.cuh>
-#include <flashinfer/attention/variants.cuh>
+#include <flashinfer/attention/variant_helper.cuh>
 #include <flashinfer/page.cuh>
 
 #include "kernels/cuda/flashinfer/tile_launch.h"
@@ -19,7 +19,7 @@
 namespace lockstep::kernels::cuda {
 
 // Keys of a step, as 16s: the online softmax moves its maximum once a step. 64 keys are what a tile
-// of 128 rows has registers for (prefill.cuh:2588), at either head_dim.
+// of 128 rows has registers for (prefill.cuh:2592), at either head_dim.
 inline constexpr std::uint32_t kKeySixteens = 4;
 static_assert(kFlashInferChunk % (16 * kKeySixteens) == 0);
 
@@ -42,8 +42,7 @@ struct TileParams {
   flashinfer::uint_fastdiv group_size;
   IdType q_stride_n;
   IdType q_stride_h;
-  std::int32_t window_left;
-  float sm_scale;
+  float scale_log2;  // of scores, to the base 2
   IdType* request_indices;
   IdType* qo_tile_indices;
   IdType* kv_tile_indices;
@@ -61,17 +60,39 @@ struct TileParams {
   }
 };
 
+// Plain softmax of scores that are scaled before they are masked. FlashInfer's DefaultAttention
+// scales them afterwards, and its mask is -50000 (math.cuh:32): times a small scale, as that of
+// e4m3 keys may be, that is no longer nothing.
+struct ScaledAttention : flashinfer::AttentionVariantBase {
+  static constexpr float sm_scale_log2 = 1.0f;
+  std::uint32_t qo_len, kv_len, window_left;
+  float scale;
+
+  template <class Params>
+  __device__ __host__ ScaledAttention(const Params& params, std::uint32_t tile, std::uint8_t*)
+      : qo_len(params.get_qo_len(tile)),
+        kv_len(params.get_kv_len(tile)),
+        window_left(kv_len),
+        scale(params.scale_log2) {}
+
+  // (Found by name from FlashInfer's kernel.)
+  template <class Params, class T>
+  __device__ __forceinline__ T LogitsTransform(const Params&, T logit, std::uint32_t, std::uint32_t,
+                                               std::uint32_t, std::uint32_t, std::uint32_t) {
+    return logit * scale;
+  }
+};
+
 // A block of `kRows` rows: one warp for each 32 of them, each with all keys of a step
 // (NUM_WARPS_KV is 1), so that no sum is shared between warps. 16 rows: one warp.
 template <std::uint32_t kRows, std::uint32_t kHeadDim, class Cached>
 struct Tile {
   static constexpr std::uint32_t kWarps = kRows > 32 ? kRows / 32 : 1;
   static constexpr std::uint32_t kRowSixteens = kRows / 16 / kWarps;
-  using Variant = flashinfer::DefaultAttention<false, false, false, false>;
   using Traits = flashinfer::KernelTraits<flashinfer::MaskMode::kCausal, kRows, kRowSixteens,
                                           kKeySixteens, kHeadDim / 16, kHeadDim / 16, kWarps, 1,
                                           flashinfer::PosEncodingMode::kNone, __nv_bfloat16, Cached,
-                                          float, float, std::int32_t, Variant>;
+                                          float, float, std::int32_t, ScaledAttention>;
   static_assert(!Traits::IsInvalid());
 };
 
@@ -105,8 +126,8 @@ void launch_tile(const TileLaunch& launch, StreamHandle stream) {
       flashinfer::uint_fastdiv(static_cast<std::uint32_t>(args.query_heads / cache.heads));
   params.q_stride_n = args.query_heads * static_cast<std::int32_t>(kHeadDim);
   params.q_stride_h = kHeadDim;
-  params.window_left = -1;
-  params.sm_scale = args.scale * cache.key_scale;
+  constexpr float kLog2E = 1.44269504f;
+  params.scale_log2 = args.scale * cache.key_scale * kLog2E;
   params.request_indices = ints(tiles.tile) + launch.first_item;
   params.qo_tile_indices = ints(tiles.zeros) + launch.first_item;
   params.kv_tile_indices = ints(tiles.chunk) + launch.first_item;

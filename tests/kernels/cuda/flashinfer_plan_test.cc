@@ -101,6 +101,15 @@ TEST(FlashInferPlan, GivesRowsWithoutAPositionNoChunks) {
   EXPECT_EQ(p.plan.short_items, 1);
 }
 
+TEST(FlashInferPlan, FitsIntoTheLeastRoomForParts) {
+  const auto prompt = rows_of(0, 3000, 200);
+  const std::int64_t parts = least_parts(kShape.group, 3200);
+  EXPECT_EQ(parts, 32 * 4);
+  const auto p = planned(kShape, prompt, {.rows = 200, .items = 64, .parts = parts});
+  EXPECT_EQ(p.plan.most_parts, parts);
+  EXPECT_THROW(planned(kShape, prompt, {.rows = 200, .items = 64, .parts = parts - 1}), Error);
+}
+
 TEST(FlashInferPlan, PadsItemsToAPowerOfTwoTimesTheRows) {
   EXPECT_EQ(padded_items(24, 20), 24);
   EXPECT_EQ(padded_items(24, 25), 48);
