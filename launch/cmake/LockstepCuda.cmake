@@ -34,6 +34,12 @@ if(LOCKSTEP_CUDA)
   endif()
   find_package(CUDAToolkit 12.8 REQUIRED)  # the first that knows sm_100
   find_package(NCCL 2.27 REQUIRED)         # the first with symmetric memory windows
+  # Exact: its kernel is instantiated with template parameters of this version (docs/decisions.md).
+  find_package(FlashInfer 0.6.7 EXACT)
+  if(NOT FlashInfer_FOUND)
+    message(WARNING "FlashInfer 0.6.7 was not found: attention has the own kernel only. "
+                    "launch/install.sh gets it where nvcc is; FLASHINFER_ROOT names another place.")
+  endif()
 endif()
 
 # lockstep_cuda_library(<folder> DEPENDS <folders> LINKS <libraries>): the static library

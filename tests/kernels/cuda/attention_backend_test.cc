@@ -1,0 +1,65 @@
+#include "kernels/cuda/attention_backend.h"
+
+#include <gmock/gmock.h>
+
+#include <vector>
+
+#include "base/error.h"
+
+namespace lockstep::kernels::cuda {
+namespace {
+
+using testing::HasSubstr;
+
+constexpr AttentionNeeds kServed{
+    .head_dim = 128, .format = CacheFormat::bf16, .group = 4, .flashinfer_built_in = true};
+
+TEST(AttentionChoice, TakesFlashInferWhereItServesTheModel) {
+  for (const std::int32_t head_dim : {64, 128}) {
+    for (const std::int32_t group : {1, 3, 8, 16}) {
+      auto needs = kServed;
+      needs.head_dim = head_dim;
+      needs.group = group;
+      EXPECT_EQ(choose_attention(AttentionBackend::automatic, needs).backend,
+                AttentionBackend::flashinfer);
+    }
+  }
+}
+
+TEST(AttentionChoice, SaysWhyItTakesTheOwnKernel) {
+  const auto reason = [](auto change, AttentionBackend asked = AttentionBackend::automatic) {
+    auto needs = kServed;
+    change(needs);
+    const AttentionChoice choice = choose_attention(asked, needs);
+    EXPECT_EQ(choice.backend, AttentionBackend::own);
+    return choice.reason;
+  };
+  EXPECT_THAT(reason([](auto& needs) { needs.head_dim = 96; }), HasSubstr("head_dim"));
+  EXPECT_THAT(reason([](auto& needs) { needs.group = 0; }), HasSubstr("differ"));
+  EXPECT_THAT(reason([](auto& needs) { needs.group = 17; }), HasSubstr("17 query heads"));
+  EXPECT_THAT(
+      reason([](auto& needs) { needs.flashinfer_built_in = false; }, AttentionBackend::flashinfer),
+      HasSubstr("no FlashInfer"));
+  EXPECT_THAT(reason([](auto&) {}, AttentionBackend::own), HasSubstr("as asked"));
+}
+
+TEST(AttentionChoice, HasACommonGroupOnlyWhereAllHeadsHaveAsManyQueries) {
+  const auto group = [](const std::vector<std::int32_t>& first_query) {
+    return common_group(first_query);
+  };
+  EXPECT_EQ(group({0, 3, 6}), 3);
+  EXPECT_EQ(group({0, 3, 5}), 0);
+  EXPECT_EQ(group({0, 2, 5}), 0);
+  EXPECT_EQ(group({0}), 0);
+  EXPECT_EQ(group({}), 0);
+}
+
+TEST(AttentionBackendName, IsOneOfThree) {
+  EXPECT_EQ(attention_backend_of("auto"), AttentionBackend::automatic);
+  EXPECT_EQ(attention_backend_of("flashinfer"), AttentionBackend::flashinfer);
+  EXPECT_EQ(attention_backend_of("own"), AttentionBackend::own);
+  EXPECT_THROW(attention_backend_of("fa3"), Error);
+}
+
+}  // namespace
+}  // namespace lockstep::kernels::cuda
