@@ -57,6 +57,25 @@ struct FlashInferCombineArgs {
   float value_scale;
 };
 
+// The combination of one wave's parts.
+inline FlashInferCombineArgs combination_of(const FlashInferArgs& args,
+                                            const FlashInferLayout& layout,
+                                            const FlashInferWave& wave,
+                                            const FlashInferGrid& grid) {
+  const auto ints = [&](std::int64_t offset) {
+    return reinterpret_cast<const std::int32_t*>(args.plan + offset) + wave.first_row;
+  };
+  return {.values = args.values,
+          .weights = args.weights,
+          .row_part = ints(layout.row_part),
+          .row_chunks = ints(layout.row_chunks),
+          .out = args.out + std::int64_t{wave.first_row} * args.query_heads * args.cache.head_dim,
+          .rows = grid.rows,
+          .query_heads = args.query_heads,
+          .head_dim = args.cache.head_dim,
+          .value_scale = args.cache.value_scale};
+}
+
 constexpr Grid flashinfer_combine_grid(const FlashInferCombineArgs& args) {
   constexpr std::int32_t kThreads = 128;
   return {.x = args.rows,

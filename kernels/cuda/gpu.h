@@ -10,6 +10,7 @@
 
 #include "kernels/cuda/attention.h"
 #include "kernels/cuda/embedding.h"
+#include "kernels/cuda/flashinfer_attention.h"
 #include "kernels/cuda/product.h"
 #include "kernels/cuda/rms_norm.h"
 #include "kernels/cuda/rope_kv.h"
@@ -52,6 +53,10 @@ class Gpu {
   virtual void run(const ProductArgs& args) = 0;
   virtual void run(const RopeKvArgs& args) = 0;
   virtual void run(const AttentionArgs& args) = 0;
+  // launch_flashinfer(), and whether there is one.
+  virtual void run(const FlashInferArgs& args, const FlashInferLayout& layout,
+                   const FlashInferWave& wave, const FlashInferGrid& grid) = 0;
+  virtual bool has_flashinfer() const = 0;
   virtual void run(const SwigluArgs& args) = 0;
   virtual void run(const SegmentSumArgs& args) = 0;
   virtual void modify_logits(const TokenChoiceArgs& args) = 0;

@@ -42,10 +42,9 @@ void StreamGpu::clear(void* memory, std::size_t bytes, const char* what) {
   cuda::clear(memory, bytes, stream_, what);
 }
 
-template <class Args>
-void StreamGpu::launch(void (*launcher)(const Args&, StreamHandle), const Args& args) {
+void StreamGpu::named(const std::function<void()>& launch) const {
   try {
-    launcher(args, stream_.get());
+    launch();
   } catch (const Error& error) {
     throw Error(device().name() + ": " + error.what());
   }
@@ -56,6 +55,10 @@ void StreamGpu::run(const RmsNormArgs& args) { launch(launch_rms_norm, args); }
 void StreamGpu::run(const ProductArgs& args) { launch<ProductArgs>(launch_product, args); }
 void StreamGpu::run(const RopeKvArgs& args) { launch(launch_rope_kv, args); }
 void StreamGpu::run(const AttentionArgs& args) { launch(launch_attention, args); }
+void StreamGpu::run(const FlashInferArgs& args, const FlashInferLayout& layout,
+                    const FlashInferWave& wave, const FlashInferGrid& grid) {
+  named([&] { launch_flashinfer(args, layout, wave, grid, stream_.get()); });
+}
 void StreamGpu::run(const SwigluArgs& args) { launch(launch_swiglu, args); }
 void StreamGpu::run(const SegmentSumArgs& args) { launch(launch_segment_sum, args); }
 void StreamGpu::modify_logits(const TokenChoiceArgs& args) { launch(launch_modify_logits, args); }

@@ -29,6 +29,9 @@ class StreamGpu final : public Gpu {
   void run(const ProductArgs& args) override;
   void run(const RopeKvArgs& args) override;
   void run(const AttentionArgs& args) override;
+  void run(const FlashInferArgs& args, const FlashInferLayout& layout, const FlashInferWave& wave,
+           const FlashInferGrid& grid) override;
+  bool has_flashinfer() const override { return flashinfer_built_in(); }
   void run(const SwigluArgs& args) override;
   void run(const SegmentSumArgs& args) override;
   void modify_logits(const TokenChoiceArgs& args) override;
@@ -39,9 +42,12 @@ class StreamGpu final : public Gpu {
   void synchronize(const char* what) override;
 
  private:
-  // What `launch` throws, with the device's name in front.
+  // What the launcher throws, with the device's name in front.
   template <class Args>
-  void launch(void (*launcher)(const Args&, StreamHandle), const Args& args);
+  void launch(void (*launcher)(const Args&, StreamHandle), const Args& args) {
+    named([&] { launcher(args, stream_.get()); });
+  }
+  void named(const std::function<void()>& launch) const;
 
   DevicePool memory_;
   PinnedPool pinned_;

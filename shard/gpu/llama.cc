@@ -7,6 +7,7 @@
 #include <cmath>
 
 #include "base/error.h"
+#include "kernels/cuda/attention_backend.h"
 #include "kernels/cuda/sum_plan.h"
 #include "shard/rope_table.h"
 
@@ -58,13 +59,14 @@ std::int64_t inner_columns(const model::ModelConfig& config, const Partition& pa
                                           mlp_lane_groups(config, part.mlp_lanes.begin).begin);
 }
 
-std::vector<HeadRun> runs_of(const model::ModelConfig& config, const Partition& part) {
+// The first query head of each key-value head of the rank, and the end.
+std::vector<std::int32_t> first_queries(const model::ModelConfig& config, const Partition& part) {
   std::vector<std::int32_t> first;
   for (std::int32_t kv = part.key_value_heads.begin; kv < part.key_value_heads.end; ++kv) {
     first.push_back(part.queries_of(kv, config).begin - part.query_heads.begin);
   }
   first.push_back(part.query_heads.size());
-  return head_runs(first);
+  return first;
 }
 
 std::vector<std::string> layer_names(std::int64_t layers, const char* block) {
@@ -85,7 +87,7 @@ std::int32_t blocks_up_to(std::int32_t positions, std::int32_t block_size) {
   return (positions + block_size - 1) / block_size;
 }
 
-// What the pieces of the largest step take.
+// What the pieces of the largest step take, but for attention's.
 std::size_t upload_bytes(const GpuRunnerOptions& options) {
   const auto tokens = static_cast<std::size_t>(options.max_batch_tokens);
   const auto sequences = static_cast<std::size_t>(options.max_sequences);
@@ -139,7 +141,7 @@ GpuLlamaRunner::GpuLlamaRunner(const model::ModelConfig& config, GpuWeights weig
       hidden_plan_(sum_plan(kernels::whole_sum(config.hidden_size))),
       attention_plan_(sum_plan(attention_program(config, part()))),
       mlp_plan_(sum_plan(mlp_program(config, part()))),
-      runs_(upload_array<HeadRun>(gpu, "tables", runs_of(config, part()))),
+      runs_(upload_array<HeadRun>(gpu, "tables", head_runs(first_queries(config, part())))),
       attention_names_(layer_names(config.num_hidden_layers, "attention")),
       mlp_names_(layer_names(config.num_hidden_layers, "mlp")),
       hidden_(gpu, kActivations, options.max_batch_tokens * config.hidden_size),
@@ -147,13 +149,15 @@ GpuLlamaRunner::GpuLlamaRunner(const model::ModelConfig& config, GpuWeights weig
       qkv_(gpu, kActivations, options.max_batch_tokens * (query_columns() + 2 * kv_columns())),
       queries_(gpu, kActivations, options.max_batch_tokens * query_columns()),
       attended_(gpu, kActivations, options.max_batch_tokens * query_columns()),
-      parts_of_chunks_(
-          gpu, "attention's chunks",
-          std::min(kMostPartFloats,
-                   attention_part_floats(std::min(options.max_sequences, options.max_batch_tokens),
-                                         2 * chunks_up_to(std::max(options.max_positions, 1) - 1),
-                                         part().query_heads.size(),
-                                         static_cast<std::int32_t>(config.head_dim)))),
+      parts_of_chunks_(gpu, "attention's chunks",
+                       options.flashinfer
+                           ? 0
+                           : std::min(kMostPartFloats,
+                                      attention_part_floats(
+                                          std::min(options.max_sequences, options.max_batch_tokens),
+                                          2 * chunks_up_to(std::max(options.max_positions, 1) - 1),
+                                          part().query_heads.size(),
+                                          static_cast<std::int32_t>(config.head_dim)))),
       gate_up_(gpu, kActivations, options.max_batch_tokens * 2 * inner_columns_),
       inner_(gpu, kActivations, options.max_batch_tokens * inner_columns_),
       last_(gpu, kActivations, options.max_sequences * config.hidden_size),
@@ -161,13 +165,40 @@ GpuLlamaRunner::GpuLlamaRunner(const model::ModelConfig& config, GpuWeights weig
       downloaded_(gpu.pinned_memory().allocate(
           "logits",
           static_cast<std::size_t>(options.max_sequences * logits_stride_) * sizeof(float))),
-      upload_(gpu, upload_bytes(options), [this] { wait("an earlier step"); }) {
+      flashinfer_(make_flashinfer()),
+      upload_(gpu, upload_bytes(options) + (flashinfer_ ? flashinfer_->upload_bytes() : 0),
+              [this] { wait("an earlier step"); }) {
   const RopeTable rope(config, options.max_positions);
   const auto angles = static_cast<std::size_t>(options.max_positions * (config.head_dim / 2));
   cos_ = upload_array<float>(gpu, "tables", {rope.cos(0), angles});
   sin_ = upload_array<float>(gpu, "tables", {rope.sin(0), angles});
 }
 
+std::optional<FlashInferAttention> GpuLlamaRunner::make_flashinfer() const {
+  if (!options_.flashinfer) return std::nullopt;
+  const std::int32_t group = common_group(config_, exchange_.size());
+  if (group == 0) throw Error("FlashInfer with key-value heads of unequal numbers of query heads");
+  return std::make_optional<FlashInferAttention>(
+      gpu_, FlashInferAttention::Sizes{.group = group,
+                                       .query_heads = part().query_heads.size(),
+                                       .head_dim = static_cast<std::int32_t>(config_.head_dim),
+                                       .block_size = options_.block_size,
+                                       .max_rows = options_.max_batch_tokens,
+                                       .max_sequences = options_.max_sequences,
+                                       .max_positions = options_.max_positions});
+}
+
+std::int32_t GpuLlamaRunner::common_group(const model::ModelConfig& config, int world_size) {
+  std::int32_t common = -1;
+  for (const Partition& part : partition_model(config, world_size)) {
+    const std::int32_t group = kernels::cuda::common_group(first_queries(config, part));
+    if (common >= 0 && group != common) return 0;
+    common = group;
+  }
+  return common;
+}
+
+// Cleared: FlashInfer multiplies what lies behind a sequence's end by zero.
 void GpuLlamaRunner::allocate_cache(std::int32_t num_blocks) {
   num_blocks_ = num_blocks;
   // One block more than plans know, for padding rows.
@@ -175,8 +206,10 @@ void GpuLlamaRunner::allocate_cache(std::int32_t num_blocks) {
                         config_, part(), options_.kv_format, options_.block_size)) *
                     static_cast<std::size_t>(num_blocks + 1);
   for (std::int64_t layer = 0; layer < config_.num_hidden_layers; ++layer) {
-    cache_.push_back(
-        {gpu_.memory().allocate("KV cache", half), gpu_.memory().allocate("KV cache", half)});
+    const LayerCache& cache = cache_.emplace_back(LayerCache{
+        gpu_.memory().allocate("KV cache", half), gpu_.memory().allocate("KV cache", half)});
+    gpu_.clear(cache.keys.data(), half, "KV cache");
+    gpu_.clear(cache.values.data(), half, "KV cache");
   }
 }
 
@@ -237,20 +270,22 @@ void GpuLlamaRunner::begin(std::span<const ForwardSequence> batch) {
     longest = std::max(longest, sequence.first_position + count);
     if (sequence.wants_logits) ++wanted_;
   }
-  std::int32_t chunks = chunks_up_to(longest - 1);
+  shape_ = {.rows = rows, .chunks = chunks_up_to(longest - 1), .items = 0};
   recorded_step_ = options_.max_recordings > 0 && decodes(batch);
   if (recorded_step_) {
-    rows = padded_rows(rows, std::min(options_.max_sequences, options_.max_batch_tokens));
-    chunks = static_cast<std::int32_t>(std::bit_ceil(static_cast<std::uint32_t>(chunks)));
+    shape_.rows = padded_rows(rows, std::min(options_.max_sequences, options_.max_batch_tokens));
+    shape_.chunks =
+        static_cast<std::int32_t>(std::bit_ceil(static_cast<std::uint32_t>(shape_.chunks)));
+    if (flashinfer_) shape_.items = flashinfer_->items_of_decoding(shape_.rows, batch);
   }
   // A recording's addresses depend on its shape alone.
-  const std::int32_t positions = recorded_step_ ? chunks * kChunkPositions : longest;
-  lay_out(batch, rows, chunks, blocks_up_to(positions, options_.block_size));
+  const std::int32_t positions = recorded_step_ ? shape_.chunks * kChunkPositions : longest;
+  lay_out(batch, blocks_up_to(positions, options_.block_size));
 }
 
-void GpuLlamaRunner::lay_out(std::span<const ForwardSequence> batch, std::int32_t rows,
-                             std::int32_t chunks, std::int32_t table_stride) {
+void GpuLlamaRunner::lay_out(std::span<const ForwardSequence> batch, std::int32_t table_stride) {
   upload_.begin();
+  const std::int32_t rows = shape_.rows;
   const auto sequences = recorded_step_ ? rows : static_cast<std::int32_t>(batch.size());
   const auto tokens = upload_.add<std::int32_t>(rows);
   const auto places = upload_.add<RowPlace>(rows);
@@ -269,6 +304,7 @@ void GpuLlamaRunner::lay_out(std::span<const ForwardSequence> batch, std::int32_
                       tables.host.begin() + static_cast<std::ptrdiff_t>(s) * table_stride);
     if (sequence.wants_logits) last_rows.push_back(static_cast<std::int32_t>(row) - 1);
   }
+  const std::size_t rows_of_batch = row;
   // Padding: one more sequence, from position 0 of the block that plans do not know.
   for (std::int32_t position = 0; row < tokens.host.size(); ++row, ++position) {
     tokens.host[row] = 0;
@@ -276,14 +312,19 @@ void GpuLlamaRunner::lay_out(std::span<const ForwardSequence> batch, std::int32_
   }
   step_ = {.rows = rows,
            .wanted = recorded_step_ ? rows : wanted_,
-           .chunks = chunks,
+           .chunks = shape_.chunks,
            .token_ids = tokens.device,
            .places = places.device,
            .tables = {tables.device, table_stride}};
-  if (recorded_step_ || wanted_ == 0) return;
-  const auto last = upload_.add<std::int32_t>(wanted_);
-  std::ranges::copy(last_rows, last.host.begin());
-  step_.last_rows = last.device;
+  if (!recorded_step_ && wanted_ > 0) {
+    const auto last = upload_.add<std::int32_t>(wanted_);
+    std::ranges::copy(last_rows, last.host.begin());
+    step_.last_rows = last.device;
+  }
+  if (flashinfer_) {
+    flashinfer_->plan({places.host.data(), rows_of_batch}, rows, step_.tables, sequences,
+                      shape_.items, upload_);
+  }
 }
 
 GpuLogits GpuLlamaRunner::launch() {
@@ -300,7 +341,7 @@ GpuLogits GpuLlamaRunner::launch() {
 // A shape's first step is not recorded: it loads the kernels, which a capture of CUDA had better
 // not do, and many shapes come once.
 Recording* GpuLlamaRunner::recording_of_step() {
-  const auto [found, first] = recordings_.try_emplace({step_.rows, step_.chunks});
+  const auto [found, first] = recordings_.try_emplace(shape_);
   if (first) return nullptr;
   if (found->second == nullptr && recorded_ < options_.max_recordings) {
     found->second = gpu_.record([this] { run(step_); });
@@ -433,6 +474,19 @@ SegmentSum GpuLlamaRunner::attention_block(const Step& step, std::size_t layer) 
                       .cache = cache_of(layer),
                       .rows = step.rows,
                       .query_heads = query_heads});
+  attend(step, layer);
+  const std::int64_t values = step.rows * config_.hidden_size;
+  multiply(weights.o, attended_.data(), query_columns(), step.rows, attention_plan_,
+           reducer_.segments(kAttention, values), config_.hidden_size, values);
+  return reducer_.reduce(kAttention, values, attention_names_[layer]);
+}
+
+void GpuLlamaRunner::attend(const Step& step, std::size_t layer) {
+  if (flashinfer_) {
+    flashinfer_->run(queries_.data(), cache_of(layer), attended_.data());
+    return;
+  }
+  const std::int32_t query_heads = part().query_heads.size();
   const auto num_runs = static_cast<std::int32_t>(runs_.size());
   const bool chunks_apart =
       step.chunks > 1 && std::int64_t{step.rows} * num_runs < kManyBlocks &&
@@ -450,10 +504,6 @@ SegmentSum GpuLlamaRunner::attention_block(const Step& step, std::size_t layer) 
                          .num_runs = num_runs,
                          .chunks = step.chunks,
                          .scale = 1.0f / std::sqrt(static_cast<float>(config_.head_dim))});
-  const std::int64_t values = step.rows * config_.hidden_size;
-  multiply(weights.o, attended_.data(), query_columns(), step.rows, attention_plan_,
-           reducer_.segments(kAttention, values), config_.hidden_size, values);
-  return reducer_.reduce(kAttention, values, attention_names_[layer]);
 }
 
 SegmentSum GpuLlamaRunner::mlp_block(const Step& step, std::size_t layer) {

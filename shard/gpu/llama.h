@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <map>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
@@ -12,6 +13,7 @@
 #include "kernels/cuda/gpu.h"
 #include "model/config.h"
 #include "shard/gpu/array.h"
+#include "shard/gpu/flashinfer.h"
 #include "shard/gpu/lane_reduce.h"
 #include "shard/gpu/step_upload.h"
 #include "shard/gpu/weights.h"
@@ -27,6 +29,7 @@ struct GpuRunnerOptions {
   std::int32_t max_sequences = 64;      // of a step
   std::int32_t max_positions = 0;       // longest sequence
   std::int64_t gather_below = 4 << 20;  // ReduceOptions
+  bool flashinfer = false;              // attention by its kernel; else by the own one
   // Of decoding steps; 0: none are made. The steps of further shapes run without.
   std::int32_t max_recordings = 64;
   std::size_t sampling_bytes = 0;  // room for what else a step uploads: step_upload()
@@ -81,6 +84,9 @@ class GpuLlamaRunner final : public ModelRunner {
   std::size_t weight_bytes() const { return weights_.bytes(); }
   std::int32_t recordings() const { return recorded_; }
 
+  // Query heads of every key-value head of each of `world_size` ranks; 0 where they differ.
+  static std::int32_t common_group(const model::ModelConfig& config, int world_size);
+
   // Bytes that one block takes on a rank with this part, all of its layers together.
   static std::size_t kv_block_bytes(const model::ModelConfig& config, const Partition& part,
                                     kernels::cuda::CacheFormat format, std::int32_t block_size);
@@ -100,6 +106,7 @@ class GpuLlamaRunner final : public ModelRunner {
   struct Shape {
     std::int32_t rows;
     std::int32_t chunks;
+    std::int32_t items;  // of attention by FlashInfer
     auto operator<=>(const Shape&) const = default;
   };
   struct SumPlanArrays {
@@ -120,8 +127,8 @@ class GpuLlamaRunner final : public ModelRunner {
 
   bool decodes(std::span<const ForwardSequence> batch) const;
   void check(std::span<const ForwardSequence> batch) const;
-  void lay_out(std::span<const ForwardSequence> batch, std::int32_t rows, std::int32_t chunks,
-               std::int32_t table_stride);
+  std::optional<FlashInferAttention> make_flashinfer() const;
+  void lay_out(std::span<const ForwardSequence> batch, std::int32_t table_stride);
   // What to launch in place of the step's operations; nullptr: nothing is recorded for it.
   kernels::cuda::Recording* recording_of_step();
   void run(const Step& step);
@@ -138,6 +145,7 @@ class GpuLlamaRunner final : public ModelRunner {
   void multiply(const GpuMatrix& weights, const std::uint16_t* x, std::int64_t x_columns,
                 std::int32_t rows, const SumPlanArrays& plan, float* out, std::int64_t out_stride,
                 std::int64_t segment_stride);
+  void attend(const Step& step, std::size_t layer);
   kernels::cuda::PagedCache cache_of(std::size_t layer) const;
 
   const model::ModelConfig config_;
@@ -161,15 +169,17 @@ class GpuLlamaRunner final : public ModelRunner {
   GpuArray<float> qkv_;               // [tokens, q's columns, then k's, then v's]
   GpuArray<std::uint16_t> queries_;   // [tokens, q's columns]
   GpuArray<std::uint16_t> attended_;  // the same
-  GpuArray<float> parts_of_chunks_;   // of attention
+  GpuArray<float> parts_of_chunks_;   // of attention by the own kernel
   GpuArray<float> gate_up_;           // [tokens, gate's columns, then up's]
   GpuArray<std::uint16_t> inner_;     // [tokens, inner columns]
   GpuArray<std::uint16_t> last_;      // [sequences, hidden_size]: rows whose logits are wanted
   GpuArray<float> logits_;            // [sequences, logits_stride_]
   kernels::device::Allocation downloaded_;
 
+  std::optional<FlashInferAttention> flashinfer_;
   StepUpload upload_;
   Step step_;
+  Shape shape_{};
   bool recorded_step_ = false;
   std::int32_t wanted_ = 0;  // of the step, without padding
   std::map<Shape, std::unique_ptr<kernels::cuda::Recording>> recordings_;  // nullptr: seen once

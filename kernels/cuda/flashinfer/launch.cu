@@ -68,19 +68,7 @@ void launch_flashinfer(const FlashInferArgs& args, const FlashInferLayout& layou
   launch.items = grid.long_items;
   if (launch.items > 0) launch_tiles(false, launch, stream);
 
-  const auto ints = [&](std::int64_t offset) {
-    return reinterpret_cast<const std::int32_t*>(args.plan + offset) + wave.first_row;
-  };
-  const FlashInferCombineArgs combine{
-      .values = args.values,
-      .weights = args.weights,
-      .row_part = ints(layout.row_part),
-      .row_chunks = ints(layout.row_chunks),
-      .out = args.out + std::int64_t{wave.first_row} * args.query_heads * args.cache.head_dim,
-      .rows = grid.rows,
-      .query_heads = args.query_heads,
-      .head_dim = args.cache.head_dim,
-      .value_scale = args.cache.value_scale};
+  const FlashInferCombineArgs combine = combination_of(args, layout, wave, grid);
   launch_kernel("combination of FlashInfer's parts", combine_flashinfer_parts_kernel,
                 flashinfer_combine_grid(combine), combine, stream);
 }

@@ -1,5 +1,6 @@
 #include "tests/kernels/cuda/executed_gpu.h"
 
+#include <algorithm>
 #include <cstring>
 #include <string>
 #include <utility>
@@ -7,6 +8,7 @@
 #include "base/error.h"
 #include "kernels/cuda/attention.cuh"
 #include "kernels/cuda/embedding.cuh"
+#include "kernels/cuda/flashinfer_combine.cuh"
 #include "kernels/cuda/product.cuh"
 #include "kernels/cuda/rms_norm.cuh"
 #include "kernels/cuda/rope_kv.cuh"
@@ -14,8 +16,20 @@
 #include "kernels/cuda/swiglu.cuh"
 #include "kernels/cuda/token_choice.cuh"
 #include "kernels/cuda/top_logprobs.cuh"
+#include "kernels/fp8.h"
+#include "kernels/half.h"
+#include "tests/kernels/cuda/flashinfer_reference.h"
 
 namespace lockstep::kernels::cuda {
+namespace {
+
+std::vector<float> floats_of(const std::vector<std::uint16_t>& bf16) {
+  std::vector<float> floats;
+  for (const std::uint16_t bits : bf16) floats.push_back(bf16_to_float(bits));
+  return floats;
+}
+
+}  // namespace
 
 class ExecutedGpu::Memory final : public device::Allocator {
  public:
@@ -154,6 +168,49 @@ void ExecutedGpu::run(const AttentionArgs& args) {
   });
   if (args.parts == nullptr) return;
   put_kernel(combine_grid(args), args, [](auto& t, const auto& a) { combine_parts(t, a); });
+}
+
+void ExecutedGpu::run(const FlashInferArgs& args, const FlashInferLayout& layout,
+                      const FlashInferWave& wave, const FlashInferGrid& grid) {
+  put([this, args, layout, wave, grid] {
+    ++launches_;
+    const PagedCache& cache = args.cache;
+    const auto blocks = static_cast<std::size_t>(*reinterpret_cast<const std::int32_t*>(
+        args.plan + layout.short_tiles.first_block + layout.limits.items * std::int64_t{4}));
+    const ReferenceModel model{.heads = cache.heads,
+                               .group = args.query_heads / cache.heads,
+                               .block_size = cache.block_size,
+                               .head_dim = cache.head_dim,
+                               .table = {args.blocks, args.blocks + blocks},
+                               .keys = cached_floats(cache.keys, cache.format),
+                               .values = cached_floats(cache.values, cache.format),
+                               .queries = floats_of(arrays_.values(args.q)),
+                               .scale = double{args.scale} * cache.key_scale};
+    const std::vector<std::byte> plan(args.plan, args.plan + layout.bytes);
+    // Blocks beyond the wave's items run as well, and find that they are not valid.
+    FlashInferWave launched = wave;
+    launched.short_items = grid.short_items;
+    launched.long_items = grid.long_items;
+    const ReferenceParts parts = FlashInferReference(model, layout, plan).run(launched);
+    arrays_.check_copy(args.values, std::span(parts.values).size_bytes(), "FlashInfer's parts");
+    arrays_.check_copy(args.weights, std::span(parts.weights).size_bytes(), "FlashInfer's weights");
+    std::ranges::copy(parts.values, args.values);
+    std::ranges::copy(parts.weights, args.weights);
+  });
+  const FlashInferCombineArgs combine = combination_of(args, layout, wave, grid);
+  put_kernel(flashinfer_combine_grid(combine), combine,
+             [](auto& t, const auto& a) { combine_flashinfer_parts(t, a); });
+}
+
+std::vector<float> ExecutedGpu::cached_floats(const void* cache, CacheFormat format) const {
+  if (format == CacheFormat::bf16) {
+    return floats_of(arrays_.values(static_cast<const std::uint16_t*>(cache)));
+  }
+  std::vector<float> floats;
+  for (const std::uint8_t byte : arrays_.values(static_cast<const std::uint8_t*>(cache))) {
+    floats.push_back(e4m3_to_float(byte));
+  }
+  return floats;
 }
 
 void ExecutedGpu::run(const SwigluArgs& args) {

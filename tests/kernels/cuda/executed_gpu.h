@@ -41,6 +41,10 @@ class ExecutedGpu final : public Gpu {
   void run(const ProductArgs& args) override;
   void run(const RopeKvArgs& args) override;
   void run(const AttentionArgs& args) override;
+  // By flashinfer_reference.h and the own combination: with FlashInfer's meaning, not its bits.
+  void run(const FlashInferArgs& args, const FlashInferLayout& layout, const FlashInferWave& wave,
+           const FlashInferGrid& grid) override;
+  bool has_flashinfer() const override { return true; }
   void run(const SwigluArgs& args) override;
   void run(const SegmentSumArgs& args) override;
   void modify_logits(const TokenChoiceArgs& args) override;
@@ -60,6 +64,7 @@ class ExecutedGpu final : public Gpu {
   template <class Args, class Kernel>
   void put_kernel(const Grid& grid, const Args& args, Kernel kernel);
   void refuse_in_recording(const char* what) const;
+  std::vector<float> cached_floats(const void* cache, CacheFormat format) const;
 
   const Runs runs_;
   DeviceMemory arrays_;
