@@ -50,10 +50,9 @@ class Planner {
     check();
     std::fill(buffer.begin(), buffer.end(), std::byte{0});
     *ints(layout.chunk_size) = kFlashInferChunk;
-    for (const FlashInferTiles* tiles : {&layout.short_tiles, &layout.long_tiles}) {
-      ints(tiles->first_block)[layout.limits.items] =
-          static_cast<std::int32_t>(shape.sequences * shape.stride);
-    }
+    const auto table_end = static_cast<std::int32_t>(shape.sequences * shape.stride);
+    ints(layout.short_tiles.first_block)[layout.limits.short_items] = table_end;
+    ints(layout.long_tiles.first_block)[layout.limits.long_items] = table_end;
   }
 
   FlashInferPlan plan() {
@@ -103,8 +102,10 @@ class Planner {
 
     const FlashInferTiles& arrays = is_short ? layout_.short_tiles : layout_.long_tiles;
     Used& used = is_short ? short_ : long_;
-    if (chunks > layout_.limits.items - used.items) {
-      fail("more than " + std::to_string(layout_.limits.items) + " items");
+    const std::int32_t most = is_short ? layout_.limits.short_items : layout_.limits.long_items;
+    if (chunks > most - used.items) {
+      fail("more than " + std::to_string(most) + " items of " + (is_short ? "short" : "long") +
+           " tiles");
     }
     const std::int32_t tile = used.tiles++;
     ints(arrays.first_row)[tile] = row;
@@ -181,8 +182,8 @@ class Planner {
 
 FlashInferLayout::FlashInferLayout(const FlashInferLimits& of) : limits(of) {
   Places places;
-  short_tiles = places.take_tiles(of.items);
-  long_tiles = places.take_tiles(of.items);
+  short_tiles = places.take_tiles(of.short_items);
+  long_tiles = places.take_tiles(of.long_items);
   row_part = places.take(of.rows * kInt);
   row_chunks = places.take(of.rows * kInt);
   chunk_size = places.take(kInt);

@@ -40,8 +40,9 @@ struct FlashInferShape {
 // The most of everything that a plan may hold; it fixes the addresses in the buffer.
 struct FlashInferLimits {
   std::int32_t rows;
-  std::int32_t items;  // of short and of long tiles, each; tiles are never more than these
-  std::int64_t parts;  // room for parts at a time: FlashInferArgs::values and ::weights
+  std::int32_t short_items;  // of short tiles; tiles are never more than their items
+  std::int32_t long_items;   // of long tiles; 0 where rows only decode
+  std::int64_t parts;        // room for parts at a time: FlashInferArgs::values and ::weights
 };
 
 // Tiles of one kind, as arrays in the buffer. Offsets in bytes.
@@ -88,8 +89,8 @@ struct FlashInferPlan {
 FlashInferPlan plan_flashinfer(const FlashInferShape& shape, std::span<const RowPlace> places,
                                const FlashInferLayout& layout, std::span<std::byte> buffer);
 
-// The least room for parts with which rows up to `positions` of a sequence can be planned at all: one
-// long tile. More room makes fewer waves.
+// The least room for parts with which rows up to `positions` of a sequence can be planned at all:
+// one long tile. More room makes fewer waves.
 constexpr std::int64_t least_parts(std::int32_t group, std::int32_t positions) {
   return std::int64_t{kLongTile / group} * ((positions + kFlashInferChunk - 1) / kFlashInferChunk);
 }

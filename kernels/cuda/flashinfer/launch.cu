@@ -35,8 +35,8 @@ void check(const FlashInferArgs& args, const FlashInferLayout& layout, const Fla
                                      : 0,
                         .flashinfer_built_in = true});
   if (choice.backend != AttentionBackend::flashinfer) throw Error(choice.reason);
-  if (grid.rows > layout.limits.rows || grid.short_items > layout.limits.items ||
-      grid.long_items > layout.limits.items) {
+  if (grid.rows > layout.limits.rows || grid.short_items > layout.limits.short_items ||
+      grid.long_items > layout.limits.long_items) {
     throw Error("attention by FlashInfer: a grid beyond its plan's limits");
   }
   // The kernel's indices are of 32 bits.
@@ -59,11 +59,12 @@ void launch_flashinfer(const FlashInferArgs& args, const FlashInferLayout& layou
   TileLaunch launch{.args = &args,
                     .tiles = layout.short_tiles,
                     .chunk_size = layout.chunk_size,
-                    .tile_capacity = layout.limits.items,
+                    .tile_capacity = layout.limits.short_items,
                     .first_item = wave.first_short_item,
                     .items = grid.short_items};
   if (launch.items > 0) launch_tiles(true, launch, stream);
   launch.tiles = layout.long_tiles;
+  launch.tile_capacity = layout.limits.long_items;
   launch.first_item = wave.first_long_item;
   launch.items = grid.long_items;
   if (launch.items > 0) launch_tiles(false, launch, stream);

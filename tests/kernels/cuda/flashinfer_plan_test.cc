@@ -50,7 +50,7 @@ std::vector<RowPlace> joined(std::vector<RowPlace> a, const std::vector<RowPlace
 }
 
 constexpr FlashInferShape kShape{.group = 4, .block_size = 16, .stride = 200, .sequences = 3};
-constexpr FlashInferLimits kLimits{.rows = 256, .items = 64, .parts = 4096};
+constexpr FlashInferLimits kLimits{.rows = 256, .short_items = 64, .long_items = 48, .parts = 4096};
 
 TEST(FlashInferPlan, GivesEachRowThatDecodesAnItemPerChunkOfItsKeys) {
   const auto p = planned(kShape, {{2, kChunk - 1}, {0, kChunk}, {1, 0}}, kLimits);
@@ -70,16 +70,15 @@ TEST(FlashInferPlan, GivesEachRowThatDecodesAnItemPerChunkOfItsKeys) {
 
 TEST(FlashInferPlan, EndsTheBlockTablesBehindTheLastSequence) {
   const auto p = planned(kShape, {{0, 0}}, kLimits);
-  for (const auto& tiles : {p.layout.short_tiles, p.layout.long_tiles}) {
-    EXPECT_EQ(p.ints(tiles.first_block, kLimits.items + 1).back(), 600);
-  }
+  EXPECT_EQ(p.ints(p.layout.short_tiles.first_block, kLimits.short_items + 1).back(), 600);
+  EXPECT_EQ(p.ints(p.layout.long_tiles.first_block, kLimits.long_items + 1).back(), 600);
 }
 
 TEST(FlashInferPlan, MarksItemsPastTheLastAsNotValid) {
   const auto p = planned(kShape, {{0, 0}, {1, kChunk}}, kLimits);
   std::vector<std::byte> valid(p.buffer.begin() + p.layout.short_tiles.valid,
-                               p.buffer.begin() + p.layout.short_tiles.valid + kLimits.items);
-  std::vector<std::byte> expected(kLimits.items, std::byte{0});
+                               p.buffer.begin() + p.layout.short_tiles.valid + kLimits.short_items);
+  std::vector<std::byte> expected(kLimits.short_items, std::byte{0});
   std::fill_n(expected.begin(), 3, std::byte{1});
   EXPECT_EQ(valid, expected);
 }
@@ -105,9 +104,12 @@ TEST(FlashInferPlan, FitsIntoTheLeastRoomForParts) {
   const auto prompt = rows_of(0, 3000, 200);
   const std::int64_t parts = least_parts(kShape.group, 3200);
   EXPECT_EQ(parts, 32 * 4);
-  const auto p = planned(kShape, prompt, {.rows = 200, .items = 64, .parts = parts});
+  const auto p =
+      planned(kShape, prompt, {.rows = 200, .short_items = 64, .long_items = 64, .parts = parts});
   EXPECT_EQ(p.plan.most_parts, parts);
-  EXPECT_THROW(planned(kShape, prompt, {.rows = 200, .items = 64, .parts = parts - 1}), Error);
+  EXPECT_THROW(planned(kShape, prompt,
+                       {.rows = 200, .short_items = 64, .long_items = 64, .parts = parts - 1}),
+               Error);
 }
 
 TEST(FlashInferPlan, PadsItemsToAPowerOfTwoTimesTheRows) {
@@ -138,10 +140,15 @@ TEST(FlashInferPlan, RefusesWhatItHasNoRoomFor) {
   EXPECT_THAT(refusal(kShape, {{0, 3200}}, kLimits), HasSubstr("position 3200"));
   EXPECT_EQ(refusal(kShape, {{0, 3199}}, kLimits), "nothing");
   EXPECT_THAT(refusal(kShape, rows_of(0, 0, 257), kLimits), HasSubstr("257 rows"));
-  EXPECT_THAT(refusal(kShape, {{0, 3199}}, {.rows = 1, .items = 3, .parts = 9}),
-              HasSubstr("more than 3 items"));
-  EXPECT_THAT(refusal(kShape, {{0, 3199}}, {.rows = 1, .items = 4, .parts = 3}),
-              HasSubstr("need 4 parts"));
+  EXPECT_THAT(
+      refusal(kShape, {{0, 3199}}, {.rows = 1, .short_items = 3, .long_items = 3, .parts = 9}),
+      HasSubstr("more than 3 items of short tiles"));
+  EXPECT_THAT(
+      refusal(kShape, rows_of(0, 0, 5), {.rows = 5, .short_items = 9, .long_items = 0, .parts = 9}),
+      HasSubstr("more than 0 items of long tiles"));
+  EXPECT_THAT(
+      refusal(kShape, {{0, 3199}}, {.rows = 1, .short_items = 4, .long_items = 4, .parts = 3}),
+      HasSubstr("need 4 parts"));
   shape = kShape;
   shape.stride = 1 << 27;
   EXPECT_THAT(refusal(shape, {{0, 0}}, kLimits), HasSubstr("2^31 positions"));
@@ -174,7 +181,8 @@ class FlashInferPlanned : public testing::TestWithParam<std::int32_t> {
     const FlashInferShape shape{
         .group = model_.group, .block_size = 16, .stride = kStride, .sequences = 2};
     const auto rows = static_cast<std::int32_t>(places.size());
-    const auto p = planned(shape, places, {.rows = rows, .items = 512, .parts = parts});
+    const auto p = planned(shape, places,
+                           {.rows = rows, .short_items = 512, .long_items = 512, .parts = parts});
     waves_ = p.plan.waves.size();
     EXPECT_LE(p.plan.most_parts, parts);
     const FlashInferReference kernel(model_, p.layout, p.buffer);

@@ -192,8 +192,10 @@ class FlashInferOnDevice : public OnDevice, public testing::WithParamInterface<F
   }
 
   Bf16s attended(const std::vector<RowPlace>& places, std::int64_t parts = 2000) {
-    auto at =
-        workplace({.rows = static_cast<std::int32_t>(places.size()), .items = 600, .parts = parts});
+    auto at = workplace({.rows = static_cast<std::int32_t>(places.size()),
+                         .short_items = 600,
+                         .long_items = 200,
+                         .parts = parts});
     const FlashInferPlan plan = prepare(at, places);
     waves_ = plan.waves.size();
     for (const FlashInferWave& wave : plan.waves) {
@@ -272,7 +274,7 @@ TEST_P(FlashInferOnDevice, IsRecordedOnceForSequencesThatGrow) {
   const auto decoding = [](std::int32_t position) {
     return std::vector<RowPlace>{{0, position}, {1, position / 3}, {2, -1}, {2, -1}};
   };
-  auto at = workplace({.rows = 4, .items = 16, .parts = 16});
+  auto at = workplace({.rows = 4, .short_items = 16, .long_items = 0, .parts = 16});
   const FlashInferWave wave = prepare(at, decoding(100)).waves.front();
   launch_flashinfer(args(at), at.layout, wave, grid_of(wave), stream().get());  // loads the code
   stream().synchronize();
