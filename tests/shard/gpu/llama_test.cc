@@ -9,7 +9,8 @@
 #include <cmath>
 #include <numeric>
 
-#include "tests/shard/gpu/gpu_ranks.h"
+#include "tests/shard/gpu/executed_exchange.h"
+#include "tests/shard/gpu/random_weights.h"
 
 namespace lockstep::shard {
 namespace {
