@@ -4,8 +4,10 @@
 #include <map>
 #include <random>
 
+#include "shard/gpu/llama.h"
 #include "shard/llama.h"
 #include "tests/kernels/random_matrix.h"
+#include "tests/shard/gpu/executed_exchange.h"
 
 namespace lockstep::shard {
 namespace {
@@ -149,6 +151,69 @@ INSTANTIATE_TEST_SUITE_P(
         Formats{"q4_k_m", DType::q6_k, {DType::q4_k, DType::q4_k, DType::q6_k}},
         Formats{"gptq", DType::f16, {DType::gptq}}, Formats{"awq", DType::bf16, {DType::awq}}),
     [](const auto& info) { return info.param.name; });
+
+// The logits of the last of some tokens on executors in the place of GPUs, and on the CPU with the
+// same activations.
+std::vector<float> few_logits(const model::Model& model, int world, bool on_gpu) {
+  const std::vector<std::int32_t> tokens{29, 5, 71};
+  const std::int32_t blocks[]{2};
+  const ForwardSequence sequence{tokens, 0, blocks, true};
+  std::vector<std::vector<float>> parts(static_cast<std::size_t>(world));
+  comm::spawn_ranks(world, std::chrono::seconds(60), [&](comm::Communicator& communicator) {
+    const auto rank = static_cast<std::size_t>(communicator.rank());
+    const auto keep = [&](std::span<const float> part) {
+      parts[rank].assign(part.begin(), part.end());
+    };
+    if (on_gpu) {
+      kernels::cuda::ExecutedGpu gpu(kernels::cuda::Runs::once);
+      ExecutedExchange exchange(gpu, communicator);
+      GpuLlamaRunner runner(
+          model.config, load_gpu_weights(model, partition_model(model.config, world)[rank], gpu),
+          {.max_batch_tokens = 8, .max_sequences = 2, .max_positions = 16}, gpu, exchange);
+      runner.allocate_cache(4);
+      keep(runner.forward({&sequence, 1}));
+      communicator.barrier("end");
+    } else {
+      kernels::ThreadPool pool(1);
+      StepTimes times(communicator);
+      LlamaRunner runner(model,
+                         {.num_blocks = 4,
+                          .max_batch_tokens = 8,
+                          .max_positions = 16,
+                          .activations = ActivationChoice(kernels::ActivationFormat::bf16)},
+                         communicator, pool,
+                         kernels::kernel_table(kernels::supported_families().back()), times);
+      keep(runner.forward({&sequence, 1}));
+    }
+  });
+  std::vector<float> all;
+  for (const auto& part : parts) all.insert(all.end(), part.begin(), part.end());
+  return all;
+}
+
+TEST(GpuWeightFormats, AreNearTheCpusAndTheSameAtEveryWorldSize) {
+  for (const auto& projections :
+       std::vector<std::vector<DType>>{{DType::q4_1},
+                                       {DType::q4_0},
+                                       {DType::q8_0},
+                                       {DType::gptq},
+                                       {DType::q4_k, DType::q6_k, DType::f16}}) {
+    model::Model model;
+    model.path = "random";
+    model.config = small_config();
+    model.tensors = std::make_unique<FormattedTensors>(model.config, DType::q8_0, projections);
+    const auto on_gpu = few_logits(model, 1, true);
+    const auto on_cpu = few_logits(model, 1, false);
+    float scale = 0, difference = 0;
+    ASSERT_EQ(on_gpu.size(), on_cpu.size());
+    for (std::size_t i = 0; i < on_gpu.size(); ++i) {
+      scale = std::max(scale, std::fabs(on_cpu[i]));
+      difference = std::max(difference, std::fabs(on_gpu[i] - on_cpu[i]));
+    }
+    EXPECT_LT(difference, 0.02f * scale) << static_cast<int>(projections[0]);
+    EXPECT_EQ(few_logits(model, 2, true), on_gpu);
+  }
+}
 
 }  // namespace
 }  // namespace lockstep::shard

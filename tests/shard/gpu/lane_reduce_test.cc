@@ -6,7 +6,7 @@
 #include <bit>
 #include <random>
 
-#include "tests/shard/gpu/gpu_ranks.h"
+#include "tests/shard/gpu/executed_exchange.h"
 
 namespace lockstep::shard {
 namespace {

@@ -8,7 +8,8 @@
 
 #include "shard/gpu/step_runner.h"
 #include "shard/worker.h"
-#include "tests/shard/gpu/gpu_ranks.h"
+#include "tests/shard/gpu/executed_exchange.h"
+#include "tests/shard/gpu/random_weights.h"
 #include "tests/shard/sampling_fixture.h"
 
 namespace lockstep::shard {

@@ -1,4 +1,4 @@
-// Ranks as threads, each with an executor in the place of its GPU.
+// Collectives between executors in the place of GPUs.
 #pragma once
 
 #include <cstddef>
@@ -8,9 +8,7 @@
 
 #include "comm/communicator.h"
 #include "comm/gpu_exchange.h"
-#include "shard/gpu/llama.h"
 #include "tests/kernels/cuda/executed_gpu.h"
-#include "tests/shard/gpu/random_weights.h"
 
 namespace lockstep::shard {
 
