@@ -14,6 +14,7 @@ import reference_model
 
 sys.path.insert(0, str(cluster.ROOT / "bench/gpu"))
 import gguf_file  # noqa: E402
+import llama8b  # noqa: E402
 import make_files  # noqa: E402
 
 if cluster.find_model() is None:
@@ -112,6 +113,24 @@ def test_truncation_keeps_the_first_layers_as_they_are(tmp_path, files):
         assert tensor == source.tensors[name], name
     changed = {k for k in source.fields if source.fields[k] != short.fields[k]}
     assert changed == {"llama.block_count"}
+
+
+def test_the_8b_models_file_is_one_that_is_served(tmp_path, build, monkeypatch):
+    for name, value in {"HIDDEN": 256, "HEADS": 4, "KV_HEADS": 2, "INNER": 512, "LAYERS": 2,
+                        "VOCABULARY": 50000, "_PIECE": 4096}.items():
+        monkeypatch.setattr(llama8b, name, value)
+    path = tmp_path / "small.gguf"
+    llama8b.make(cluster.find_model(), path)
+    values = reference_model.load(path).tensors["output_norm.weight"]
+    assert values.tolist() == [1.0] * 256
+    numbers = gguf_file.GgufFile(path).tensors["output.weight"][2]
+    words = memoryview(bytes(numbers)).cast("H")
+    sizes = [(word & 0x7FFF) >> 7 for word in words[:4096]]  # exponents
+    assert min(sizes) >= 127 - 9 and max(sizes) < 127 - 5
+    monkeypatch.setenv("LOCKSTEP_TEST_MODEL", str(path))
+    with cluster.Cluster(1) as server:
+        answer = server.generate("--token-ids", "1,2,3", "--max-tokens", "8", "--ignore-eos")
+    assert len(answer["token_ids"]) == 8
 
 
 def test_the_models_answers_are_compared_at_every_number_of_ranks(tmp_path, build, files):

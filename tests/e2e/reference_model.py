@@ -46,10 +46,12 @@ def _dequantize(kind, raw, shape):
         blocks = raw.reshape(-1, 34)
         scale = blocks[:, 0:2].copy().view("<f2").astype(numpy.float32)
         return (blocks[:, 2:].view("i1").astype(numpy.float32) * scale).reshape(shape)
+    if kind == 30:  # bf16: the upper half of a float
+        return (raw.view("<u2").astype(numpy.uint32) << 16).view("<f4").reshape(shape)
     raise ValueError(f"type {kind}")
 
 
-_BLOCK = {0: (1, 4), 1: (1, 2), 3: (32, 20), 8: (32, 34)}
+_BLOCK = {0: (1, 4), 1: (1, 2), 3: (32, 20), 8: (32, 34), 30: (1, 2)}
 
 
 class Model:
