@@ -18,12 +18,32 @@ kernels::cuda::CacheFormat cache_format(const ServeOptions& options) {
                                                     : kernels::cuda::CacheFormat::bf16;
 }
 
-shard::GpuRunnerOptions runner_options(const ServeOptions& options, const ReplicaSizes& sizes) {
+// The same on every rank. Throws Error as choose_attention() does.
+kernels::cuda::AttentionBackend settle_attention(const ServeOptions& options,
+                                                 const model::ModelConfig& config,
+                                                 comm::cuda::GpuRank& rank) {
+  const int ranks = rank.exchange().size();
+  const kernels::cuda::AttentionChoice choice = kernels::cuda::choose_attention(
+      kernels::cuda::attention_backend_of(options.attention_backend),
+      {.head_dim = static_cast<std::int32_t>(config.head_dim),
+       .key_value_heads = static_cast<std::int32_t>(config.num_key_value_heads),
+       .model_group =
+           static_cast<std::int32_t>(config.num_attention_heads / config.num_key_value_heads),
+       .format = cache_format(options),
+       .group = shard::GpuLlamaRunner::common_group(config, ranks),
+       .flashinfer_built_in = rank.gpu().has_flashinfer()});
+  if (rank.exchange().rank() == 0) spdlog::info("{}", choice.reason);
+  return choice.backend;
+}
+
+shard::GpuRunnerOptions runner_options(const ServeOptions& options, const ReplicaSizes& sizes,
+                                       kernels::cuda::AttentionBackend attention) {
   return {.kv_format = cache_format(options),
           .block_size = options.block_size,
           .max_batch_tokens = options.max_num_batched_tokens,
           .max_sequences = options.max_num_seqs,
           .max_positions = sizes.max_model_len,
+          .flashinfer = attention == kernels::cuda::AttentionBackend::flashinfer,
           .sampling_bytes = shard::GpuTokenChoice::upload_bytes(options.max_num_seqs)};
 }
 
@@ -63,9 +83,10 @@ GpuShard::GpuShard(const ServeOptions& options, const model::Model& model,
     : rank_(comm::cuda::open_gpu_rank(mpi, options.deadline * 3 / 4)),
       parts_(shard::partition_model(model.config, communicator.size())),
       sizes_{.max_model_len = settle_model_len(options, model)},
+      attention_(settle_attention(options, model.config, *rank_)),
       runner_(model.config,
               load_weights(model, parts_[static_cast<std::size_t>(communicator.rank())], *rank_),
-              runner_options(options, sizes_), rank_->gpu(), rank_->exchange()),
+              runner_options(options, sizes_, attention_), rank_->gpu(), rank_->exchange()),
       sampler_(communicator, runner_.vocab_range(), vocabularies(parts_)),
       choice_(runner_, options.max_num_seqs, rank_->gpu(), rank_->exchange(), sampler_),
       steps_(runner_, choice_, times) {

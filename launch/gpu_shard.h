@@ -8,6 +8,7 @@
 #include "comm/communicator.h"
 #include "comm/cuda/gpu_rank.h"
 #include "comm/mpi_environment.h"
+#include "kernels/cuda/attention_backend.h"
 #include "launch/replica_sizes.h"
 #include "launch/serve_options.h"
 #include "model/model.h"
@@ -28,6 +29,7 @@ class GpuShard {
   const ReplicaSizes& sizes() const { return sizes_; }
   std::string device() const { return rank_->device(); }
   std::string architecture() const { return rank_->architecture(); }
+  kernels::cuda::AttentionBackend attention() const { return attention_; }
   // For the thread that computes.
   void bind_thread() const { rank_->bind_thread(); }
 
@@ -38,6 +40,7 @@ class GpuShard {
   const std::unique_ptr<comm::cuda::GpuRank> rank_;
   const std::vector<shard::Partition> parts_;
   ReplicaSizes sizes_;
+  const kernels::cuda::AttentionBackend attention_;  // flashinfer or own
   shard::GpuLlamaRunner runner_;
   shard::Sampler sampler_;
   shard::GpuTokenChoice choice_;

@@ -71,6 +71,7 @@ std::string fingerprint(const model::Model& model, const ServeOptions& options, 
   const std::string version = "lockstep-" + std::string(kVersion);
   if (gpu != nullptr) {
     return version + "-cuda-" + gpu->architecture() + "-" + weights +
+           (gpu->attention() == kernels::cuda::AttentionBackend::flashinfer ? "-flashinfer" : "") +
            (options.kv_cache_dtype == KvCacheType::fp8 ? "-kv-fp8" : "");
   }
   return version + "-cpu-" + (family == kernels::CpuFamily::amx ? "amx-" : "") + weights + "-" +

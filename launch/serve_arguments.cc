@@ -124,6 +124,13 @@ void add_machine_options(CLI::App& serve, ServeOptions& options, Typed& typed) {
       ->capture_default_str()
       ->type_name("FORMAT");
   serve
+      .add_option("--attention-backend", options.attention_backend,
+                  "On GPUs: auto, flashinfer, or own (any number of ranks and heads); auto: "
+                  "flashinfer where the build has it and the model's heads suit")
+      ->check(CLI::IsMember({"auto", "flashinfer", "own"}))
+      ->capture_default_str()
+      ->type_name("NAME");
+  serve
       .add_option("--deadline-ms", typed.deadline_ms,
                   "A rank that is missing for so long ends the job")
       ->check(CLI::Range(100, 3'600'000))

@@ -1,6 +1,7 @@
 // Which kernel attends on a GPU: the own one (attention.h) or FlashInfer's
 // (flashinfer_attention.h). Their bits differ: all ranks of a replica take the same one, for
-// prompts and for decoding, and a response's system_fingerprint has to name it.
+// prompts and for decoding, the number of ranks has no say in which, and a response's
+// system_fingerprint names it.
 #pragma once
 
 #include <cstdint>
@@ -20,6 +21,8 @@ AttentionBackend attention_backend_of(std::string_view name);
 
 struct AttentionNeeds {
   std::int32_t head_dim;
+  std::int32_t key_value_heads;  // of the model
+  std::int32_t model_group;      // query heads per key-value head of the model
   CacheFormat format;
   // Query heads of every key-value head of every rank; 0 where they differ (common_group()).
   std::int32_t group;
@@ -31,8 +34,9 @@ struct AttentionChoice {
   std::string reason;        // a sentence for the log, or for the error of who asked for the other
 };
 
-// `automatic` takes FlashInfer where it serves the model. Asked for `flashinfer`, the answer is
-// `own` where FlashInfer cannot: the caller makes an error of the reason.
+// `automatic` takes FlashInfer where it serves the model, and the model's key-value heads spread
+// evenly over 2, 4 and 8 ranks. Throws Error where FlashInfer, so chosen or asked for, cannot serve
+// this partition or this model: another kernel would give other bits at this number of ranks.
 AttentionChoice choose_attention(AttentionBackend asked, const AttentionNeeds& needs);
 
 // Query heads per key-value head of a rank whose key-value head i has the query heads

@@ -26,19 +26,21 @@ std::int64_t room_for_parts(const FlashInferAttention::Sizes& sizes) {
                    std::min(sizes.max_rows * chunks, kPartFloats / row_floats)});
 }
 
-// The most items of either kind of tile: every run of rows of one sequence is cut in long tiles,
-// the last of which may be a short one.
-std::int32_t most_items(std::span<const RowPlace> places, std::int32_t group) {
-  std::int32_t items = 0;
+// Enough for the plan of a step: every run of rows of one sequence is cut in long tiles, the last
+// of which may be a short one.
+FlashInferLimits limits_of(std::span<const RowPlace> places, std::int32_t group) {
+  FlashInferLimits limits{};
   for (std::size_t begin = 0, end = 0; begin < places.size(); begin = end) {
     for (end = begin + 1; end < places.size() && places[end].sequence == places[begin].sequence &&
                           places[end].position == places[end - 1].position + 1;) {
       ++end;
     }
     const auto tiles = divide_up(static_cast<std::int64_t>(end - begin), rows_of_long_tile(group));
-    items += static_cast<std::int32_t>(tiles) * chunks_of(places[end - 1].position + 1);
+    const std::int32_t chunks = chunks_of(places[end - 1].position + 1);
+    limits.short_items += chunks;
+    limits.long_items += static_cast<std::int32_t>(tiles) * chunks;
   }
-  return items;
+  return limits;
 }
 
 // The planner's mark of padding is a position of -1.
@@ -58,13 +60,15 @@ FlashInferAttention::FlashInferAttention(Gpu& gpu, const Sizes& sizes)
       weights_(gpu, "attention's chunks", parts_ * sizes.query_heads) {}
 
 std::size_t FlashInferAttention::upload_bytes() const {
-  const auto tiles =
+  const auto long_tiles =
       static_cast<std::int32_t>(divide_up(sizes_.max_rows, rows_of_long_tile(sizes_.group))) +
       sizes_.max_sequences;
   const std::int32_t chunks = chunks_of(std::max(sizes_.max_positions, 1));
   // Items of a recording are padded to twice as many at most.
-  const FlashInferLayout largest(
-      {.rows = sizes_.max_rows, .items = 2 * tiles * chunks, .parts = parts_});
+  const FlashInferLayout largest({.rows = sizes_.max_rows,
+                                  .short_items = 2 * sizes_.max_sequences * chunks,
+                                  .long_items = long_tiles * chunks,
+                                  .parts = parts_});
   return StepUpload::whole_pieces(static_cast<std::size_t>(largest.bytes));
 }
 
@@ -78,9 +82,14 @@ std::int32_t FlashInferAttention::items_of_decoding(std::int32_t rows,
 void FlashInferAttention::plan(std::span<const RowPlace> places, std::int32_t rows,
                                const BlockTables& tables, std::int32_t sequences,
                                std::int32_t items, StepUpload& upload) {
-  layout_.emplace(FlashInferLimits{.rows = rows,
-                                   .items = items > 0 ? items : most_items(places, sizes_.group),
-                                   .parts = parts_});
+  FlashInferLimits limits = limits_of(places, sizes_.group);
+  if (items > 0) {
+    limits.short_items = items;
+    limits.long_items = 0;
+  }
+  limits.rows = rows;
+  limits.parts = parts_;
+  layout_.emplace(limits);
   const auto plan = upload.add<std::byte>(layout_->bytes);
   waves_ = plan_flashinfer({.group = sizes_.group,
                             .block_size = sizes_.block_size,

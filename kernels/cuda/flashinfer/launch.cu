@@ -26,15 +26,15 @@ LaunchTiles launcher(const PagedCache& cache) {
 }
 
 void check(const FlashInferArgs& args, const FlashInferLayout& layout, const FlashInferGrid& grid) {
-  const AttentionChoice choice =
-      choose_attention(AttentionBackend::flashinfer,
-                       {.head_dim = args.cache.head_dim,
-                        .format = args.cache.format,
-                        .group = args.cache.heads > 0 && args.query_heads % args.cache.heads == 0
-                                     ? args.query_heads / args.cache.heads
-                                     : 0,
-                        .flashinfer_built_in = true});
-  if (choice.backend != AttentionBackend::flashinfer) throw Error(choice.reason);
+  (void)choose_attention(AttentionBackend::flashinfer,
+                         {.head_dim = args.cache.head_dim,
+                          .key_value_heads = args.cache.heads,
+                          .model_group = 1,
+                          .format = args.cache.format,
+                          .group = args.cache.heads > 0 && args.query_heads % args.cache.heads == 0
+                                       ? args.query_heads / args.cache.heads
+                                       : 0,
+                          .flashinfer_built_in = true});
   if (grid.rows > layout.limits.rows || grid.short_items > layout.limits.short_items ||
       grid.long_items > layout.limits.long_items) {
     throw Error("attention by FlashInfer: a grid beyond its plan's limits");

@@ -11,15 +11,19 @@ namespace {
 
 using testing::HasSubstr;
 
-constexpr AttentionNeeds kServed{
-    .head_dim = 128, .format = CacheFormat::bf16, .group = 4, .flashinfer_built_in = true};
+constexpr AttentionNeeds kServed{.head_dim = 128,
+                                 .key_value_heads = 8,
+                                 .model_group = 4,
+                                 .format = CacheFormat::bf16,
+                                 .group = 4,
+                                 .flashinfer_built_in = true};
 
 TEST(AttentionChoice, TakesFlashInferWhereItServesTheModel) {
   for (const std::int32_t head_dim : {64, 128}) {
     for (const std::int32_t group : {1, 3, 8, 16}) {
       auto needs = kServed;
       needs.head_dim = head_dim;
-      needs.group = group;
+      needs.model_group = needs.group = group;
       EXPECT_EQ(choose_attention(AttentionBackend::automatic, needs).backend,
                 AttentionBackend::flashinfer);
     }
@@ -30,17 +34,37 @@ TEST(AttentionChoice, SaysWhyItTakesTheOwnKernel) {
   const auto reason = [](auto change, AttentionBackend asked = AttentionBackend::automatic) {
     auto needs = kServed;
     change(needs);
+    if (asked != AttentionBackend::own) {
+      EXPECT_THROW(choose_attention(AttentionBackend::flashinfer, needs), Error);
+    }
     const AttentionChoice choice = choose_attention(asked, needs);
     EXPECT_EQ(choice.backend, AttentionBackend::own);
     return choice.reason;
   };
   EXPECT_THAT(reason([](auto& needs) { needs.head_dim = 96; }), HasSubstr("head_dim"));
-  EXPECT_THAT(reason([](auto& needs) { needs.group = 0; }), HasSubstr("differ"));
-  EXPECT_THAT(reason([](auto& needs) { needs.group = 17; }), HasSubstr("17 query heads"));
-  EXPECT_THAT(
-      reason([](auto& needs) { needs.flashinfer_built_in = false; }, AttentionBackend::flashinfer),
-      HasSubstr("no FlashInfer"));
+  EXPECT_THAT(reason([](auto& needs) { needs.model_group = 17; }), HasSubstr("17 query heads"));
+  EXPECT_THAT(reason([](auto& needs) { needs.flashinfer_built_in = false; }),
+              HasSubstr("no FlashInfer"));
   EXPECT_THAT(reason([](auto&) {}, AttentionBackend::own), HasSubstr("as asked"));
+}
+
+// SmolLM2's 3 heads are whole at 1 and at 3 ranks, and not at 2: FlashInfer only if asked for.
+TEST(AttentionChoice, DoesNotFollowTheNumberOfRanks) {
+  auto needs = kServed;
+  needs.key_value_heads = 3;
+  for (const std::int32_t group : {3, 0}) {
+    needs.group = group;
+    EXPECT_EQ(choose_attention(AttentionBackend::automatic, needs).backend, AttentionBackend::own);
+  }
+  needs.group = 3;
+  EXPECT_EQ(choose_attention(AttentionBackend::flashinfer, needs).backend,
+            AttentionBackend::flashinfer);
+  needs = kServed;
+  needs.group = 0;
+  for (const auto asked : {AttentionBackend::automatic, AttentionBackend::flashinfer}) {
+    EXPECT_THAT([&] { choose_attention(asked, needs); },
+                testing::ThrowsMessage<Error>(HasSubstr("--attention-backend own")));
+  }
 }
 
 TEST(AttentionChoice, HasACommonGroupOnlyWhereAllHeadsHaveAsManyQueries) {

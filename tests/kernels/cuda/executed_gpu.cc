@@ -176,7 +176,7 @@ void ExecutedGpu::run(const FlashInferArgs& args, const FlashInferLayout& layout
     ++launches_;
     const PagedCache& cache = args.cache;
     const auto blocks = static_cast<std::size_t>(*reinterpret_cast<const std::int32_t*>(
-        args.plan + layout.short_tiles.first_block + layout.limits.items * std::int64_t{4}));
+        args.plan + layout.short_tiles.first_block + layout.limits.short_items * std::int64_t{4}));
     const ReferenceModel model{.heads = cache.heads,
                                .group = args.query_heads / cache.heads,
                                .block_size = cache.block_size,

@@ -238,6 +238,49 @@ TEST_F(GpuLlama, AnE4m3CacheStaysNearTheModelAndInvariant) {
   EXPECT_EQ(run(model_, 2, {{piece(0, 9, false)}, {piece(9, 35, true)}}, options).bits, expected);
 }
 
+// With FlashInfer's kernel read in double precision: its plan, its waves and its recordings.
+TEST_F(GpuLlama, AttendsByFlashInferWithTheSameBitsInAnyStep) {
+  auto options = small_options();
+  options.flashinfer = true;
+  const Bits expected = run(model_, 1, whole(), options).bits;
+  expect_near_the_model(expected, model_, 0.02);
+  const Steps chunks{{piece(0, 7, false)},
+                     {company(0, 20, false), piece(7, 8, false)},
+                     {piece(8, 30, false)},
+                     {piece(30, 34, false)},
+                     {piece(34, 35, true)}};
+  for (const int world : {1, 2, 3}) {
+    EXPECT_EQ(run(model_, world, chunks, options).bits, expected) << world << " ranks";
+  }
+  EXPECT_THAT([&] { run(model_, 4, whole(), options); },
+              testing::ThrowsMessage<Error>(testing::HasSubstr("unequal numbers")));
+  options.kv_format = kernels::cuda::CacheFormat::e4m3;
+  EXPECT_EQ(run(model_, 1, chunks, options).bits, run(model_, 1, whole(), options).bits);
+}
+
+// Three sequences in steps of four rows, recorded once and replayed with other lengths.
+TEST_F(GpuLlama, RecordsAttentionByFlashInfer) {
+  const auto third = some_tokens(9, 23);
+  const std::int32_t third_blocks[] = {4};
+  const auto alone = [&](int begin, int end) {
+    return ForwardSequence{std::span(third).subspan(static_cast<std::size_t>(begin),
+                                                    static_cast<std::size_t>(end - begin)),
+                           begin, third_blocks, true};
+  };
+  Steps steps{{piece(0, 29, true), company(0, 13, true), alone(0, 2)}};
+  for (int i = 0; i < 5; ++i) {
+    steps.push_back(
+        {piece(29 + i, 30 + i, true), company(13 + i, 14 + i, true), alone(2 + i, 3 + i)});
+  }
+  auto options = small_options();
+  options.flashinfer = true;
+  const Bits expected = run(model_, 1, steps, options).bits;
+  options.max_recordings = 8;
+  const Ran recorded = run(model_, 1, steps, options);
+  EXPECT_EQ(recorded.bits, expected);
+  EXPECT_EQ(recorded.recordings, 1);
+}
+
 // And for the upload of the step before the last, with the ranks' deadline.
 TEST_F(GpuLlama, WaitsOnlyForLogits) {
   const Steps steps{{piece(0, 9, false)}, {piece(9, 20, false)}, {piece(20, 21, true)}};
