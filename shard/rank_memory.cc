@@ -7,6 +7,7 @@
 #include "shard/activations.h"
 #include "shard/attention.h"
 #include "shard/kv_cache.h"
+#include "shard/lane_programs.h"
 #include "shard/lane_reduce.h"
 #include "shard/rope_table.h"
 
@@ -49,12 +50,6 @@ std::size_t plain_bytes(MatrixFormat format, std::int64_t rows, std::int64_t col
     case MatrixFormat::f32: break;
   }
   return 4 * values;
-}
-
-// Columns of the MLP's inner dimension on one rank.
-std::int64_t inner_columns(const model::ModelConfig& config, const Partition& part) {
-  return std::int64_t{kernels::kGroup} * (mlp_lane_groups(config, part.mlp_lanes.end - 1).end -
-                                          mlp_lane_groups(config, part.mlp_lanes.begin).begin);
 }
 
 // Where a rank stands in the pipeline.

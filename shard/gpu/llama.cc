@@ -9,6 +9,7 @@
 #include "base/error.h"
 #include "kernels/cuda/attention_backend.h"
 #include "kernels/cuda/sum_plan.h"
+#include "shard/lane_programs.h"
 #include "shard/rope_table.h"
 
 namespace lockstep::shard {
@@ -21,15 +22,8 @@ constexpr char kActivations[] = "activations";
 constexpr std::int64_t kManyBlocks = 4 * 132;
 // Of attention's parts: where a step needs more, a block computes all chunks of a row.
 constexpr std::int64_t kMostPartFloats = 64 << 20;
-constexpr std::int32_t kPaddingStep = 8;
 
 enum Tree : std::size_t { kEmbedding, kAttention, kMlp };
-
-std::vector<Range> lane_runs(const std::vector<Partition>& parts, Range Partition::*lanes) {
-  std::vector<Range> runs;
-  for (const Partition& part : parts) runs.push_back(part.*lanes);
-  return runs;
-}
 
 std::vector<SegmentTree> trees(const model::ModelConfig& config,
                                const std::vector<Partition>& parts) {
@@ -37,26 +31,6 @@ std::vector<SegmentTree> trees(const model::ModelConfig& config,
   return {one_segment_each(static_cast<int>(parts.size())),
           segment_tree(tree, lane_runs(parts, &Partition::query_heads)),
           segment_tree(tree, lane_runs(parts, &Partition::mlp_lanes))};
-}
-
-kernels::LaneProgram attention_program(const model::ModelConfig& config, const Partition& part) {
-  const std::vector<std::int32_t> groups(
-      static_cast<std::size_t>(config.num_attention_heads),
-      static_cast<std::int32_t>(config.head_dim / kernels::kGroup));
-  return lane_tree(config).program(part.query_heads, groups);
-}
-
-kernels::LaneProgram mlp_program(const model::ModelConfig& config, const Partition& part) {
-  std::vector<std::int32_t> groups;
-  for (std::int32_t lane = 0; lane < config.num_attention_heads; ++lane) {
-    groups.push_back(mlp_lane_groups(config, lane).size());
-  }
-  return lane_tree(config).program(part.mlp_lanes, groups);
-}
-
-std::int64_t inner_columns(const model::ModelConfig& config, const Partition& part) {
-  return std::int64_t{kernels::kGroup} * (mlp_lane_groups(config, part.mlp_lanes.end - 1).end -
-                                          mlp_lane_groups(config, part.mlp_lanes.begin).begin);
 }
 
 // The first query head of each key-value head of the rank, and the end.
@@ -83,27 +57,6 @@ std::int64_t bytes_of_half_block(const model::ModelConfig& config, const Partiti
   return number * part.key_value_heads.size() * block_size * config.head_dim;
 }
 
-std::int32_t blocks_up_to(std::int32_t positions, std::int32_t block_size) {
-  return (positions + block_size - 1) / block_size;
-}
-
-// What the pieces of the largest step take, but for attention's.
-std::size_t upload_bytes(const GpuRunnerOptions& options) {
-  const auto tokens = static_cast<std::size_t>(options.max_batch_tokens);
-  const auto sequences = static_cast<std::size_t>(options.max_sequences);
-  // The number of chunks is rounded up to a power of two.
-  const auto positions = std::bit_ceil(static_cast<std::uint32_t>(
-                             chunks_up_to(std::max(options.max_positions, 1) - 1))) *
-                         kChunkPositions;
-  const auto blocks = static_cast<std::size_t>(
-      blocks_up_to(static_cast<std::int32_t>(positions), options.block_size));
-  return StepUpload::whole_pieces(tokens * sizeof(std::int32_t)) +
-         StepUpload::whole_pieces(tokens * sizeof(RowPlace)) +
-         StepUpload::whole_pieces((sequences + kPaddingStep) * blocks * sizeof(std::int32_t)) +
-         StepUpload::whole_pieces(sequences * sizeof(std::int32_t)) +
-         StepUpload::whole_pieces(options.sampling_bytes);
-}
-
 const GpuRunnerOptions& checked(const GpuRunnerOptions& options, const model::ModelConfig& config,
                                 const GpuWeights& weights) {
   if (options.block_size < 16 || options.block_size % 16 != 0) {
@@ -117,13 +70,6 @@ const GpuRunnerOptions& checked(const GpuRunnerOptions& options, const model::Mo
 }
 
 }  // namespace
-
-std::int32_t padded_rows(std::int32_t rows, std::int32_t most) {
-  const std::int32_t padded =
-      rows <= 4 ? static_cast<std::int32_t>(std::bit_ceil(static_cast<std::uint32_t>(rows)))
-                : (rows + kPaddingStep - 1) / kPaddingStep * kPaddingStep;
-  return std::max(rows, std::min(padded, most));
-}
 
 GpuLlamaRunner::GpuLlamaRunner(const model::ModelConfig& config, GpuWeights weights,
                                const GpuRunnerOptions& options, Gpu& gpu,
@@ -233,98 +179,6 @@ GpuLlamaRunner::SumPlanArrays GpuLlamaRunner::sum_plan(const kernels::LaneProgra
                  static_cast<std::int32_t>(plan.level_ends.size()),
                  static_cast<std::int32_t>(plan.segments.size())};
   return arrays;
-}
-
-void GpuLlamaRunner::check(std::span<const ForwardSequence> batch) const {
-  std::int64_t tokens = 0;
-  for (const ForwardSequence& sequence : batch) {
-    tokens += std::ssize(sequence.token_ids);
-    const std::int64_t end = sequence.first_position + std::ssize(sequence.token_ids);
-    if (end > options_.max_positions) {
-      throw Error("position " + std::to_string(end - 1) + " is beyond max_positions " +
-                  std::to_string(options_.max_positions));
-    }
-  }
-  if (tokens > options_.max_batch_tokens || std::ssize(batch) > options_.max_sequences) {
-    throw Error("a batch of " + std::to_string(tokens) + " tokens of " +
-                std::to_string(batch.size()) + " sequences: the limits are " +
-                std::to_string(options_.max_batch_tokens) + " and " +
-                std::to_string(options_.max_sequences));
-  }
-}
-
-// Whether the step has one row a sequence, all with logits: the shape that is recorded.
-bool GpuLlamaRunner::decodes(std::span<const ForwardSequence> batch) const {
-  return !batch.empty() && std::ranges::all_of(batch, [](const ForwardSequence& sequence) {
-    return sequence.token_ids.size() == 1 && sequence.wants_logits;
-  });
-}
-
-void GpuLlamaRunner::begin(std::span<const ForwardSequence> batch) {
-  check(batch);
-  std::int32_t rows = 0, longest = 1;
-  wanted_ = 0;
-  for (const ForwardSequence& sequence : batch) {
-    const auto count = static_cast<std::int32_t>(sequence.token_ids.size());
-    rows += count;
-    longest = std::max(longest, sequence.first_position + count);
-    if (sequence.wants_logits) ++wanted_;
-  }
-  shape_ = {.rows = rows, .chunks = chunks_up_to(longest - 1), .items = 0};
-  recorded_step_ = options_.max_recordings > 0 && decodes(batch);
-  if (recorded_step_) {
-    shape_.rows = padded_rows(rows, std::min(options_.max_sequences, options_.max_batch_tokens));
-    shape_.chunks =
-        static_cast<std::int32_t>(std::bit_ceil(static_cast<std::uint32_t>(shape_.chunks)));
-    if (flashinfer_) shape_.items = flashinfer_->items_of_decoding(shape_.rows, batch);
-  }
-  // A recording's addresses depend on its shape alone.
-  const std::int32_t positions = recorded_step_ ? shape_.chunks * kChunkPositions : longest;
-  lay_out(batch, blocks_up_to(positions, options_.block_size));
-}
-
-void GpuLlamaRunner::lay_out(std::span<const ForwardSequence> batch, std::int32_t table_stride) {
-  upload_.begin();
-  const std::int32_t rows = shape_.rows;
-  const auto sequences = recorded_step_ ? rows : static_cast<std::int32_t>(batch.size());
-  const auto tokens = upload_.add<std::int32_t>(rows);
-  const auto places = upload_.add<RowPlace>(rows);
-  const auto tables = upload_.add<std::int32_t>(std::int64_t{sequences} * table_stride);
-  std::ranges::fill(tables.host, num_blocks_);
-  std::vector<std::int32_t> last_rows;
-  std::size_t row = 0;
-  for (std::size_t s = 0; s < batch.size(); ++s) {
-    const ForwardSequence& sequence = batch[s];
-    std::int32_t position = sequence.first_position;
-    for (const std::int32_t token : sequence.token_ids) {
-      tokens.host[row] = token;
-      places.host[row++] = {static_cast<std::int32_t>(s), position++};
-    }
-    std::ranges::copy(sequence.block_table,
-                      tables.host.begin() + static_cast<std::ptrdiff_t>(s) * table_stride);
-    if (sequence.wants_logits) last_rows.push_back(static_cast<std::int32_t>(row) - 1);
-  }
-  const std::size_t rows_of_batch = row;
-  // Padding: one more sequence, from position 0 of the block that plans do not know.
-  for (std::int32_t position = 0; row < tokens.host.size(); ++row, ++position) {
-    tokens.host[row] = 0;
-    places.host[row] = {static_cast<std::int32_t>(batch.size()), position};
-  }
-  step_ = {.rows = rows,
-           .wanted = recorded_step_ ? rows : wanted_,
-           .chunks = shape_.chunks,
-           .token_ids = tokens.device,
-           .places = places.device,
-           .tables = {tables.device, table_stride}};
-  if (!recorded_step_ && wanted_ > 0) {
-    const auto last = upload_.add<std::int32_t>(wanted_);
-    std::ranges::copy(last_rows, last.host.begin());
-    step_.last_rows = last.device;
-  }
-  if (flashinfer_) {
-    flashinfer_->plan({places.host.data(), rows_of_batch}, rows, step_.tables, sequences,
-                      shape_.items, upload_);
-  }
 }
 
 GpuLogits GpuLlamaRunner::launch() {

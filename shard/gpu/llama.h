@@ -125,6 +125,8 @@ class GpuLlamaRunner final : public ModelRunner {
   std::int64_t query_columns() const { return part().query_heads.size() * config_.head_dim; }
   std::int64_t kv_columns() const { return part().key_value_heads.size() * config_.head_dim; }
 
+  // What the pieces of the largest step take.
+  static std::size_t upload_bytes(const GpuRunnerOptions& options);
   bool decodes(std::span<const ForwardSequence> batch) const;
   void check(std::span<const ForwardSequence> batch) const;
   std::optional<FlashInferAttention> make_flashinfer() const;

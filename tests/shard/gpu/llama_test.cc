@@ -112,7 +112,6 @@ class GpuLlama : public testing::Test {
       difference = std::max(difference, std::fabs(std::bit_cast<float>(bits[i]) - expected[i]));
     }
     EXPECT_LT(difference, bound * scale);
-    std::printf("largest difference: %.4f of the largest logit\n", difference / scale);
   }
 };
 

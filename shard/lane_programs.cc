@@ -1,0 +1,31 @@
+#include "shard/lane_programs.h"
+
+namespace lockstep::shard {
+
+std::vector<Range> lane_runs(const std::vector<Partition>& parts, Range Partition::*lanes) {
+  std::vector<Range> runs;
+  for (const Partition& part : parts) runs.push_back(part.*lanes);
+  return runs;
+}
+
+kernels::LaneProgram attention_program(const model::ModelConfig& config, const Partition& part) {
+  const std::vector<std::int32_t> groups(
+      static_cast<std::size_t>(config.num_attention_heads),
+      static_cast<std::int32_t>(config.head_dim / kernels::kGroup));
+  return lane_tree(config).program(part.query_heads, groups);
+}
+
+kernels::LaneProgram mlp_program(const model::ModelConfig& config, const Partition& part) {
+  std::vector<std::int32_t> groups;
+  for (std::int32_t lane = 0; lane < config.num_attention_heads; ++lane) {
+    groups.push_back(mlp_lane_groups(config, lane).size());
+  }
+  return lane_tree(config).program(part.mlp_lanes, groups);
+}
+
+std::int64_t inner_columns(const model::ModelConfig& config, const Partition& part) {
+  return std::int64_t{kernels::kGroup} * (mlp_lane_groups(config, part.mlp_lanes.end - 1).end -
+                                          mlp_lane_groups(config, part.mlp_lanes.begin).begin);
+}
+
+}  // namespace lockstep::shard
