@@ -62,6 +62,7 @@ def facts(work):
     add("compute-sanitizer", [sanitizer, "--version"])
     add("PyTorch", [sys.executable, "-c", "import torch; print(torch.__version__, torch.version.cuda)"])
     figures.append({"what": "cores", "value": str(os.cpu_count())})
+    figures.append({"what": "libc", "value": os.confstr("CS_GNU_LIBC_VERSION")})
     figures.append({"what": "libraries", "value": " ".join(programs.library_folders())})
     work.figures = figures
     if missing:
