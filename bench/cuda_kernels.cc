@@ -104,8 +104,9 @@ T* at(const device::Allocation& memory, std::size_t offset = 0) {
   return reinterpret_cast<T*>(static_cast<std::byte*>(memory.data()) + offset);
 }
 
+// At most 1024: a recording of small calls is long enough.
 int copies_of(std::size_t bytes) {
-  return static_cast<int>(std::max<std::size_t>(1, (kBeyondCache + bytes - 1) / bytes));
+  return static_cast<int>(std::clamp<std::size_t>((kBeyondCache + bytes - 1) / bytes, 1, 1024));
 }
 
 const char* name_of(TileFormat format) {

@@ -28,11 +28,11 @@ class Server:
     """`lockstep serve` on `ranks` ranks, ready. Use as a context manager. Throws Failed when it does
     not become ready in `seconds`."""
 
-    def __init__(self, programs, model, ranks, log, seconds, device="cuda", options=()):
+    def __init__(self, programs, model, ranks, log, seconds, device="cuda", options=(), threads=1):
         self.http = f"http://127.0.0.1:{free_port()}"
         command = [programs.lockstep, "serve", model, "--device", device, "--http",
                    self.http.removeprefix("http://"), "--zmq", f"tcp://127.0.0.1:{free_port()}",
-                   "--threads", "1", *options]
+                   "--threads", threads, *options]
         if ranks > 1:
             programs.need("mpirun")
             command = [programs.mpirun, "-np", ranks, "--bind-to", "none", "sh", "-c", _RANK, *command]

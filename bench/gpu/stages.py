@@ -62,6 +62,7 @@ def facts(work):
     add("compute-sanitizer", [sanitizer, "--version"])
     add("PyTorch", [sys.executable, "-c", "import torch; print(torch.__version__, torch.version.cuda)"])
     figures.append({"what": "cores", "value": str(os.cpu_count())})
+    figures.append({"what": "libc", "value": os.confstr("CS_GNU_LIBC_VERSION")})
     figures.append({"what": "libraries", "value": " ".join(programs.library_folders())})
     work.figures = figures
     if missing:
@@ -245,7 +246,8 @@ def decode8b(work):
 def decode_rates(work, path, name, options, batches):
     options = [*options, "--max-model-len", "1024", "--max-num-seqs", "128", "--kv-cache-memory",
                "20GiB"]
-    with Server(work.files, path, 1, work.log, work.left(), options=options) as server:
+    with Server(work.files, path, 1, work.log, work.left(), options=options,
+                threads=max(1, os.cpu_count() - 2)) as server:
         work.figures.append({"what": f"{name}, load", "seconds": round(server.seconds_to_ready, 1)})
         for batch in batches:
             requests = [{"prompt_ids": [1 + i, 2, 3, 4, 5, 6, 7, 8]} for i in range(batch)]
@@ -265,4 +267,4 @@ def decode_rates(work, path, name, options, batches):
 ALL = [("facts", facts, 20, ()), ("suite", suite, 120, ("cuda_suite",)),
        ("sanitizer", sanitizer, 120, ("cuda_suite",)), ("nccl", nccl, 60, ("cuda_suite", "mpirun")),
        ("model", model, 100, ("lockstep", "mpirun", "model", "reference")),
-       ("kernels", kernels, 60, ("cuda_kernels",)), ("decode8b", decode8b, 120, ("lockstep", "model"))]
+       ("kernels", kernels, 60, ("cuda_kernels",)), ("decode8b", decode8b, 200, ("lockstep", "model"))]
