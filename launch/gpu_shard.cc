@@ -6,6 +6,7 @@
 #include <array>
 #include <chrono>
 #include <cstring>
+#include <thread>
 
 #include "base/error.h"
 #include "launch/bytes_text.h"
@@ -65,10 +66,18 @@ std::size_t ranks_on_device(const std::string& device_id, const comm::MpiEnviron
   return static_cast<std::size_t>(std::ranges::count(all, mine));
 }
 
-shard::GpuWeights load_weights(const model::Model& model, const shard::Partition& part,
+// This rank's share of the host's cores.
+int loading_threads(const comm::MpiEnvironment& mpi) {
+  return std::max(1, static_cast<int>(std::thread::hardware_concurrency()) / mpi.local_size());
+}
+
+shard::GpuWeights load_weights(const ServeOptions& options, const model::Model& model,
+                               const shard::Partition& part, const comm::MpiEnvironment& mpi,
                                comm::cuda::GpuRank& rank) {
   const auto begin = std::chrono::steady_clock::now();
-  shard::GpuWeights weights = shard::load_gpu_weights(model, part, rank.gpu());
+  shard::GpuWeights weights = shard::load_gpu_weights(
+      model, part, rank.gpu(),
+      {.fp8 = options.quantization == "fp8", .threads = loading_threads(mpi)});
   const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - begin;
   spdlog::info("{}: {} of weights in {:.2f} s; {} between ranks", rank.device(),
                bytes_text(weights.bytes()), seconds.count(), rank.exchange().name());
@@ -85,7 +94,8 @@ GpuShard::GpuShard(const ServeOptions& options, const model::Model& model,
       sizes_{.max_model_len = settle_model_len(options, model)},
       attention_(settle_attention(options, model.config, *rank_)),
       runner_(model.config,
-              load_weights(model, parts_[static_cast<std::size_t>(communicator.rank())], *rank_),
+              load_weights(options, model, parts_[static_cast<std::size_t>(communicator.rank())],
+                           mpi, *rank_),
               runner_options(options, sizes_, attention_), rank_->gpu(), rank_->exchange()),
       sampler_(communicator, runner_.vocab_range(), vocabularies(parts_)),
       choice_(runner_, options.max_num_seqs, rank_->gpu(), rank_->exchange(), sampler_),

@@ -71,6 +71,7 @@ std::string fingerprint(const model::Model& model, const ServeOptions& options, 
   const std::string version = "lockstep-" + std::string(kVersion);
   if (gpu != nullptr) {
     return version + "-cuda-" + gpu->architecture() + "-" + weights +
+           (options.quantization == "fp8" ? "-fp8" : "") +
            (gpu->attention() == kernels::cuda::AttentionBackend::flashinfer ? "-flashinfer" : "") +
            (options.kv_cache_dtype == KvCacheType::fp8 ? "-kv-fp8" : "");
   }
@@ -83,6 +84,16 @@ std::string obstacle_to_cuda(const ServeOptions& options) {
   if (options.pipeline_parallel_size > 1) return "there are no pipeline stages on GPUs yet";
   if (options.kv_cache_dtype == KvCacheType::int8) return "--kv-cache-dtype int8 is for CPUs";
   return "";
+}
+
+// Throws Error for what an option asks for that only GPUs have.
+void require_cpu_options(const ServeOptions& options) {
+  if (options.quantization != "none") {
+    throw Error("--quantization " + options.quantization + " is for GPUs, and there are none");
+  }
+  if (options.attention_backend == "flashinfer") {
+    throw Error("--attention-backend flashinfer is for GPUs, and there are none");
+  }
 }
 
 // A collective gives up before the coordinator misses the step's report: its error says which rank
@@ -197,6 +208,7 @@ class Rank {
   Tracer* tracer() { return timeline_ ? &timeline_->tracer() : nullptr; }
 
   std::unique_ptr<shard::LlamaRunner> make_runner() {
+    require_cpu_options(options_);
     const kernels::PinnedThread pinned = pool_.pin_caller();  // its pages lie near its core, too
     const auto begin = std::chrono::steady_clock::now();
     auto runner = std::make_unique<shard::LlamaRunner>(

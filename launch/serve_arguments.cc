@@ -131,6 +131,13 @@ void add_machine_options(CLI::App& serve, ServeOptions& options, Typed& typed) {
       ->capture_default_str()
       ->type_name("NAME");
   serve
+      .add_option("--quantization", options.quantization,
+                  "On GPUs, while loading weights of 16 and 32 bits: none, or fp8 (e4m3 with a "
+                  "scale a row, but for embedding and head)")
+      ->check(CLI::IsMember({"none", "fp8"}))
+      ->capture_default_str()
+      ->type_name("FORMAT");
+  serve
       .add_option("--deadline-ms", typed.deadline_ms,
                   "A rank that is missing for so long ends the job")
       ->check(CLI::Range(100, 3'600'000))
@@ -167,6 +174,9 @@ void check(const ServeOptions& options) {
   }
   if (options.device == Device::cuda && options.kv_cache_dtype == KvCacheType::int8) {
     throw CLI::ValidationError("--kv-cache-dtype", "int8 is for CPUs: on GPUs there is fp8");
+  }
+  if (options.device == Device::cpu && options.quantization == "fp8") {
+    throw CLI::ValidationError("--quantization", "fp8 is for GPUs");
   }
   if (options.device == Device::cpu && options.kv_cache_dtype == KvCacheType::fp8) {
     throw CLI::ValidationError("--kv-cache-dtype", "fp8 is for GPUs: on CPUs there is int8");

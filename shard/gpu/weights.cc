@@ -2,174 +2,148 @@
 
 #include <algorithm>
 #include <array>
-#include <cmath>
 #include <cstring>
 #include <string>
 
 #include "base/error.h"
-#include "kernels/half.h"
-#include "kernels/weight_format.h"
+#include "kernels/thread_pool.h"
+#include "shard/gpu/load_plan.h"
+#include "shard/gpu/staging.h"
+#include "shard/gpu/weight_slab.h"
 
 namespace lockstep::shard {
 namespace {
 
-using kernels::DType;
+using kernels::cuda::TileFormat;
 using model::Tensor;
 
 constexpr char kLabel[] = "weights";
-
-float element(const Tensor& tensor, std::int64_t i) {
-  const std::byte* data = tensor.data.data();
-  if (tensor.dtype == DType::f32) {
-    float value;
-    std::memcpy(&value, data + i * 4, 4);
-    return value;
-  }
-  std::uint16_t bits;
-  std::memcpy(&bits, data + i * 2, 2);
-  return tensor.dtype == DType::bf16 ? kernels::bf16_to_float(bits) : kernels::f16_to_float(bits);
-}
-
-bool is_single_values(const Tensor& tensor) {
-  return tensor.dtype == DType::f32 || tensor.dtype == DType::f16 || tensor.dtype == DType::bf16;
-}
-
-// What a matrix is packed as. What the CPU keeps in four bits with a scale and a minimum is kept
-// so, exactly as there; all else is rounded to bf16.
-kernels::cuda::TileFormat tile_format(const Tensor& tensor) {
-  const kernels::WeightFormat& format = kernels::weight_format(tensor.dtype);
-  if (!format.packed) {
-    throw Error(tensor.name + ": " + std::string(format.name) + " is not a type of weights");
-  }
-  return *format.packed == kernels::PackedFormat::q4 ? kernels::cuda::TileFormat::int4_group
-                                                     : kernels::cuda::TileFormat::bf16;
-}
-
-// Hugging Face's row `row` of a projection with heads of `head_dim`, as it is stored.
-std::int64_t stored_row(const Tensor& tensor, std::int64_t row, std::int64_t head_dim) {
-  if (!tensor.rope_interleaved) return row;
-  const std::int64_t in_head = row % head_dim, half = head_dim / 2;
-  return row - in_head + (in_head < half ? 2 * in_head : 2 * (in_head - half) + 1);
-}
-
-// Part of a matrix.
-struct Piece {
-  std::string name;
-  std::int64_t out_features, in_features;
-  Range rows, columns;
-};
+// What one thread packs at a time, about.
+constexpr std::size_t kSlabBytes = 1 << 20;
 
 class Loader {
  public:
-  Loader(const model::Model& model, kernels::cuda::Gpu& gpu) : model_(model), gpu_(gpu) {}
+  Loader(const model::Model& model, const GpuLoadOptions& options, kernels::cuda::Gpu& gpu)
+      : model_(model),
+        fp8_(options.fp8),
+        gpu_(gpu),
+        pool_({.size = options.threads, .spin = false}),
+        staging_(gpu, options.staging_bytes) {}
 
-  kernels::device::Allocation vector(const std::string& name) {
+  kernels::device::Allocation norm(const std::string& name) {
     const std::array shape{model_.config.hidden_size};
-    const Tensor& tensor = model_.tensors->require(name, shape);
-    if (!is_single_values(tensor)) {
-      throw Error(name + " is " + std::string(kernels::name(tensor.dtype)) +
-                  ": a norm must be f32, f16 or bf16");
-    }
-    std::vector<float> values;
-    for (std::int64_t i = 0; i < shape[0]; ++i) values.push_back(element(tensor, i));
-    return upload(std::as_bytes(std::span(values)));
+    const std::vector<float> values = norm_values(model_.tensors->require(name, shape));
+    return uploaded(std::as_bytes(std::span(values)));
   }
 
-  // The pieces' rows, one below the other, where they have one format; else a matrix each.
-  std::vector<GpuMatrix> matrices(const std::vector<Piece>& pieces) {
-    const auto format = [this](const Piece& piece) { return tile_format(require(piece)); };
+  // The parts' rows, one below the other, where they have one format; else a matrix each.
+  std::vector<GpuMatrix> matrices(const std::vector<MatrixPart>& parts) {
+    const auto format = [this](const MatrixPart& part) { return tile_format(require(part), fp8_); };
     const bool alike = std::ranges::all_of(
-        pieces, [&](const Piece& piece) { return format(piece) == format(pieces[0]); });
+        parts, [&](const MatrixPart& part) { return format(part) == format(parts[0]); });
     std::vector<GpuMatrix> result;
     if (alike) {
-      result.push_back(matrix(pieces, format(pieces[0])));
+      result.push_back(matrix(parts, format(parts[0])));
     } else {
-      for (const Piece& piece : pieces) result.push_back(matrix({piece}, format(piece)));
+      for (const MatrixPart& part : parts) result.push_back(matrix({&part, 1}, format(part)));
     }
     return result;
   }
-  GpuMatrix matrix(const Piece& piece) { return matrix({piece}, tile_format(require(piece))); }
-
-  // REQUIRES for int4_group: tile_format() is so for every piece.
-  GpuMatrix matrix(const std::vector<Piece>& pieces, kernels::cuda::TileFormat format) {
-    std::vector<std::uint16_t> values;
-    std::vector<kernels::cuda::Int4Group> groups;
-    std::int32_t rows = 0;
-    for (const Piece& piece : pieces) {
-      const Tensor& tensor = require(piece);
-      for (std::int64_t row = piece.rows.begin; row < piece.rows.end; ++row) {
-        const std::int64_t stored = stored_row(tensor, row, model_.config.head_dim);
-        if (format == kernels::cuda::TileFormat::int4_group) {
-          add_groups(tensor, stored, piece.columns, groups);
-        } else {
-          add_values(tensor, stored, piece.columns, values);
-        }
-      }
-      rows += piece.rows.size();
-      model_.tensors->release(tensor);
-    }
-    const std::int32_t columns = pieces[0].columns.size();
-    const auto host = format == kernels::cuda::TileFormat::int4_group
-                          ? kernels::cuda::pack_int4(groups, rows, columns)
-                          : kernels::cuda::pack_bf16(values, rows, columns);
-    GpuMatrix matrix;
-    matrix.tiles = upload(host.tiles);
-    matrix.view = {host.format, static_cast<const std::byte*>(matrix.tiles.data()), nullptr,
-                   host.rows, host.groups};
-    return matrix;
+  GpuMatrix matrix(const MatrixPart& part) {
+    return matrix({&part, 1}, tile_format(require(part), fp8_));
   }
+  // The embedding is looked up in bf16; the head keeps more than eight bits, too.
+  GpuMatrix embedding(const MatrixPart& part) { return matrix({&part, 1}, TileFormat::bf16); }
+  GpuMatrix head(const MatrixPart& part) {
+    return matrix({&part, 1}, tile_format(require(part), false));
+  }
+
+  void finish() { staging_.finish(); }
 
  private:
-  const Tensor& require(const Piece& piece) const {
-    const std::array shape{piece.out_features, piece.in_features};
-    return model_.tensors->require(piece.name, shape);
+  const Tensor& require(const MatrixPart& part) const {
+    const std::array shape{part.out_features, part.in_features};
+    return model_.tensors->require(part.tensor, shape);
   }
 
-  static void add_groups(const Tensor& tensor, std::int64_t row, Range columns,
-                         std::vector<kernels::cuda::Int4Group>& groups) {
-    const auto read = kernels::weight_format(tensor.dtype).read_group;
-    for (std::int64_t i = columns.begin / kernels::kGroup; i < columns.end / kernels::kGroup; ++i) {
-      const kernels::QuantizedGroup group = read(tensor.matrix(), row, i);
-      kernels::cuda::Int4Group& added = groups.emplace_back();
-      std::ranges::copy(group.values, added.values);
-      added.scale = group.scale;
-      added.minimum = group.minimum;
-    }
-  }
-
-  static void add_values(const Tensor& tensor, std::int64_t row, Range columns,
-                         std::vector<std::uint16_t>& values) {
-    if (is_single_values(tensor)) {
-      for (std::int64_t i = columns.begin; i < columns.end; ++i) {
-        values.push_back(kernels::float_to_bf16(element(tensor, row * tensor.columns() + i)));
-      }
-      return;
-    }
-    const auto read = kernels::weight_format(tensor.dtype).read_group;
-    for (std::int64_t i = columns.begin / kernels::kGroup; i < columns.end / kernels::kGroup; ++i) {
-      const kernels::QuantizedGroup group = read(tensor.matrix(), row, i);
-      const float scale = kernels::f16_to_float(group.scale);
-      const float minimum = kernels::f16_to_float(group.minimum);
-      for (const std::int8_t value : group.values) {
-        values.push_back(
-            kernels::float_to_bf16(std::fmaf(scale, static_cast<float>(value), minimum)));
-      }
-    }
-  }
-
-  kernels::device::Allocation upload(std::span<const std::byte> bytes) {
+  kernels::device::Allocation uploaded(std::span<const std::byte> bytes) {
     auto memory = gpu_.memory().allocate(kLabel, bytes.size());
-    if (bytes.empty()) return memory;
-    const auto pinned = gpu_.pinned_memory().allocate(kLabel, bytes.size());
-    std::ranges::copy(bytes, static_cast<std::byte*>(pinned.data()));
-    gpu_.upload(memory.data(), {static_cast<const std::byte*>(pinned.data()), bytes.size()},
-                kLabel);
-    gpu_.synchronize(kLabel);
+    staging_.send_all(memory.data(), bytes);
     return memory;
   }
 
+  GpuMatrix matrix(std::span<const MatrixPart> parts, TileFormat format) {
+    std::vector<StoredPart> stored;
+    std::int32_t rows = 0;
+    for (const MatrixPart& part : parts) {
+      stored.push_back({&require(part), part.rows, part.columns, model_.config.head_dim});
+      rows += part.rows.size();
+    }
+    const std::int32_t groups = parts[0].columns.size() / kernels::kGroup;
+    const std::int32_t tile_rows = rows_of_tile(format);
+    const auto tile_row_bytes = static_cast<std::size_t>(groups) * bytes_of_tile(format);
+    const auto tile_row_count = static_cast<std::size_t>((rows + tile_rows - 1) / tile_rows);
+    GpuMatrix matrix;
+    matrix.tiles = gpu_.memory().allocate(kLabel, tile_row_count * tile_row_bytes);
+    std::vector<float> scales(format == TileFormat::e4m3_channel ? tile_row_count * tile_rows : 0);
+    const Slabs slabs{stored, format, rows, tile_row_bytes, scales};
+    const std::size_t fit = staging_.buffer().size() / std::max<std::size_t>(tile_row_bytes, 1);
+    if (fit == 0) {
+      throw Error("staging_bytes is " + std::to_string(staging_.buffer().size()) +
+                  ": a row of tiles of " + parts[0].tensor + " needs " +
+                  std::to_string(tile_row_bytes));
+    }
+    for (std::size_t first = 0; first < tile_row_count; first += fit) {
+      const std::size_t count = std::min(fit, tile_row_count - first);
+      pack(slabs, first, count);
+      staging_.send(static_cast<std::byte*>(matrix.tiles.data()) + first * tile_row_bytes,
+                    count * tile_row_bytes);
+    }
+    for (const StoredPart& part : stored) model_.tensors->release(*part.tensor);
+    if (!scales.empty()) matrix.scales = uploaded(std::as_bytes(std::span(scales)));
+    matrix.view = {format, static_cast<const std::byte*>(matrix.tiles.data()),
+                   static_cast<const float*>(matrix.scales.data()), rows, groups};
+    return matrix;
+  }
+
+  struct Slabs {
+    std::span<const StoredPart> parts;
+    TileFormat format;
+    std::int32_t rows;
+    std::size_t tile_row_bytes;
+    std::span<float> scales;  // of all rows, padded; empty: the format has none
+  };
+
+  // Packs `count` rows of tiles from the `first` on into the staging buffer, a slab at a time.
+  void pack(const Slabs& slabs, std::size_t first, std::size_t count) {
+    const std::size_t per_slab =
+        std::max<std::size_t>(kSlabBytes / std::max<std::size_t>(slabs.tile_row_bytes, 1), 1);
+    const auto num_slabs = static_cast<std::ptrdiff_t>((count + per_slab - 1) / per_slab);
+    const std::int32_t tile_rows = rows_of_tile(slabs.format);
+    std::byte* const out = staging_.buffer().data();
+    pool_.for_ranges(num_slabs, [&](std::ptrdiff_t begin, std::ptrdiff_t end) {
+      for (auto slab = static_cast<std::size_t>(begin); slab < static_cast<std::size_t>(end);
+           ++slab) {
+        const std::size_t from = slab * per_slab;
+        const std::size_t to = std::min(from + per_slab, count);
+        const auto packed = pack_rows(
+            slabs.parts, slabs.format, static_cast<std::int32_t>(first + from) * tile_rows,
+            std::min(static_cast<std::int32_t>(first + to) * tile_rows, slabs.rows));
+        std::ranges::copy(packed.tiles, out + from * slabs.tile_row_bytes);
+        if (!slabs.scales.empty()) {
+          std::ranges::copy(
+              packed.scales,
+              slabs.scales.begin() + static_cast<std::ptrdiff_t>(first + from) * tile_rows);
+        }
+      }
+    });
+  }
+
   const model::Model& model_;
+  const bool fp8_;
   kernels::cuda::Gpu& gpu_;
+  kernels::ThreadPool pool_;
+  Staging staging_;
 };
 
 }  // namespace
@@ -186,49 +160,23 @@ std::size_t GpuWeights::bytes() const {
 }
 
 GpuWeights load_gpu_weights(const model::Model& model, const Partition& part,
-                            kernels::cuda::Gpu& gpu) {
-  const model::ModelConfig& config = model.config;
-  const std::int64_t hidden = config.hidden_size, ffn = config.intermediate_size;
-  const std::int64_t dim = config.head_dim;
-  const std::int64_t all_q = config.num_attention_heads * dim;
-  const std::int64_t all_kv = config.num_key_value_heads * dim;
-  const auto times = [](Range range, std::int64_t factor) {
-    return Range{static_cast<std::int32_t>(range.begin * factor),
-                 static_cast<std::int32_t>(range.end * factor)};
-  };
-  const Range all = times({0, 1}, hidden);
-  const Range q = times(part.query_heads, dim), kv = times(part.key_value_heads, dim);
-  const Range inner = times({mlp_lane_groups(config, part.mlp_lanes.begin).begin,
-                             mlp_lane_groups(config, part.mlp_lanes.end - 1).end},
-                            32);
-  Loader loader(model, gpu);
+                            kernels::cuda::Gpu& gpu, const GpuLoadOptions& options) {
+  const RankParts parts = rank_parts(model.config, part);
+  Loader loader(model, options, gpu);
   GpuWeights weights;
-  if (part.embeds() || (part.has_head(config) && config.tie_word_embeddings)) {
-    weights.embedding = loader.matrix(
-        {{"model.embed_tokens.weight", config.vocab_size, hidden, part.vocabulary, all}},
-        kernels::cuda::TileFormat::bf16);
-  }
-  if (part.has_head(config)) {
-    weights.final_norm = loader.vector("model.norm.weight");
-    if (!config.tie_word_embeddings) {
-      weights.head =
-          loader.matrix({"lm_head.weight", config.vocab_size, hidden, part.vocabulary, all});
-    }
-  }
-  for (std::int32_t i = part.layers.begin; i < part.layers.end; ++i) {
-    const std::string scope = "model.layers." + std::to_string(i) + ".";
-    const std::string attention = scope + "self_attn.", mlp = scope + "mlp.";
+  if (parts.embedding) weights.embedding = loader.embedding(*parts.embedding);
+  if (parts.final_norm) weights.final_norm = loader.norm(*parts.final_norm);
+  if (parts.head) weights.head = loader.head(*parts.head);
+  for (const LayerParts& from : parts.layers) {
     GpuLayerWeights& layer = weights.layers.emplace_back();
-    layer.input_norm = loader.vector(scope + "input_layernorm.weight");
-    layer.post_attention_norm = loader.vector(scope + "post_attention_layernorm.weight");
-    layer.qkv = loader.matrices({{attention + "q_proj.weight", all_q, hidden, q, all},
-                                 {attention + "k_proj.weight", all_kv, hidden, kv, all},
-                                 {attention + "v_proj.weight", all_kv, hidden, kv, all}});
-    layer.o = loader.matrix({attention + "o_proj.weight", hidden, all_q, all, q});
-    layer.gate_up = loader.matrices({{mlp + "gate_proj.weight", ffn, hidden, inner, all},
-                                     {mlp + "up_proj.weight", ffn, hidden, inner, all}});
-    layer.down = loader.matrix({mlp + "down_proj.weight", hidden, ffn, all, inner});
+    layer.input_norm = loader.norm(from.input_norm);
+    layer.post_attention_norm = loader.norm(from.post_attention_norm);
+    layer.qkv = loader.matrices(from.qkv);
+    layer.o = loader.matrix(from.o);
+    layer.gate_up = loader.matrices(from.gate_up);
+    layer.down = loader.matrix(from.down);
   }
+  loader.finish();
   return weights;
 }
 

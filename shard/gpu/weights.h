@@ -41,11 +41,18 @@ struct GpuWeights {
   std::size_t bytes() const;  // on the device, this rank
 };
 
-// Reads this rank's part of a Llama-family model, and no more of the files than that, packs it and
-// uploads it through pinned memory of a bounded size while the next part is read. Throws Error
-// naming the tensor that is missing or has another shape or a type that has no tile format; and,
-// when there is no room, the pool's table of what took it.
+struct GpuLoadOptions {
+  bool fp8 = false;  // projections of bf16, f16 and f32 in e4m3 with a scale a row
+  int threads = 1;   // that read and pack
+  std::size_t staging_bytes = 64 << 20;  // of pinned memory, twice
+};
+
+// Reads this rank's part of a Llama-family model (load_plan.h), and no more of the files than that
+// (fp8: the whole rows of o and down, for their scales), packs it and uploads it through pinned
+// memory of a bounded size while the next part is packed. Throws Error naming the tensor that is
+// missing or has another shape or a type that has no tile format (weight_slab.h); and, when there
+// is no room, the pool's table of what took it.
 GpuWeights load_gpu_weights(const model::Model& model, const Partition& part,
-                            kernels::cuda::Gpu& gpu);
+                            kernels::cuda::Gpu& gpu, const GpuLoadOptions& options = {});
 
 }  // namespace lockstep::shard

@@ -183,6 +183,8 @@ TEST_F(ServeArguments, RefuseWhatIsOutOfRangeAndNameTheOption) {
       {"--block-size", "24"},
       {"--block-size", "8"},
       {"--kv-cache-dtype", "int4"},
+      {"--quantization", "awq"},
+      {"--attention-backend", "fa3"},
       {"--tp", "0"},
       {"--threads", "-1"},
       {"--bind", "core"},
@@ -263,7 +265,11 @@ TEST_F(ServeArguments, RefuseWhatTheDeviceHasNot) {
               HasSubstr("on GPUs there is fp8"));
   EXPECT_THAT(refusal({"m", "--device", "cpu", "--kv-cache-dtype", "fp8"}),
               HasSubstr("on CPUs there is int8"));
+  EXPECT_THAT(refusal({"m", "--device", "cpu", "--quantization", "fp8"}),
+              HasSubstr("fp8 is for GPUs"));
   EXPECT_EQ(refusal({"m", "--kv-cache-dtype", "fp8"}), "accepted");  // where ranks have GPUs
+  EXPECT_EQ(refusal({"m", "--quantization", "fp8"}), "accepted");
+  EXPECT_EQ(refusal({"m", "--attention-backend", "own"}), "accepted");
 }
 
 TEST_F(ServeArguments, TakeAShareFromAFile) {

@@ -1,4 +1,5 @@
 // A model in every storage format gives the same bits at every world size, whatever is cut.
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include <map>
@@ -154,7 +155,8 @@ INSTANTIATE_TEST_SUITE_P(
 
 // The logits of the last of some tokens on executors in the place of GPUs, and on the CPU with the
 // same activations.
-std::vector<float> few_logits(const model::Model& model, int world, bool on_gpu) {
+std::vector<float> few_logits(const model::Model& model, int world, bool on_gpu,
+                              const GpuLoadOptions& options = {}) {
   const std::vector<std::int32_t> tokens{29, 5, 71};
   const std::int32_t blocks[]{2};
   const ForwardSequence sequence{tokens, 0, blocks, true};
@@ -168,7 +170,8 @@ std::vector<float> few_logits(const model::Model& model, int world, bool on_gpu)
       kernels::cuda::ExecutedGpu gpu(kernels::cuda::Runs::once);
       ExecutedExchange exchange(gpu, communicator);
       GpuLlamaRunner runner(
-          model.config, load_gpu_weights(model, partition_model(model.config, world)[rank], gpu),
+          model.config,
+          load_gpu_weights(model, partition_model(model.config, world)[rank], gpu, options),
           {.max_batch_tokens = 8, .max_sequences = 2, .max_positions = 16}, gpu, exchange);
       runner.allocate_cache(4);
       keep(runner.forward({&sequence, 1}));
@@ -189,6 +192,71 @@ std::vector<float> few_logits(const model::Model& model, int world, bool on_gpu)
   std::vector<float> all;
   for (const auto& part : parts) all.insert(all.end(), part.begin(), part.end());
   return all;
+}
+
+std::vector<std::byte> loaded(const model::Model& model, const GpuLoadOptions& options) {
+  kernels::cuda::ExecutedGpu gpu(kernels::cuda::Runs::once);
+  const GpuWeights weights =
+      load_gpu_weights(model, partition_model(model.config, 3)[1], gpu, options);
+  EXPECT_EQ(gpu.pinned_memory().ledger().used(), 0u);
+  EXPECT_EQ(gpu.pinned_memory().ledger().peak(), 2 * options.staging_bytes);
+  std::vector<std::byte> bytes;
+  const auto add = [&](const kernels::device::Allocation& memory) {
+    const auto* first = static_cast<const std::byte*>(memory.data());
+    bytes.insert(bytes.end(), first, first + memory.size());
+  };
+  for (const GpuMatrix* matrix :
+       {&weights.embedding, &weights.head, &weights.layers[0].o, &weights.layers[0].down,
+        &weights.layers[0].qkv[0], &weights.layers[0].gate_up[0]}) {
+    add(matrix->tiles), add(matrix->scales);
+  }
+  add(weights.final_norm);
+  return bytes;
+}
+
+model::Model formatted(DType outer, const std::vector<DType>& projections) {
+  model::Model model;
+  model.path = "random";
+  model.config = small_config();
+  model.tensors = std::make_unique<FormattedTensors>(model.config, outer, projections);
+  return model;
+}
+
+// A few rows of tiles at a time, or all; on one thread or several.
+TEST(GpuLoading, GivesTheSameBytesThroughAnyStagingMemory) {
+  for (const DType type : {DType::bf16, DType::q4_1}) {
+    const model::Model model = formatted(DType::f16, {type});
+    const auto expected = loaded(model, {});
+    EXPECT_GT(expected.size(), 100'000u);
+    EXPECT_EQ(loaded(model, {.threads = 3, .staging_bytes = 10'000}), expected);
+    EXPECT_EQ(loaded(model, {.threads = 1, .staging_bytes = 123'457}), expected);
+  }
+  EXPECT_NE(loaded(formatted(DType::f16, {DType::bf16}), {.fp8 = true}).size(),
+            loaded(formatted(DType::f16, {DType::bf16}), {}).size());
+}
+
+TEST(GpuLoading, NamesWhatCannotBe) {
+  EXPECT_THAT([] { loaded(formatted(DType::f16, {DType::bf16}), {.staging_bytes = 100}); },
+              testing::ThrowsMessage<Error>(testing::HasSubstr("staging_bytes is 100")));
+  EXPECT_THAT([] { loaded(formatted(DType::f16, {DType::q4_1}), {.fp8 = true}); },
+              testing::ThrowsMessage<Error>(testing::HasSubstr("q_proj.weight is q4_1")));
+}
+
+// Scales are of whole rows, also where a rank has some of the columns.
+TEST(GpuLoading, MakesTheSameE4m3AtEveryWorldSize) {
+  const model::Model model = formatted(DType::f16, {DType::bf16, DType::f32});
+  const GpuLoadOptions fp8{.fp8 = true};
+  const auto expected = few_logits(model, 1, true, fp8);
+  EXPECT_EQ(few_logits(model, 2, true, fp8), expected);
+  EXPECT_EQ(few_logits(model, 3, true, fp8), expected);
+  const auto exact = few_logits(model, 1, true);
+  float largest = 0, difference = 0;
+  for (std::size_t i = 0; i < exact.size(); ++i) {
+    largest = std::max(largest, std::fabs(exact[i]));
+    difference = std::max(difference, std::fabs(exact[i] - expected[i]));
+  }
+  EXPECT_GT(difference, 0);
+  EXPECT_LT(difference, 0.1f * largest);  // four bits of mantissa
 }
 
 TEST(GpuWeightFormats, AreNearTheCpusAndTheSameAtEveryWorldSize) {

@@ -1,0 +1,157 @@
+#include "shard/gpu/weight_slab.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <string>
+
+#include "base/error.h"
+#include "kernels/fp8.h"
+#include "kernels/half.h"
+#include "kernels/weight_format.h"
+
+namespace lockstep::shard {
+namespace {
+
+using kernels::DType;
+using kernels::cuda::TileFormat;
+using model::Tensor;
+
+float element(const Tensor& tensor, std::int64_t i) {
+  const std::byte* data = tensor.data.data();
+  if (tensor.dtype == DType::f32) {
+    float value;
+    std::memcpy(&value, data + i * 4, 4);
+    return value;
+  }
+  std::uint16_t bits;
+  std::memcpy(&bits, data + i * 2, 2);
+  return tensor.dtype == DType::bf16 ? kernels::bf16_to_float(bits) : kernels::f16_to_float(bits);
+}
+
+bool is_single_values(const Tensor& tensor) {
+  return tensor.dtype == DType::f32 || tensor.dtype == DType::f16 || tensor.dtype == DType::bf16;
+}
+
+// Hugging Face's row `row` of a projection with heads of `head_dim`, as it is stored.
+std::int64_t stored_row(const Tensor& tensor, std::int64_t row, std::int64_t head_dim) {
+  if (!tensor.rope_interleaved) return row;
+  const std::int64_t in_head = row % head_dim, half = head_dim / 2;
+  return row - in_head + (in_head < half ? 2 * in_head : 2 * (in_head - half) + 1);
+}
+
+void add_groups(const Tensor& tensor, std::int64_t row, Range columns,
+                std::vector<kernels::cuda::Int4Group>& groups) {
+  const auto read = kernels::weight_format(tensor.dtype).read_group;
+  for (std::int64_t i = columns.begin / kernels::kGroup; i < columns.end / kernels::kGroup; ++i) {
+    const kernels::QuantizedGroup group = read(tensor.matrix(), row, i);
+    kernels::cuda::Int4Group& added = groups.emplace_back();
+    std::ranges::copy(group.values, added.values);
+    added.scale = group.scale;
+    added.minimum = group.minimum;
+  }
+}
+
+void add_bf16(const Tensor& tensor, std::int64_t row, Range columns,
+              std::vector<std::uint16_t>& values) {
+  const std::int64_t first = row * tensor.columns();
+  if (tensor.dtype == DType::bf16) {
+    const auto at = values.size();
+    values.resize(at + static_cast<std::size_t>(columns.size()));
+    std::memcpy(&values[at], tensor.data.data() + (first + columns.begin) * 2,
+                static_cast<std::size_t>(columns.size()) * 2);
+    return;
+  }
+  if (is_single_values(tensor)) {
+    for (std::int64_t i = columns.begin; i < columns.end; ++i) {
+      values.push_back(kernels::float_to_bf16(element(tensor, first + i)));
+    }
+    return;
+  }
+  const auto read = kernels::weight_format(tensor.dtype).read_group;
+  for (std::int64_t i = columns.begin / kernels::kGroup; i < columns.end / kernels::kGroup; ++i) {
+    const kernels::QuantizedGroup group = read(tensor.matrix(), row, i);
+    const float scale = kernels::f16_to_float(group.scale);
+    const float minimum = kernels::f16_to_float(group.minimum);
+    for (const std::int8_t value : group.values) {
+      values.push_back(
+          kernels::float_to_bf16(std::fmaf(scale, static_cast<float>(value), minimum)));
+    }
+  }
+}
+
+// Appends the columns in e4m3 and returns the row's scale.
+float add_e4m3(const Tensor& tensor, std::int64_t row, Range columns,
+               std::vector<std::uint8_t>& values) {
+  const std::int64_t first = row * tensor.columns();
+  float largest = 0;
+  for (std::int64_t i = 0; i < tensor.columns(); ++i) {
+    largest = std::max(largest, std::fabs(element(tensor, first + i)));
+  }
+  const float scale = largest / kernels::kLargestE4m3;
+  for (std::int64_t i = columns.begin; i < columns.end; ++i) {
+    const float value = element(tensor, first + i);
+    values.push_back(kernels::float_to_e4m3(scale > 0 ? value / scale : 0.0f));
+  }
+  return scale;
+}
+
+}  // namespace
+
+TileFormat tile_format(const Tensor& tensor, bool fp8) {
+  const kernels::WeightFormat& format = kernels::weight_format(tensor.dtype);
+  if (!format.packed) {
+    throw Error(tensor.name + ": " + std::string(format.name) + " is not a type of weights");
+  }
+  if (fp8 && !is_single_values(tensor)) {
+    throw Error("--quantization fp8 is for weights in bf16, f16 or f32: " + tensor.name + " is " +
+                std::string(format.name));
+  }
+  if (fp8) return TileFormat::e4m3_channel;
+  return *format.packed == kernels::PackedFormat::q4 ? TileFormat::int4_group : TileFormat::bf16;
+}
+
+kernels::cuda::HostWeightTiles pack_rows(std::span<const StoredPart> parts, TileFormat format,
+                                         std::int32_t begin, std::int32_t end) {
+  std::vector<std::uint16_t> halves;
+  std::vector<kernels::cuda::Int4Group> groups;
+  std::vector<std::uint8_t> bytes;
+  std::vector<float> scales;
+  const std::int32_t columns = parts[0].columns.size();
+  if (format == TileFormat::bf16) halves.reserve(static_cast<std::size_t>(end - begin) * columns);
+  std::int32_t first = 0;  // of the part, among the rows of all
+  for (const StoredPart& part : parts) {
+    const Tensor& tensor = *part.tensor;
+    const std::int32_t from = std::max(begin, first);
+    const std::int32_t to = std::min(end, first + part.rows.size());
+    for (std::int32_t i = from; i < to; ++i) {
+      const std::int64_t row = stored_row(tensor, part.rows.begin + (i - first), part.head_dim);
+      if (format == TileFormat::int4_group) {
+        add_groups(tensor, row, part.columns, groups);
+      } else if (format == TileFormat::e4m3_channel) {
+        scales.push_back(add_e4m3(tensor, row, part.columns, bytes));
+      } else {
+        add_bf16(tensor, row, part.columns, halves);
+      }
+    }
+    first += part.rows.size();
+  }
+  const std::int32_t rows = end - begin;
+  if (format == TileFormat::int4_group) return kernels::cuda::pack_int4(groups, rows, columns);
+  if (format == TileFormat::e4m3_channel) {
+    return kernels::cuda::pack_channels(format, bytes, scales, rows, columns);
+  }
+  return kernels::cuda::pack_bf16(halves, rows, columns);
+}
+
+std::vector<float> norm_values(const Tensor& tensor) {
+  if (!is_single_values(tensor)) {
+    throw Error(tensor.name + " is " + std::string(kernels::name(tensor.dtype)) +
+                ": a norm must be f32, f16 or bf16");
+  }
+  std::vector<float> values;
+  for (std::int64_t i = 0; i < tensor.shape[0]; ++i) values.push_back(element(tensor, i));
+  return values;
+}
+
+}  // namespace lockstep::shard

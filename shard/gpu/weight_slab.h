@@ -1,0 +1,38 @@
+// Rows of tensors in the files, packed for the products of a GPU.
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include "kernels/cuda/weight_tiles.h"
+#include "model/tensor_source.h"
+#include "shard/partition.h"
+
+namespace lockstep::shard {
+
+// What a matrix is packed as: what the CPU keeps in four bits with a scale and a minimum is kept
+// so, exactly as there; all else is rounded to bf16, or, where `fp8` is asked for, to e4m3 with a
+// scale a row. Throws Error naming the tensor if it is none of weights, or in few bits already
+// where fp8 is asked for.
+kernels::cuda::TileFormat tile_format(const model::Tensor& tensor, bool fp8);
+
+// Part of a stored matrix.
+struct StoredPart {
+  const model::Tensor* tensor;
+  Range rows, columns;
+  std::int64_t head_dim;  // of projections whose rows are stored in pairs for another RoPE
+};
+
+// Rows [begin, end) of the parts, one below the other, with all the parts' columns, which are as
+// many and of one format. e4m3_channel: a row's scale is its largest magnitude in the whole tensor
+// over 448, so that the cut of columns has no say in it. Never throws for parts that tile_format()
+// took.
+kernels::cuda::HostWeightTiles pack_rows(std::span<const StoredPart> parts,
+                                         kernels::cuda::TileFormat format, std::int32_t begin,
+                                         std::int32_t end);
+
+// A norm's values. Throws Error naming the tensor unless it is f32, f16 or bf16.
+std::vector<float> norm_values(const model::Tensor& tensor);
+
+}  // namespace lockstep::shard
