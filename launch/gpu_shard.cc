@@ -45,6 +45,8 @@ shard::GpuRunnerOptions runner_options(const ServeOptions& options, const Replic
           .max_sequences = options.max_num_seqs,
           .max_positions = sizes.max_model_len,
           .flashinfer = attention == kernels::cuda::AttentionBackend::flashinfer,
+          .product_algorithms =
+              options.weight_cache.empty() ? "" : options.weight_cache + "/matmul-algorithms",
           .sampling_bytes = shard::GpuTokenChoice::upload_bytes(options.max_num_seqs)};
 }
 
@@ -75,9 +77,10 @@ shard::GpuWeights load_weights(const ServeOptions& options, const model::Model& 
                                const shard::Partition& part, const comm::MpiEnvironment& mpi,
                                comm::cuda::GpuRank& rank) {
   const auto begin = std::chrono::steady_clock::now();
-  shard::GpuWeights weights = shard::load_gpu_weights(
-      model, part, rank.gpu(),
-      {.fp8 = options.quantization == "fp8", .threads = loading_threads(mpi)});
+  shard::GpuWeights weights = shard::load_gpu_weights(model, part, rank.gpu(),
+                                                      {.fp8 = options.quantization == "fp8",
+                                                       .plain = options.products == "cublaslt",
+                                                       .threads = loading_threads(mpi)});
   const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - begin;
   spdlog::info("{}: {} of weights in {:.2f} s; {} between ranks", rank.device(),
                bytes_text(weights.bytes()), seconds.count(), rank.exchange().name());

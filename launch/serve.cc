@@ -72,6 +72,7 @@ std::string fingerprint(const model::Model& model, const ServeOptions& options, 
   if (gpu != nullptr) {
     return version + "-cuda-" + gpu->architecture() + "-" + weights +
            (options.quantization == "fp8" ? "-fp8" : "") +
+           (options.products == "cublaslt" ? "-cublaslt" : "") +
            (gpu->attention() == kernels::cuda::AttentionBackend::flashinfer ? "-flashinfer" : "") +
            (options.kv_cache_dtype == KvCacheType::fp8 ? "-kv-fp8" : "");
   }
@@ -90,6 +91,9 @@ std::string obstacle_to_cuda(const ServeOptions& options) {
 void require_cpu_options(const ServeOptions& options) {
   if (options.quantization != "none") {
     throw Error("--quantization " + options.quantization + " is for GPUs, and there are none");
+  }
+  if (options.products != "own") {
+    throw Error("--products " + options.products + " is for GPUs, and there are none");
   }
   if (options.attention_backend == "flashinfer") {
     throw Error("--attention-backend flashinfer is for GPUs, and there are none");

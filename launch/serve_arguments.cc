@@ -138,6 +138,14 @@ void add_machine_options(CLI::App& serve, ServeOptions& options, Typed& typed) {
       ->capture_default_str()
       ->type_name("FORMAT");
   serve
+      .add_option("--products", options.products,
+                  "On GPUs, bf16 weights whose sums no rank shares: own (few rows at a time, as in "
+                  "decoding), cublaslt (many, as in prompts); algorithms it has measured are kept "
+                  "in --weight-cache")
+      ->check(CLI::IsMember({"own", "cublaslt"}))
+      ->capture_default_str()
+      ->type_name("NAME");
+  serve
       .add_option("--deadline-ms", typed.deadline_ms,
                   "A rank that is missing for so long ends the job")
       ->check(CLI::Range(100, 3'600'000))

@@ -43,6 +43,7 @@ struct ServeOptions {
   std::string activations = "auto";           // in products: "int8", "bf16", "f32"
   std::string attention_backend = "auto";     // on GPUs: "flashinfer", "own"
   std::string quantization = "none";          // on GPUs: "fp8"
+  std::string products = "own";               // of bf16 weights on GPUs: "own", "cublaslt"
   std::chrono::milliseconds deadline{10000};  // for any collective, plan or report
   std::string log_level = "info";
   TimelineOptions trace;

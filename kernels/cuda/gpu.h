@@ -7,10 +7,12 @@
 #include <functional>
 #include <memory>
 #include <span>
+#include <string>
 
 #include "kernels/cuda/attention.h"
 #include "kernels/cuda/embedding.h"
 #include "kernels/cuda/flashinfer_attention.h"
+#include "kernels/cuda/plain_products.h"
 #include "kernels/cuda/product.h"
 #include "kernels/cuda/rms_norm.h"
 #include "kernels/cuda/rope_kv.h"
@@ -62,6 +64,10 @@ class Gpu {
   virtual void modify_logits(const TokenChoiceArgs& args) = 0;
   virtual void choose_tokens(const TokenChoiceArgs& args) = 0;
   virtual void run(const TopLogprobsArgs& args) = 0;
+
+  // Products of weights in plain rows. `algorithms`: a file of what was measured before, which may
+  // not be there yet; empty: none. The GPU must outlive them, and they their products.
+  virtual std::unique_ptr<PlainProducts> plain_products(const std::string& algorithms) = 0;
 
   // Records what `body` puts in line; none of it runs. Inside, nothing may synchronize or allocate.
   // Throws Error, or what `body` throws.

@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "base/error.h"
+#include "kernels/cuda/cublas_products.h"
 #include "kernels/cuda/device_buffer.h"
 #include "kernels/cuda/graph.h"
 #include "kernels/cuda/status.h"
@@ -64,6 +65,10 @@ void StreamGpu::run(const SegmentSumArgs& args) { launch(launch_segment_sum, arg
 void StreamGpu::modify_logits(const TokenChoiceArgs& args) { launch(launch_modify_logits, args); }
 void StreamGpu::choose_tokens(const TokenChoiceArgs& args) { launch(launch_token_choice, args); }
 void StreamGpu::run(const TopLogprobsArgs& args) { launch(launch_top_logprobs, args); }
+
+std::unique_ptr<PlainProducts> StreamGpu::plain_products(const std::string& algorithms) {
+  return std::make_unique<CublasProducts>(memory_, stream_, algorithms);
+}
 
 std::unique_ptr<Recording> StreamGpu::record(const std::function<void()>& body) {
   return std::make_unique<RecordedGraph>(stream_, Graph::capture(stream_, body));

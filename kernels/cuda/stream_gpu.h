@@ -38,6 +38,7 @@ class StreamGpu final : public Gpu {
   void choose_tokens(const TokenChoiceArgs& args) override;
   void run(const TopLogprobsArgs& args) override;
 
+  std::unique_ptr<PlainProducts> plain_products(const std::string& algorithms) override;
   std::unique_ptr<Recording> record(const std::function<void()>& body) override;
   void synchronize(const char* what) override;
 

@@ -81,7 +81,7 @@ GpuLlamaRunner::GpuLlamaRunner(const model::ModelConfig& config, GpuWeights weig
       parts_(partition_model(config, exchange.size())),
       weights_(std::move(weights)),
       inner_columns_(inner_columns(config, part())),
-      logits_stride_(divide_up(part().vocabulary.size(), 4) * 4),
+      logits_stride_(divide_up(part().vocabulary.size(), kPlainRows) * kPlainRows),
       reducer_(gpu, exchange, trees(config, parts_),
                {options.max_batch_tokens * config.hidden_size, options.gather_below}),
       hidden_plan_(sum_plan(kernels::whole_sum(config.hidden_size))),
@@ -91,8 +91,9 @@ GpuLlamaRunner::GpuLlamaRunner(const model::ModelConfig& config, GpuWeights weig
       attention_names_(layer_names(config.num_hidden_layers, "attention")),
       mlp_names_(layer_names(config.num_hidden_layers, "mlp")),
       hidden_(gpu, kActivations, options.max_batch_tokens * config.hidden_size),
-      normed_(gpu, kActivations, options.max_batch_tokens * config.hidden_size),
-      qkv_(gpu, kActivations, options.max_batch_tokens * (query_columns() + 2 * kv_columns())),
+      normed_(gpu, kActivations, whole_granules(options.max_batch_tokens) * config.hidden_size),
+      qkv_(gpu, kActivations,
+           whole_granules(options.max_batch_tokens) * (query_columns() + 2 * kv_columns())),
       queries_(gpu, kActivations, options.max_batch_tokens * query_columns()),
       attended_(gpu, kActivations, options.max_batch_tokens * query_columns()),
       parts_of_chunks_(gpu, "attention's chunks",
@@ -104,10 +105,10 @@ GpuLlamaRunner::GpuLlamaRunner(const model::ModelConfig& config, GpuWeights weig
                                           2 * chunks_up_to(std::max(options.max_positions, 1) - 1),
                                           part().query_heads.size(),
                                           static_cast<std::int32_t>(config.head_dim)))),
-      gate_up_(gpu, kActivations, options.max_batch_tokens * 2 * inner_columns_),
+      gate_up_(gpu, kActivations, whole_granules(options.max_batch_tokens) * 2 * inner_columns_),
       inner_(gpu, kActivations, options.max_batch_tokens * inner_columns_),
-      last_(gpu, kActivations, options.max_sequences * config.hidden_size),
-      logits_(gpu, "logits", options.max_sequences * logits_stride_),
+      last_(gpu, kActivations, whole_granules(options.max_sequences) * config.hidden_size),
+      logits_(gpu, "logits", whole_granules(options.max_sequences) * logits_stride_),
       downloaded_(gpu.pinned_memory().allocate(
           "logits",
           static_cast<std::size_t>(options.max_sequences * logits_stride_) * sizeof(float))),
@@ -116,8 +117,33 @@ GpuLlamaRunner::GpuLlamaRunner(const model::ModelConfig& config, GpuWeights weig
               [this] { wait("an earlier step"); }) {
   const RopeTable rope(config, options.max_positions);
   const auto angles = static_cast<std::size_t>(options.max_positions * (config.head_dim / 2));
+  make_plain_products();
   cos_ = upload_array<float>(gpu, "tables", {rope.cos(0), angles});
   sin_ = upload_array<float>(gpu, "tables", {rope.sin(0), angles});
+}
+
+void GpuLlamaRunner::make_plain_products() {
+  const auto make = [&](const GpuMatrix& matrix, std::int32_t max_rows) {
+    if (!matrix.plain || matrix.view.rows == 0) return;
+    if (!plain_products_) plain_products_ = gpu_.plain_products(options_.product_algorithms);
+    const auto n = static_cast<std::int32_t>(divide_up(matrix.view.rows, kPlainRows)) * kPlainRows;
+    auto& product = plain_by_rows_[matrix.view.rows];
+    if (!product) {
+      product = plain_products_->make(n, static_cast<std::int32_t>(config_.hidden_size), max_rows);
+    }
+  };
+  // Where the head has as many rows as another, one product is for both.
+  const std::int32_t most = std::max(options_.max_batch_tokens, options_.max_sequences);
+  for (const GpuLayerWeights& layer : weights_.layers) {
+    for (const GpuMatrix& matrix : layer.qkv) make(matrix, most);
+    for (const GpuMatrix& matrix : layer.gate_up) make(matrix, most);
+  }
+  make(weights_.output(), most);
+  if (plain_products_) plain_products_->save();
+}
+
+PlainProduct* GpuLlamaRunner::plain_product_of(const GpuMatrix& weights) const {
+  return weights.plain ? plain_by_rows_.at(weights.view.rows).get() : nullptr;
 }
 
 std::optional<FlashInferAttention> GpuLlamaRunner::make_flashinfer() const {
@@ -256,7 +282,8 @@ SegmentSum GpuLlamaRunner::embed(const Step& step) {
   gpu_.clear(hidden_.data(), static_cast<std::size_t>(values) * sizeof(float), "embedding");
   gpu_.run(
       EmbeddingArgs{.table = reinterpret_cast<const std::uint16_t*>(weights_.embedding.view.tiles),
-                    .layout = tiles(config_.hidden_size),
+                    .layout = weights_.embedding.plain ? plain_rows(config_.hidden_size)
+                                                       : tiles(config_.hidden_size),
                     .token_ids = step.token_ids,
                     .begin_token = part().vocabulary.begin,
                     .end_token = part().vocabulary.end,
@@ -282,6 +309,11 @@ void GpuLlamaRunner::norm(std::int32_t rows, const std::int32_t* row_indices,
 void GpuLlamaRunner::multiply(const GpuMatrix& weights, const std::uint16_t* x,
                               std::int64_t x_columns, std::int32_t rows, const SumPlanArrays& plan,
                               float* out, std::int64_t out_stride, std::int64_t segment_stride) {
+  if (weights.view.rows == 0 || rows == 0) return;
+  if (PlainProduct* product = plain_product_of(weights)) {
+    product->run(x, reinterpret_cast<const std::uint16_t*>(weights.view.tiles), out, rows);
+    return;
+  }
   gpu_.run(ProductArgs{.weights = weights.view,
                        .x = x,
                        .x_stride = x_columns,

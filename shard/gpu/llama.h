@@ -30,6 +30,7 @@ struct GpuRunnerOptions {
   std::int32_t max_positions = 0;       // longest sequence
   std::int64_t gather_below = 4 << 20;  // ReduceOptions
   bool flashinfer = false;              // attention by its kernel; else by the own one
+  std::string product_algorithms = {};  // a file (gpu.h) for products of plain weights; "": none
   // Of decoding steps; 0: none are made. The steps of further shapes run without.
   std::int32_t max_recordings = 64;
   std::size_t sampling_bytes = 0;  // room for what else a step uploads: step_upload()
@@ -140,6 +141,8 @@ class GpuLlamaRunner final : public ModelRunner {
   void logits(const Step& step, const SegmentSum& update);
   void norm(std::int32_t rows, const std::int32_t* row_indices, const SegmentSum& update,
             const kernels::device::Allocation& weight, std::uint16_t* out);
+  void make_plain_products();
+  kernels::cuda::PlainProduct* plain_product_of(const GpuMatrix& weights) const;
   // x * W^T, the matrices' rows side by side in rows of `out`.
   void multiply(const std::vector<GpuMatrix>& weights, const std::uint16_t* x,
                 std::int64_t x_columns, std::int32_t rows, const SumPlanArrays& plan, float* out,
@@ -159,6 +162,9 @@ class GpuLlamaRunner final : public ModelRunner {
   const std::int64_t inner_columns_;  // of the MLP on this rank
   const std::int64_t logits_stride_;
   GpuLaneReducer reducer_;
+  // Of plain weights, by their rows: they all have hidden_size columns.
+  std::unique_ptr<kernels::cuda::PlainProducts> plain_products_;
+  std::map<std::int32_t, std::unique_ptr<kernels::cuda::PlainProduct>> plain_by_rows_;
   SumPlanArrays hidden_plan_, attention_plan_, mlp_plan_;
   GpuArray<float> cos_, sin_;
   GpuArray<kernels::cuda::HeadRun> runs_;

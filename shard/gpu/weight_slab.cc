@@ -96,6 +96,20 @@ float add_e4m3(const Tensor& tensor, std::int64_t row, Range columns,
   return scale;
 }
 
+// Calls body(part, stored row) for the rows [begin, end) of the parts, one below the other.
+template <class Body>
+void for_rows(std::span<const StoredPart> parts, std::int32_t begin, std::int32_t end,
+              const Body& body) {
+  std::int32_t first = 0;  // of the part, among the rows of all
+  for (const StoredPart& part : parts) {
+    const std::int32_t to = std::min(end, first + part.rows.size());
+    for (std::int32_t i = std::max(begin, first); i < to; ++i) {
+      body(part, stored_row(*part.tensor, part.rows.begin + (i - first), part.head_dim));
+    }
+    first += part.rows.size();
+  }
+}
+
 }  // namespace
 
 TileFormat tile_format(const Tensor& tensor, bool fp8) {
@@ -111,37 +125,35 @@ TileFormat tile_format(const Tensor& tensor, bool fp8) {
   return *format.packed == kernels::PackedFormat::q4 ? TileFormat::int4_group : TileFormat::bf16;
 }
 
+std::vector<std::uint16_t> plain_rows(std::span<const StoredPart> parts, std::int32_t begin,
+                                      std::int32_t end) {
+  std::vector<std::uint16_t> values;
+  values.reserve(static_cast<std::size_t>(end - begin) * parts[0].columns.size());
+  for_rows(parts, begin, end, [&](const StoredPart& part, std::int64_t row) {
+    add_bf16(*part.tensor, row, part.columns, values);
+  });
+  return values;
+}
+
 kernels::cuda::HostWeightTiles pack_rows(std::span<const StoredPart> parts, TileFormat format,
                                          std::int32_t begin, std::int32_t end) {
-  std::vector<std::uint16_t> halves;
   std::vector<kernels::cuda::Int4Group> groups;
   std::vector<std::uint8_t> bytes;
   std::vector<float> scales;
   const std::int32_t columns = parts[0].columns.size();
-  if (format == TileFormat::bf16) halves.reserve(static_cast<std::size_t>(end - begin) * columns);
-  std::int32_t first = 0;  // of the part, among the rows of all
-  for (const StoredPart& part : parts) {
-    const Tensor& tensor = *part.tensor;
-    const std::int32_t from = std::max(begin, first);
-    const std::int32_t to = std::min(end, first + part.rows.size());
-    for (std::int32_t i = from; i < to; ++i) {
-      const std::int64_t row = stored_row(tensor, part.rows.begin + (i - first), part.head_dim);
-      if (format == TileFormat::int4_group) {
-        add_groups(tensor, row, part.columns, groups);
-      } else if (format == TileFormat::e4m3_channel) {
-        scales.push_back(add_e4m3(tensor, row, part.columns, bytes));
-      } else {
-        add_bf16(tensor, row, part.columns, halves);
-      }
-    }
-    first += part.rows.size();
-  }
   const std::int32_t rows = end - begin;
-  if (format == TileFormat::int4_group) return kernels::cuda::pack_int4(groups, rows, columns);
-  if (format == TileFormat::e4m3_channel) {
-    return kernels::cuda::pack_channels(format, bytes, scales, rows, columns);
+  if (format == TileFormat::bf16) {
+    return kernels::cuda::pack_bf16(plain_rows(parts, begin, end), rows, columns);
   }
-  return kernels::cuda::pack_bf16(halves, rows, columns);
+  for_rows(parts, begin, end, [&](const StoredPart& part, std::int64_t row) {
+    if (format == TileFormat::int4_group) {
+      add_groups(*part.tensor, row, part.columns, groups);
+    } else {
+      scales.push_back(add_e4m3(*part.tensor, row, part.columns, bytes));
+    }
+  });
+  if (format == TileFormat::int4_group) return kernels::cuda::pack_int4(groups, rows, columns);
+  return kernels::cuda::pack_channels(format, bytes, scales, rows, columns);
 }
 
 std::vector<float> norm_values(const Tensor& tensor) {

@@ -32,6 +32,10 @@ kernels::cuda::HostWeightTiles pack_rows(std::span<const StoredPart> parts,
                                          kernels::cuda::TileFormat format, std::int32_t begin,
                                          std::int32_t end);
 
+// The same rows in bf16, one after the other.
+std::vector<std::uint16_t> plain_rows(std::span<const StoredPart> parts, std::int32_t begin,
+                                      std::int32_t end);
+
 // A norm's values. Throws Error naming the tensor unless it is f32, f16 or bf16.
 std::vector<float> norm_values(const model::Tensor& tensor);
 

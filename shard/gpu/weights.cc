@@ -26,6 +26,7 @@ class Loader {
   Loader(const model::Model& model, const GpuLoadOptions& options, kernels::cuda::Gpu& gpu)
       : model_(model),
         fp8_(options.fp8),
+        plain_(options.plain),
         gpu_(gpu),
         pool_({.size = options.threads, .spin = false}),
         staging_(gpu, options.staging_bytes) {}
@@ -43,19 +44,22 @@ class Loader {
         parts, [&](const MatrixPart& part) { return format(part) == format(parts[0]); });
     std::vector<GpuMatrix> result;
     if (alike) {
-      result.push_back(matrix(parts, format(parts[0])));
+      result.push_back(matrix(parts, format(parts[0]), plain_));
     } else {
-      for (const MatrixPart& part : parts) result.push_back(matrix({&part, 1}, format(part)));
+      for (const MatrixPart& part : parts)
+        result.push_back(matrix({&part, 1}, format(part), false));
     }
     return result;
   }
   GpuMatrix matrix(const MatrixPart& part) {
-    return matrix({&part, 1}, tile_format(require(part), fp8_));
+    return matrix({&part, 1}, tile_format(require(part), fp8_), false);
   }
   // The embedding is looked up in bf16; the head keeps more than eight bits, too.
-  GpuMatrix embedding(const MatrixPart& part) { return matrix({&part, 1}, TileFormat::bf16); }
+  GpuMatrix embedding(const MatrixPart& part) {
+    return matrix({&part, 1}, TileFormat::bf16, plain_);
+  }
   GpuMatrix head(const MatrixPart& part) {
-    return matrix({&part, 1}, tile_format(require(part), false));
+    return matrix({&part, 1}, tile_format(require(part), false), plain_);
   }
 
   void finish() { staging_.finish(); }
@@ -72,7 +76,9 @@ class Loader {
     return memory;
   }
 
-  GpuMatrix matrix(std::span<const MatrixPart> parts, TileFormat format) {
+  // `plain`: if the format is bf16. A tile's rows are as many there, and take as much memory.
+  GpuMatrix matrix(std::span<const MatrixPart> parts, TileFormat format, bool plain) {
+    static_assert(kernels::cuda::rows_of_tile(TileFormat::bf16) == kernels::cuda::kPlainRows);
     std::vector<StoredPart> stored;
     std::int32_t rows = 0;
     for (const MatrixPart& part : parts) {
@@ -84,9 +90,10 @@ class Loader {
     const auto tile_row_bytes = static_cast<std::size_t>(groups) * bytes_of_tile(format);
     const auto tile_row_count = static_cast<std::size_t>((rows + tile_rows - 1) / tile_rows);
     GpuMatrix matrix;
+    matrix.plain = plain && format == TileFormat::bf16;
     matrix.tiles = gpu_.memory().allocate(kLabel, tile_row_count * tile_row_bytes);
     std::vector<float> scales(format == TileFormat::e4m3_channel ? tile_row_count * tile_rows : 0);
-    const Slabs slabs{stored, format, rows, tile_row_bytes, scales};
+    const Slabs slabs{stored, format, matrix.plain, rows, tile_row_bytes, scales};
     const std::size_t fit = staging_.buffer().size() / std::max<std::size_t>(tile_row_bytes, 1);
     if (fit == 0) {
       throw Error("staging_bytes is " + std::to_string(staging_.buffer().size()) +
@@ -109,6 +116,7 @@ class Loader {
   struct Slabs {
     std::span<const StoredPart> parts;
     TileFormat format;
+    bool plain;
     std::int32_t rows;
     std::size_t tile_row_bytes;
     std::span<float> scales;  // of all rows, padded; empty: the format has none
@@ -126,10 +134,19 @@ class Loader {
            ++slab) {
         const std::size_t from = slab * per_slab;
         const std::size_t to = std::min(from + per_slab, count);
-        const auto packed = pack_rows(
-            slabs.parts, slabs.format, static_cast<std::int32_t>(first + from) * tile_rows,
-            std::min(static_cast<std::int32_t>(first + to) * tile_rows, slabs.rows));
-        std::ranges::copy(packed.tiles, out + from * slabs.tile_row_bytes);
+        const auto begin_row = static_cast<std::int32_t>(first + from) * tile_rows;
+        const auto end_row =
+            std::min(static_cast<std::int32_t>(first + to) * tile_rows, slabs.rows);
+        std::byte* const slab_out = out + from * slabs.tile_row_bytes;
+        if (slabs.plain) {
+          const auto values = plain_rows(slabs.parts, begin_row, end_row);
+          std::ranges::copy(std::as_bytes(std::span(values)), slab_out);
+          std::fill(slab_out + values.size() * sizeof(values[0]),
+                    slab_out + (to - from) * slabs.tile_row_bytes, std::byte{0});
+          continue;
+        }
+        const auto packed = pack_rows(slabs.parts, slabs.format, begin_row, end_row);
+        std::ranges::copy(packed.tiles, slab_out);
         if (!slabs.scales.empty()) {
           std::ranges::copy(
               packed.scales,
@@ -140,7 +157,7 @@ class Loader {
   }
 
   const model::Model& model_;
-  const bool fp8_;
+  const bool fp8_, plain_;
   kernels::cuda::Gpu& gpu_;
   kernels::ThreadPool pool_;
   Staging staging_;

@@ -10,10 +10,13 @@
 
 namespace lockstep::shard {
 
-// A packed matrix (kernels/cuda/weight_tiles.h) that owns its memory. Empty: no rows.
+// A packed matrix (kernels/cuda/weight_tiles.h) that owns its memory. Empty: no rows. Plain: bf16,
+// one row after the other, with rows of zeros up to a multiple of kPlainRows; `view` says its sizes
+// all the same.
 struct GpuMatrix {
   kernels::device::Allocation tiles, scales;
   kernels::cuda::WeightTiles view = {};
+  bool plain = false;
 
   std::size_t bytes() const { return tiles.size() + scales.size(); }
 };
@@ -43,7 +46,10 @@ struct GpuWeights {
 
 struct GpuLoadOptions {
   bool fp8 = false;  // projections of bf16, f16 and f32 in e4m3 with a scale a row
-  int threads = 1;   // that read and pack
+  // What is bf16 and summed over the whole width on every rank (qkv, gate and up, embedding and
+  // head) in plain rows, for cublasLt.
+  bool plain = false;
+  int threads = 1;                       // that read and pack
   std::size_t staging_bytes = 64 << 20;  // of pinned memory, twice
 };
 

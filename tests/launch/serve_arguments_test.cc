@@ -185,6 +185,7 @@ TEST_F(ServeArguments, RefuseWhatIsOutOfRangeAndNameTheOption) {
       {"--kv-cache-dtype", "int4"},
       {"--quantization", "awq"},
       {"--attention-backend", "fa3"},
+      {"--products", "cutlass"},
       {"--tp", "0"},
       {"--threads", "-1"},
       {"--bind", "core"},

@@ -1,7 +1,9 @@
 #include "tests/kernels/cuda/executed_gpu.h"
 
 #include <algorithm>
+#include <cmath>
 #include <cstring>
+#include <limits>
 #include <string>
 #include <utility>
 
@@ -238,6 +240,56 @@ void ExecutedGpu::run(const TopLogprobsArgs& args) {
              [](auto& t, const auto& a) { logprobs_of_slices(t, a); });
   put_kernel(logprobs_of_rows_grid(args), args,
              [](auto& t, const auto& a) { logprobs_of_rows(t, a); });
+}
+
+class ExecutedGpu::Plain final : public PlainProducts {
+ public:
+  explicit Plain(ExecutedGpu& gpu) : gpu_(gpu) {}
+  std::unique_ptr<PlainProduct> make(std::int32_t n, std::int32_t k,
+                                     std::int32_t max_rows) override {
+    if (n % kPlainRows != 0 || k % 32 != 0) throw Error("plain rows of another shape");
+    return std::make_unique<Product>(gpu_, n, k, max_rows);
+  }
+  void save() override {}
+
+ private:
+  class Product final : public PlainProduct {
+   public:
+    Product(ExecutedGpu& gpu, std::int64_t n, std::int64_t k, std::int32_t max_rows)
+        : gpu_(gpu), n_(n), k_(k), max_rows_(max_rows) {}
+    void run(const std::uint16_t* x, const std::uint16_t* w, float* out,
+             std::int32_t rows) override {
+      if (rows < 1 || rows > max_rows_) throw Error("a product of more rows than it was made for");
+      gpu_.put([this, x, w, out, rows] { multiply(x, w, out, rows); });
+    }
+
+   private:
+    void multiply(const std::uint16_t* x, const std::uint16_t* w, float* out,
+                  std::int32_t rows) const {
+      const std::int64_t all = whole_granules(rows);
+      gpu_.arrays_.check_copy(x, static_cast<std::size_t>(all * k_ * 2), "a product's rows");
+      gpu_.arrays_.check_copy(w, static_cast<std::size_t>(n_ * k_ * 2), "a product's weights");
+      gpu_.arrays_.check_copy(out, static_cast<std::size_t>(all * n_ * 4), "a product's results");
+      std::fill_n(out, all * n_, std::numeric_limits<float>::quiet_NaN());
+      for (std::int64_t row = 0; row < rows; ++row) {
+        for (std::int64_t i = 0; i < n_; ++i) {
+          float sum = 0;
+          for (std::int64_t j = 0; j < k_; ++j) {
+            sum = std::fma(bf16_to_float(x[row * k_ + j]), bf16_to_float(w[i * k_ + j]), sum);
+          }
+          out[row * n_ + i] = sum;
+        }
+      }
+    }
+    ExecutedGpu& gpu_;
+    const std::int64_t n_, k_;
+    const std::int32_t max_rows_;
+  };
+  ExecutedGpu& gpu_;
+};
+
+std::unique_ptr<PlainProducts> ExecutedGpu::plain_products(const std::string&) {
+  return std::make_unique<Plain>(*this);
 }
 
 std::unique_ptr<Recording> ExecutedGpu::record(const std::function<void()>& body) {

@@ -51,6 +51,8 @@ class ExecutedGpu final : public Gpu {
   void choose_tokens(const TokenChoiceArgs& args) override;
   void run(const TopLogprobsArgs& args) override;
 
+  // Sums from the first column to the last; rows past those asked for become not a number.
+  std::unique_ptr<PlainProducts> plain_products(const std::string& algorithms) override;
   // Throws Error inside another recording; so do synchronize(), launch() and allocations.
   std::unique_ptr<Recording> record(const std::function<void()>& body) override;
   void synchronize(const char* what) override;
@@ -58,6 +60,7 @@ class ExecutedGpu final : public Gpu {
  private:
   class Memory;
   class Recorded;
+  class Plain;
   using Work = std::vector<std::function<void()>>;
 
   // Puts kernel(thread, args) for every thread of `grid` in line.

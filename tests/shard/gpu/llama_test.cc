@@ -39,7 +39,7 @@ struct Ran {
 
 Ran run(const model::Model& model, int world, const Steps& steps,
         const GpuRunnerOptions& options = small_options(),
-        kernels::cuda::Runs runs = kernels::cuda::Runs::once) {
+        kernels::cuda::Runs runs = kernels::cuda::Runs::once, bool plain = false) {
   std::vector<std::vector<std::vector<float>>> per_rank(static_cast<std::size_t>(world));
   Ran ran;
   comm::spawn_ranks(world, std::chrono::seconds(120), [&](comm::Communicator& communicator) {
@@ -49,8 +49,9 @@ Ran run(const model::Model& model, int world, const Steps& steps,
     const auto parts = partition_model(model.config, world);
     // One rank alone takes the tests' own way to the weights, others the loader's.
     GpuLlamaRunner runner(model.config,
-                          world == 1 ? random_weights(model, parts[rank], gpu)
-                                     : load_gpu_weights(model, parts[rank], gpu),
+                          world == 1 && !plain
+                              ? random_weights(model, parts[rank], gpu)
+                              : load_gpu_weights(model, parts[rank], gpu, {.plain = plain}),
                           options, gpu, exchange);
     runner.allocate_cache(24);
     const auto range =
@@ -235,6 +236,34 @@ TEST_F(GpuLlama, AnE4m3CacheStaysNearTheModelAndInvariant) {
   expect_near_the_model(expected, model_, 0.15);  // four bits of mantissa
   EXPECT_NE(expected, run(model_, 1, whole()).bits);
   EXPECT_EQ(run(model_, 2, {{piece(0, 9, false)}, {piece(9, 35, true)}}, options).bits, expected);
+}
+
+// As cublasLt would: whole granules of rows, and another order of summation than the own product's.
+TEST_F(GpuLlama, MultipliesPlainWeightsWithTheSameBitsInAnyStep) {
+  const auto ran = [](const model::Model& model, int world, const Steps& steps, int recordings) {
+    auto options = small_options();
+    options.max_recordings = recordings;
+    return run(model, world, steps, options, kernels::cuda::Runs::once, true);
+  };
+  auto tied = small_config();
+  tied.tie_word_embeddings = true;
+  for (const model::Model& model : {make_model(small_config()), make_model(tied)}) {
+    const Bits expected = ran(model, 1, whole(), 0).bits;
+    expect_near_the_model(expected, model, 0.02);
+    const Steps chunks{{piece(0, 7, false)},
+                       {company(0, 20, false), piece(7, 30, false)},
+                       {piece(30, 34, false)},
+                       {piece(34, 35, true)}};
+    for (const int world : {1, 2, 3}) {
+      EXPECT_EQ(ran(model, world, chunks, 0).bits, expected) << world << " ranks";
+    }
+  }
+  EXPECT_NE(ran(model_, 1, whole(), 0).bits, run(model_, 1, whole()).bits);
+  Steps decoding{{piece(0, 31, true)}};
+  for (int i = 31; i < 35; ++i) decoding.push_back({piece(i, i + 1, true)});
+  const Ran recorded = ran(model_, 2, decoding, 4);
+  EXPECT_EQ(recorded.recordings, 1);
+  EXPECT_EQ(recorded.bits, ran(model_, 1, decoding, 0).bits);
 }
 
 // With FlashInfer's kernel read in double precision: its plan, its waves and its recordings.
