@@ -150,7 +150,14 @@ void Attention::run(std::span<const ForwardSequence> batch, KvCache& cache, std:
                                parts_.as<float>() + static_cast<std::int64_t>(i) * part_floats_);
     } else {
       const Item& item = items_[i - pieces_.size()];
-      kernels_.attention(call(item, thread));
+      kernels::cpu::AttentionCall now = call(item, thread), next;
+      // Probably this thread's next one: threads take items in turns.
+      const std::size_t later = i - pieces_.size() + static_cast<std::size_t>(pool_.size());
+      if (later < items_.size() && items_[later].rows == 1) {
+        next = call(items_[later], thread);
+        now.next = &next;
+      }
+      kernels_.attention(now);
       round(item);
     }
   });

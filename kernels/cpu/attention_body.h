@@ -13,6 +13,9 @@
 
 namespace lockstep::kernels::cpu {
 
+// So many tiles side by side are a stream that the processor fetches ahead by itself.
+inline constexpr std::int32_t kRunTiles = 8;
+
 // The work on some query rows of one call.
 template <class S, KvFormat F>
 class AttentionRows {
@@ -73,15 +76,34 @@ class AttentionRows {
     for (std::int32_t start = begin; start < end; start += kPass) attend_pass(start, part);
   }
 
+  static CachedTile cached(const AttentionCall& call, std::int32_t tile) {
+    const std::byte* keys = call.cache +
+                            call.block_table[tile / call.tiles_per_block] * call.block_stride +
+                            tile % call.tiles_per_block * kv_tile_bytes(F, call.head_dim);
+    return {keys, keys + call.value_offset};
+  }
+
+  // What is read a pass after `tile`, here or by the call that comes next; where there is none,
+  // `tile`. Many rows compute for so long that nothing need be fetched for them.
+  CachedTile ahead_of(std::int32_t tile) const {
+    const std::int32_t later = tile + kPassTiles, last = last_position_ / kTile;
+    if (call_.rows > 1) return cached(call_, tile);
+    if (later <= last) return cached(call_, follows_a_run(later) ? tile : later);
+    if (call_.next == nullptr) return cached(call_, tile);
+    return cached(*call_.next, std::min(later - last - 1, call_.next->first_position / kTile));
+  }
+
+  // Whether the keys of the tiles before it lie before it: memory streams by itself then.
+  bool follows_a_run(std::int32_t tile) const {
+    return tile >= kRunTiles && cached(call_, tile).keys - cached(call_, tile - kRunTiles).keys ==
+                                    kRunTiles * kv_tile_bytes(F, call_.head_dim);
+  }
+
   PassTiles tiles_at(std::int32_t start) const {
     PassTiles pass;
-    const std::int64_t bytes = kv_tile_bytes(F, call_.head_dim);
     for (std::int32_t t = 0; t < tiles_of(last_position_ + 1 - start); ++t) {
       const std::int32_t tile = start / kTile + t;
-      const std::byte* keys = call_.cache +
-                              call_.block_table[tile / call_.tiles_per_block] * call_.block_stride +
-                              tile % call_.tiles_per_block * bytes;
-      put_tile<S, F>(keys, keys + call_.value_offset, call_.head_dim, scratch_.tiles, t, pass);
+      put_tile<S, F>(cached(call_, tile), ahead_of(tile), call_.head_dim, scratch_.tiles, t, pass);
     }
     return pass;
   }
@@ -122,10 +144,10 @@ class AttentionRows {
     std::int32_t t = 0;
     // One row's keys come from memory, which streams one tile faster than several side by side.
     for (; call_.rows > 1 && t + S::kScoreTiles <= tiles; t += S::kScoreTiles) {
-      score_tiles<S, NQ, S::kScoreTiles>(scratch_.query(i), head_dim, pass, t, head_dim, scores);
+      score_tiles<S, F, NQ, S::kScoreTiles>(scratch_.query(i), head_dim, pass, t, head_dim, scores);
     }
     for (; t < tiles; ++t) {
-      score_tiles<S, NQ, 1>(scratch_.query(i), head_dim, pass, t, head_dim, scores);
+      score_tiles<S, F, NQ, 1>(scratch_.query(i), head_dim, pass, t, head_dim, scores);
     }
     const float scale = call_.scale * kLog2E;  // scores become powers of two
     float decay[NQ];
@@ -136,10 +158,10 @@ class AttentionRows {
     constexpr int R = S::kValueRegisters;
     std::int32_t d = 0;
     for (; d + 16 * R <= head_dim; d += 16 * R) {
-      add_values<S, NQ, R>(pass, d, valid, head_dim, weights, decay, outputs + d, head_dim);
+      add_values<S, F, NQ, R>(pass, d, valid, head_dim, weights, decay, outputs + d, head_dim);
     }
     for (; d < head_dim; d += 16) {
-      add_values<S, NQ, 1>(pass, d, valid, head_dim, weights, decay, outputs + d, head_dim);
+      add_values<S, F, NQ, 1>(pass, d, valid, head_dim, weights, decay, outputs + d, head_dim);
     }
   }
 

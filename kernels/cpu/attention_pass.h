@@ -20,7 +20,7 @@ inline constexpr std::int32_t tiles_of(std::int32_t positions) {
 
 // Scores of NQ queries, `query_stride` apart, at the positions of NT tiles from tile `t` on. Each
 // is one sum over head_dim.
-template <class S, int NQ, int NT>
+template <class S, KvFormat F, int NQ, int NT>
 void score_tiles(const std::uint16_t* q, std::int32_t query_stride, const PassTiles& pass,
                  std::int32_t t, std::int32_t head_dim, float (*scores)[kPass]) {
   typename S::V sums[NQ][NT];
@@ -29,7 +29,10 @@ void score_tiles(const std::uint16_t* q, std::int32_t query_stride, const PassTi
   }
   for (std::int32_t d = 0; d < head_dim; d += 2) {
     typename S::Pairs keys[NT];
-    for (int j = 0; j < NT; ++j) keys[j] = S::load_pairs(pass.keys[t + j] + d * kTile);
+    for (int j = 0; j < NT; ++j) {
+      if constexpr (F == KvFormat::bf16) fetch_line(pass.ahead[t + j].keys + d * kTile * 2);
+      keys[j] = S::load_pairs(pass.keys[t + j] + d * kTile);
+    }
 #pragma GCC unroll 4
     for (int i = 0; i < NQ; ++i) {
       const auto query = S::set_pair(q + i * query_stride + d);
@@ -82,7 +85,7 @@ float add_scores(float* scores, const PassTiles& pass, std::int32_t valid, float
 
 // outputs[i][0, 16 * R) = outputs[i] * decay[i] + the weighted values of the first `valid`
 // positions, for NQ queries, `output_stride` apart.
-template <class S, int NQ, int R>
+template <class S, KvFormat F, int NQ, int R>
 void add_values(const PassTiles& pass, std::int64_t first_value, std::int32_t valid,
                 std::int32_t head_dim, const std::uint16_t (*weights)[kPass],
                 const float (&decay)[NQ], float* outputs, std::int64_t output_stride) {
@@ -93,10 +96,15 @@ void add_values(const PassTiles& pass, std::int64_t first_value, std::int32_t va
     }
   }
   for (std::int32_t position = 0; position + 1 < valid; position += 2) {
-    const std::uint16_t* values =
-        pass.values[position / kTile] + 2 * (position % kTile / 2 * head_dim + first_value);
+    const std::int64_t place = 2 * (position % kTile / 2 * head_dim + first_value);
+    const std::uint16_t* values = pass.values[position / kTile] + place;
     typename S::Pairs value[R];
-    for (int r = 0; r < R; ++r) value[r] = S::load_pairs(values + 32 * r);
+    for (int r = 0; r < R; ++r) {
+      if constexpr (F == KvFormat::bf16) {
+        fetch_line(pass.ahead[position / kTile].values + 2 * (place + 32 * r));
+      }
+      value[r] = S::load_pairs(values + 32 * r);
+    }
 #pragma GCC unroll 4
     for (int i = 0; i < NQ; ++i) {
       const auto weight = S::set_pair(weights[i] + position);

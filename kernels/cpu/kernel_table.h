@@ -87,6 +87,9 @@ struct AttentionCall {
   std::int32_t tiles_per_block;
   const std::int32_t* block_table;
   float* scratch;  // attention_scratch_floats() of this thread
+  // Of the same head_dim and cache format: whose first keys and values are fetched early, while
+  // one row is attended. Null: none.
+  const AttentionCall* next = nullptr;
 };
 
 struct KernelTable {

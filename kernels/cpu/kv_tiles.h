@@ -71,10 +71,22 @@ void store_kv(KvFormat format, const float* k, const float* v, std::int64_t head
   }
 }
 
+// Asks for the line at `p`, into the second cache: the first one is full of what is being read.
+inline void fetch_line(const void* p) { __builtin_prefetch(p, 0, 2); }
+
+// Where a tile's keys and values lie in the cache.
+struct CachedTile {
+  const std::byte* keys;
+  const std::byte* values;
+};
+
 // The tiles of one pass of a softmax, in bf16.
 struct PassTiles {
   const std::uint16_t* keys[kPassTiles];
   const std::uint16_t* values[kPassTiles];
+  // Tiles that are read later: their lines are asked for one by one while these are read. All of
+  // them at once would fill the queue of misses, and hold up what is being computed.
+  CachedTile ahead[kPassTiles];
   // int8: what every position's scores and weights are to be multiplied by.
   const float* key_scales[kPassTiles];
   const float* value_scales[kPassTiles];
@@ -82,25 +94,31 @@ struct PassTiles {
 
 // Bytes as bf16, which holds them exactly: they are read by as many queries as share the pass.
 template <class S>
-const std::uint16_t* widened(const std::byte* tile, std::int64_t head_dim, std::uint16_t* to) {
+const std::uint16_t* widened(const std::byte* tile, const std::byte* ahead, std::int64_t head_dim,
+                             std::uint16_t* to) {
   const auto* bytes = reinterpret_cast<const std::int8_t*>(tile);
-  for (std::int64_t i = 0; i < kTile * head_dim; i += 32) S::store_bf16_of_i8(to + i, bytes + i);
+  for (std::int64_t i = 0; i < kTile * head_dim; i += 64) {
+    fetch_line(ahead + i);
+    S::store_bf16_of_i8(to + i, bytes + i);
+    S::store_bf16_of_i8(to + i + 32, bytes + i + 32);
+  }
   return to;
 }
 
-// Tile t of the pass is the one with these keys and values; `memory` is for widened tiles.
+// Makes `tile` tile t of the pass; `memory` is for widened tiles.
 template <class S, KvFormat F>
-void put_tile(const std::byte* keys, const std::byte* values, std::int64_t head_dim,
+void put_tile(const CachedTile& tile, const CachedTile& ahead, std::int64_t head_dim,
               std::uint16_t* memory, std::int32_t t, PassTiles& pass) {
+  pass.ahead[t] = ahead;
   if constexpr (F == KvFormat::bf16) {
-    pass.keys[t] = reinterpret_cast<const std::uint16_t*>(keys);
-    pass.values[t] = reinterpret_cast<const std::uint16_t*>(values);
+    pass.keys[t] = reinterpret_cast<const std::uint16_t*>(tile.keys);
+    pass.values[t] = reinterpret_cast<const std::uint16_t*>(tile.values);
   } else {
     std::uint16_t* own = memory + 2 * t * kTile * head_dim;
-    pass.keys[t] = widened<S>(keys, head_dim, own);
-    pass.values[t] = widened<S>(values, head_dim, own + kTile * head_dim);
-    pass.key_scales[t] = reinterpret_cast<const float*>(keys + kTile * head_dim);
-    pass.value_scales[t] = reinterpret_cast<const float*>(values + kTile * head_dim);
+    pass.keys[t] = widened<S>(tile.keys, ahead.keys, head_dim, own);
+    pass.values[t] = widened<S>(tile.values, ahead.values, head_dim, own + kTile * head_dim);
+    pass.key_scales[t] = reinterpret_cast<const float*>(tile.keys + kTile * head_dim);
+    pass.value_scales[t] = reinterpret_cast<const float*>(tile.values + kTile * head_dim);
   }
 }
 
