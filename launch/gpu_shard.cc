@@ -19,10 +19,10 @@ kernels::cuda::CacheFormat cache_format(const ServeOptions& options) {
                                                     : kernels::cuda::CacheFormat::bf16;
 }
 
-// The same on every rank. Throws Error as choose_attention() does.
+// The same on every rank; one of them says why. Throws Error as choose_attention() does.
 kernels::cuda::AttentionBackend settle_attention(const ServeOptions& options,
                                                  const model::ModelConfig& config,
-                                                 comm::cuda::GpuRank& rank) {
+                                                 comm::cuda::GpuRank& rank, bool says_why) {
   const int ranks = rank.exchange().size();
   const kernels::cuda::AttentionChoice choice = kernels::cuda::choose_attention(
       kernels::cuda::attention_backend_of(options.attention_backend),
@@ -33,7 +33,7 @@ kernels::cuda::AttentionBackend settle_attention(const ServeOptions& options,
        .format = cache_format(options),
        .group = shard::GpuLlamaRunner::common_group(config, ranks),
        .flashinfer_built_in = rank.gpu().has_flashinfer()});
-  if (rank.exchange().rank() == 0) spdlog::info("{}", choice.reason);
+  if (says_why) spdlog::info("{}", choice.reason);
   return choice.backend;
 }
 
@@ -56,6 +56,13 @@ std::vector<shard::VocabRange> vocabularies(const std::vector<shard::Partition>&
     ranges.push_back({part.vocabulary.begin, part.vocabulary.end});
   }
   return ranges;
+}
+
+// "layers 16 to 31 of 32": what this rank's numbers are of. "" where there is one stage.
+std::string layers_text(const model::ModelConfig& config, const shard::Partition& part) {
+  if (part.layers.size() == config.num_hidden_layers) return "";
+  return "layers " + std::to_string(part.layers.begin) + " to " +
+         std::to_string(part.layers.end - 1) + " of " + std::to_string(config.num_hidden_layers);
 }
 
 // How many ranks of this host share this rank's device.
@@ -82,39 +89,39 @@ shard::GpuWeights load_weights(const ServeOptions& options, const model::Model& 
                                                        .plain = options.products == "cublaslt",
                                                        .threads = loading_threads(mpi)});
   const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - begin;
-  spdlog::info("{}: {} of weights in {:.2f} s; {} between ranks", rank.device(),
-               bytes_text(weights.bytes()), seconds.count(), rank.exchange().name());
+  const std::string layers = layers_text(model.config, part);
+  spdlog::info("{}: {} of weights{} in {:.2f} s; {} between ranks", rank.device(),
+               bytes_text(weights.bytes()), layers.empty() ? "" : " of " + layers, seconds.count(),
+               rank.exchange().name());
   return weights;
 }
 
 }  // namespace
 
 GpuShard::GpuShard(const ServeOptions& options, const model::Model& model,
-                   const comm::MpiEnvironment& mpi, comm::Communicator& communicator,
+                   const comm::MpiEnvironment& mpi, comm::Communicator& world,
+                   comm::Communicator& stage, const shard::PipelinePlace& place,
                    shard::StepTimes& times)
-    : rank_(comm::cuda::open_gpu_rank(mpi, options.deadline * 3 / 4)),
-      parts_(shard::partition_model(model.config, communicator.size())),
+    : rank_(comm::cuda::open_gpu_rank(mpi, stage, options.deadline * 3 / 4)),
+      parts_(shard::partition_model(model.config, stage.size(),
+                                    shard::stage_layers(model.config, place))),
       sizes_{.max_model_len = settle_model_len(options, model)},
-      attention_(settle_attention(options, model.config, *rank_)),
-      runner_(model.config,
-              load_weights(options, model, parts_[static_cast<std::size_t>(communicator.rank())],
-                           mpi, *rank_),
-              runner_options(options, sizes_, attention_), rank_->gpu(), rank_->exchange()),
-      sampler_(communicator, runner_.vocab_range(), vocabularies(parts_)),
+      attention_(settle_attention(options, model.config, *rank_, world.rank() == 0)),
+      runner_(model.config, load_weights(options, model, part(), mpi, *rank_),
+              runner_options(options, sizes_, attention_), rank_->gpu(), rank_->exchange(), place),
+      sampler_(stage, runner_.vocab_range(), vocabularies(parts_)),
       choice_(runner_, options.max_num_seqs, rank_->gpu(), rank_->exchange(), sampler_),
       steps_(runner_, choice_, times) {
-  sizes_.num_blocks = settle_blocks(options, model, mpi, communicator);
+  sizes_.num_blocks = settle_blocks(options, model, mpi, world);
   runner_.allocate_cache(sizes_.num_blocks);
   spdlog::info("{}: {} KV blocks of {} positions; memory:\n{}", rank_->device(), sizes_.num_blocks,
                options.block_size, rank_->gpu().memory().ledger().table());
 }
 
 std::int32_t GpuShard::settle_blocks(const ServeOptions& options, const model::Model& model,
-                                     const comm::MpiEnvironment& mpi,
-                                     comm::Communicator& communicator) {
-  const shard::Partition& part = parts_[static_cast<std::size_t>(communicator.rank())];
+                                     const comm::MpiEnvironment& mpi, comm::Communicator& world) {
   const std::size_t block = shard::GpuLlamaRunner::kv_block_bytes(
-      model.config, part, cache_format(options), options.block_size);
+      model.config, part(), cache_format(options), options.block_size);
   // Ranks load at their own pace; from here on there are deadlines, and all look at once.
   mpi.wait_for_all();
   const auto room = rank_->gpu().memory().room();
@@ -129,16 +136,16 @@ std::int32_t GpuShard::settle_blocks(const ServeOptions& options, const model::M
       (sizes_.max_model_len + options.block_size - 1) / options.block_size;
   // One block is for padding (llama.h). More than every sequence at its longest is of no use.
   const auto holds = static_cast<std::int64_t>(wanted / static_cast<double>(block)) - 1;
-  const std::int64_t blocks =
-      smallest(communicator, std::min(holds, per_sequence * options.max_num_seqs));
+  const std::int64_t blocks = smallest(world, std::min(holds, per_sequence * options.max_num_seqs));
   if (blocks < per_sequence) {
+    const std::string layers = layers_text(model.config, part());
     throw Error("the KV cache has room for " + std::to_string(std::max<std::int64_t>(blocks, 0)) +
                 " blocks of " + std::to_string(options.block_size) +
                 " positions on the smallest rank: one sequence of max_model_len " +
                 std::to_string(sizes_.max_model_len) + " needs " + std::to_string(per_sequence) +
-                " (" + bytes_text(static_cast<std::size_t>(per_sequence + 1) * block) + "). " +
-                rank_->device() + " has " + bytes_text(room.free) + " of " +
-                bytes_text(room.total) +
+                " (" + bytes_text(static_cast<std::size_t>(per_sequence + 1) * block) +
+                (layers.empty() ? "" : " for " + layers) + "). " + rank_->device() + " has " +
+                bytes_text(room.free) + " of " + bytes_text(room.total) +
                 " left: give a smaller --max-model-len, a larger --gpu-memory-utilization, or more "
                 "ranks. In use by this rank:\n" +
                 rank_->gpu().memory().ledger().table());

@@ -13,17 +13,20 @@
 #include "launch/serve_options.h"
 #include "model/model.h"
 #include "shard/gpu/step_runner.h"
+#include "shard/pipeline_place.h"
 #include "shard/sampler.h"
 
 namespace lockstep::launch {
 
 class GpuShard {
  public:
-  // Collective over all ranks, which `communicator` joins: takes the device, loads the weights,
-  // and gives the KV cache what is left. All must outlive it. Throws Error naming what is missing:
+  // Collective over all ranks, which `world` joins; `stage` joins those that share the layers of
+  // `place`. Takes the device, loads the weights, and gives the KV cache what is left: as many
+  // blocks on every rank of every stage. All must outlive it. Throws Error naming what is missing:
   // a device, room (with a table of what took it), or an option's limit.
   GpuShard(const ServeOptions& options, const model::Model& model, const comm::MpiEnvironment& mpi,
-           comm::Communicator& communicator, shard::StepTimes& times);
+           comm::Communicator& world, comm::Communicator& stage, const shard::PipelinePlace& place,
+           shard::StepTimes& times);
 
   shard::StepRunner& steps() { return steps_; }
   const ReplicaSizes& sizes() const { return sizes_; }
@@ -35,10 +38,13 @@ class GpuShard {
 
  private:
   std::int32_t settle_blocks(const ServeOptions& options, const model::Model& model,
-                             const comm::MpiEnvironment& mpi, comm::Communicator& communicator);
+                             const comm::MpiEnvironment& mpi, comm::Communicator& world);
+  const shard::Partition& part() const {
+    return parts_[static_cast<std::size_t>(rank_->exchange().rank())];
+  }
 
   const std::unique_ptr<comm::cuda::GpuRank> rank_;
-  const std::vector<shard::Partition> parts_;
+  const std::vector<shard::Partition> parts_;  // of the stage's ranks
   ReplicaSizes sizes_;
   const kernels::cuda::AttentionBackend attention_;  // flashinfer or own
   shard::GpuLlamaRunner runner_;

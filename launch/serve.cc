@@ -82,7 +82,6 @@ std::string fingerprint(const model::Model& model, const ServeOptions& options, 
 
 // Why the replica cannot run on GPUs whatever there is; "": it can.
 std::string obstacle_to_cuda(const ServeOptions& options) {
-  if (options.pipeline_parallel_size > 1) return "there are no pipeline stages on GPUs yet";
   if (options.kv_cache_dtype == KvCacheType::int8) return "--kv-cache-dtype int8 is for CPUs";
   return "";
 }
@@ -157,7 +156,9 @@ class Rank {
   void serve() {
     const auto runner = device_ == Device::cuda ? nullptr : make_runner();
     if (device_ == Device::cuda) {
-      gpu_ = std::make_unique<GpuShard>(options_, model_, mpi_, stage(), times_);
+      gpu_ = std::make_unique<GpuShard>(
+          options_, model_, mpi_, *world_, stage(),
+          shard::PipelinePlace{place_.layers, links_.previous(), links_.next()}, times_);
       sizes_ = gpu_->sizes();
     }
     // From here on there are deadlines, and loading takes some ranks longer: those whose weights

@@ -176,10 +176,6 @@ void check(const ServeOptions& options) {
     throw CLI::ValidationError("--block-size",
                                std::to_string(options.block_size) + " is not a multiple of 16");
   }
-  if (options.device == Device::cuda && options.pipeline_parallel_size > 1) {
-    throw CLI::ValidationError("--device",
-                               "cuda: there are no pipeline stages on GPUs yet: --pp must be 1");
-  }
   if (options.device == Device::cuda && options.kv_cache_dtype == KvCacheType::int8) {
     throw CLI::ValidationError("--kv-cache-dtype", "int8 is for CPUs: on GPUs there is fp8");
   }

@@ -9,7 +9,6 @@
 #include <vector>
 
 #include "comm/communicator.h"
-#include "comm/stage_link.h"
 #include "kernels/cpu_family.h"
 #include "kernels/thread_pool.h"
 #include "model/model.h"
@@ -19,6 +18,7 @@
 #include "shard/lane_reduce.h"
 #include "shard/model_runner.h"
 #include "shard/partition.h"
+#include "shard/pipeline_place.h"
 #include "shard/rope_table.h"
 #include "shard/step_times.h"
 #include "shard/weights.h"
@@ -34,13 +34,6 @@ struct RunnerOptions {
   std::int32_t max_positions = 0;  // longest sequence
   ActivationChoice activations = {};
   std::string weight_cache = {};  // a folder (weight_cache.h); empty: none
-};
-
-// The neighbours of a pipeline stage, and its layers.
-struct PipelinePlace {
-  Range layers;                          // empty: all, where there is one stage
-  comm::StageInlet* previous = nullptr;  // nullptr: the first stage
-  comm::StageOutlet* next = nullptr;     // nullptr: the last stage
 };
 
 // RMSNorm, rotary embedding, grouped-query attention, SwiGLU. References: Touvron et al.,

@@ -155,7 +155,8 @@ def agreement(ids, case, safe_gap):
 
 
 def model(work):
-    """A small model on 1, 2 and 4 ranks: against the reference, and everything against everything."""
+    """A small model on 1, 2 and 4 ranks, and on 2 as pipeline stages: against the reference, and
+    everything against everything."""
     work.files.need("lockstep", "model", "reference")
     reference = json.loads(work.files.reference.read_text())
     greedy = [{"prompt_ids": case["prompt_ids"], "max_tokens": reference["max_tokens"]}
@@ -163,10 +164,11 @@ def model(work):
     drawn = [{**request, "temperature": 1.0, "seed": seed, "max_tokens": 24}
              for seed in (1, 2, 3) for request in greedy]
     answers, failures = {}, []
-    for ranks in (1, 2, 4):
+    for ranks, stages in ((1, 1), (2, 1), (4, 1), (2, 2)):
+        name = f"{ranks} ranks" + (f" in {stages} stages" if stages > 1 else "")
         try:
             with Server(work.files, work.files.model, ranks, work.log, min(work.left(), 60), work.device,
-                        ["--max-model-len", "512", "--kv-cache-memory", "64MiB"]) as server:
+                        ["--max-model-len", "512", "--kv-cache-memory", "64MiB", "--pp", stages]) as server:
                 begin = time.monotonic()
                 alone = [server.token_ids(seconds=work.left(), **r) for r in greedy + drawn[:8]]
                 together = server.at_once(greedy + drawn, work.left())
@@ -174,23 +176,23 @@ def model(work):
         except Failed as error:
             failures.append(str(error))
             continue
-        answers[ranks] = together
+        answers[name] = together
         if together[:len(alone)] != alone:
-            failures.append(f"{ranks} ranks: other tokens in a batch of {len(together)} than alone")
+            failures.append(f"{name}: other tokens in a batch of {len(together)} than alone")
         try:
             agreed = sum(agreement(ids, case, reference["safe_gap"])
                          for ids, case in zip(alone, reference["cases"]))
         except Failed as error:
-            failures.append(f"{ranks} ranks: {error}")
+            failures.append(f"{name}: {error}")
             agreed = None
-        work.figures.append({"ranks": ranks, "ready_s": round(server.seconds_to_ready, 1),
+        work.figures.append({"ranks": ranks, "stages": stages, "ready_s": round(server.seconds_to_ready, 1),
                              "answers": len(alone) + len(together), "seconds": round(seconds, 2),
                              "tokens_as_the_reference": agreed,
                              "of": sum(len(case["ids"]) for case in reference["cases"])})
     first = next(iter(answers.values()), None)
-    for ranks, other in answers.items():
+    for name, other in answers.items():
         if other != first:
-            failures.append(f"{ranks} ranks: other tokens than {next(iter(answers))}")
+            failures.append(f"{name}: other tokens than {next(iter(answers))}")
     if failures:
         raise Failed("; ".join(failures))
     return work.figures

@@ -4,7 +4,8 @@
 
 namespace lockstep::comm::cuda {
 
-std::unique_ptr<GpuRank> open_gpu_rank(const MpiEnvironment&, std::chrono::milliseconds) {
+std::unique_ptr<GpuRank> open_gpu_rank(const MpiEnvironment&, Communicator&,
+                                       std::chrono::milliseconds) {
   throw Error("this build has no CUDA: configure with --preset cuda-release");
 }
 

@@ -6,6 +6,7 @@
 #include <memory>
 #include <string>
 
+#include "comm/communicator.h"
 #include "comm/gpu_exchange.h"
 #include "comm/mpi_environment.h"
 #include "kernels/cuda/gpu.h"
@@ -24,10 +25,11 @@ class GpuRank {
   virtual void bind_thread() const = 0;
 };
 
-// Collective over all ranks: takes this rank's device (kernels/device/device_choice.h) and connects
-// it with the others'. `deadline`: of every exchange. Throws Error, also in a build without CUDA,
-// and CollectiveTimeout when ranks do not come.
-std::unique_ptr<GpuRank> open_gpu_rank(const MpiEnvironment& environment,
+// Collective over all ranks of `environment`: takes this rank's device among those of its host
+// (kernels/device/device_choice.h) and connects it with those of the ranks that `ranks` joins: of a
+// pipeline stage, or all. `deadline`: of every exchange. Throws Error, also in a build without
+// CUDA, and CollectiveTimeout when ranks do not come.
+std::unique_ptr<GpuRank> open_gpu_rank(const MpiEnvironment& environment, Communicator& ranks,
                                        std::chrono::milliseconds deadline);
 
 }  // namespace lockstep::comm::cuda

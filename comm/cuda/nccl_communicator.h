@@ -36,6 +36,7 @@ class NcclCommunicator {
  public:
   // What ranks need to find each other: made on one, told to all.
   static std::string make_id();
+  static constexpr std::size_t kIdBytes = sizeof(ncclUniqueId::internal);
 
   // Collective over all ranks of `environment`. `device` must outlive it. It also opens the
   // connections between all pairs, which NCCL would otherwise do in the first operations, in the

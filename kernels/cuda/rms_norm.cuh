@@ -29,6 +29,7 @@ LOCKSTEP_DEVICE void rms_norm(Thread& t, const RmsNormArgs& args) {
     }
     for (int i = 0; i < 4; ++i) squares = fmaf(values[i], values[i], squares);
   }
+  if (args.out == nullptr) return;
   const float sum = block_sum(t, squares, t.template shared<float>(0, t.count() / kWarp));
   const float inverse = 1.0f / sqrtf(sum / static_cast<float>(args.columns) + args.eps);
   std::uint16_t* out = args.out + std::int64_t{t.block_x()} * args.columns;

@@ -14,8 +14,8 @@ namespace lockstep::kernels::cuda {
 struct RmsNormArgs {
   float* hidden;                    // [any, columns]
   SegmentSum update;                // of arrays shaped as hidden; nothing if its count is 0
-  const float* weight;              // [columns]
-  std::uint16_t* out;               // bf16 [rows, columns]
+  const float* weight;              // [columns]; null with `out`
+  std::uint16_t* out;               // bf16 [rows, columns]; null: hidden alone is wanted
   const std::int32_t* row_indices;  // [rows], all different; null: i itself
   std::int32_t rows;
   std::int32_t columns;  // a multiple of 4

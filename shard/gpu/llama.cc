@@ -43,9 +43,9 @@ std::vector<std::int32_t> first_queries(const model::ModelConfig& config, const 
   return first;
 }
 
-std::vector<std::string> layer_names(std::int64_t layers, const char* block) {
+std::vector<std::string> layer_names(Range layers, const char* block) {
   std::vector<std::string> names;
-  for (std::int64_t i = 0; i < layers; ++i) {
+  for (std::int32_t i = layers.begin; i < layers.end; ++i) {
     names.push_back("layer " + std::to_string(i) + " " + block);
   }
   return names;
@@ -58,13 +58,16 @@ std::int64_t bytes_of_half_block(const model::ModelConfig& config, const Partiti
 }
 
 const GpuRunnerOptions& checked(const GpuRunnerOptions& options, const model::ModelConfig& config,
-                                const GpuWeights& weights) {
+                                const GpuWeights& weights, const PipelinePlace& place) {
   if (options.block_size < 16 || options.block_size % 16 != 0) {
     throw Error("block_size is " + std::to_string(options.block_size) +
                 ": it must be a multiple of 16");
   }
-  if (std::ssize(weights.layers) != config.num_hidden_layers) {
-    throw Error("pipeline stages are not there on GPUs yet: serve with --pp 1");
+  const Range layers = stage_layers(config, place);
+  if (std::ssize(weights.layers) != layers.size()) {
+    throw Error("weights of " + std::to_string(weights.layers.size()) +
+                " layers for a stage of layers " + std::to_string(layers.begin) + " to " +
+                std::to_string(layers.end));
   }
   return options;
 }
@@ -73,12 +76,13 @@ const GpuRunnerOptions& checked(const GpuRunnerOptions& options, const model::Mo
 
 GpuLlamaRunner::GpuLlamaRunner(const model::ModelConfig& config, GpuWeights weights,
                                const GpuRunnerOptions& options, Gpu& gpu,
-                               comm::GpuExchange& exchange)
+                               comm::GpuExchange& exchange, const PipelinePlace& place)
     : config_(config),
-      options_(checked(options, config, weights)),
+      options_(checked(options, config, weights, place)),
       gpu_(gpu),
       exchange_(exchange),
-      parts_(partition_model(config, exchange.size())),
+      place_(place),
+      parts_(partition_model(config, exchange.size(), stage_layers(config, place))),
       weights_(std::move(weights)),
       inner_columns_(inner_columns(config, part())),
       logits_stride_(divide_up(part().vocabulary.size(), kPlainRows) * kPlainRows),
@@ -88,8 +92,8 @@ GpuLlamaRunner::GpuLlamaRunner(const model::ModelConfig& config, GpuWeights weig
       attention_plan_(sum_plan(attention_program(config, part()))),
       mlp_plan_(sum_plan(mlp_program(config, part()))),
       runs_(upload_array<HeadRun>(gpu, "tables", head_runs(first_queries(config, part())))),
-      attention_names_(layer_names(config.num_hidden_layers, "attention")),
-      mlp_names_(layer_names(config.num_hidden_layers, "mlp")),
+      attention_names_(layer_names(part().layers, "attention")),
+      mlp_names_(layer_names(part().layers, "mlp")),
       hidden_(gpu, kActivations, options.max_batch_tokens * config.hidden_size),
       normed_(gpu, kActivations, whole_granules(options.max_batch_tokens) * config.hidden_size),
       qkv_(gpu, kActivations,
@@ -107,14 +111,19 @@ GpuLlamaRunner::GpuLlamaRunner(const model::ModelConfig& config, GpuWeights weig
                                           static_cast<std::int32_t>(config.head_dim)))),
       gate_up_(gpu, kActivations, whole_granules(options.max_batch_tokens) * 2 * inner_columns_),
       inner_(gpu, kActivations, options.max_batch_tokens * inner_columns_),
-      last_(gpu, kActivations, whole_granules(options.max_sequences) * config.hidden_size),
-      logits_(gpu, "logits", whole_granules(options.max_sequences) * logits_stride_),
+      last_(gpu, kActivations,
+            has_head() ? whole_granules(options.max_sequences) * config.hidden_size : 0),
+      logits_(gpu, "logits",
+              has_head() ? whole_granules(options.max_sequences) * logits_stride_ : 0),
       downloaded_(gpu.pinned_memory().allocate(
-          "logits",
-          static_cast<std::size_t>(options.max_sequences * logits_stride_) * sizeof(float))),
+          "logits", has_head() ? static_cast<std::size_t>(options.max_sequences * logits_stride_) *
+                                     sizeof(float)
+                               : 0)),
       flashinfer_(make_flashinfer()),
       upload_(gpu, upload_bytes(options) + (flashinfer_ ? flashinfer_->upload_bytes() : 0),
-              [this] { wait("an earlier step"); }) {
+              [this] { wait("an earlier step"); }),
+      stream_(gpu, place, options.max_batch_tokens * config.hidden_size,
+              [this](const char* what) { wait(what); }) {
   const RopeTable rope(config, options.max_positions);
   const auto angles = static_cast<std::size_t>(options.max_positions * (config.head_dim / 2));
   make_plain_products();
@@ -138,7 +147,7 @@ void GpuLlamaRunner::make_plain_products() {
     for (const GpuMatrix& matrix : layer.qkv) make(matrix, most);
     for (const GpuMatrix& matrix : layer.gate_up) make(matrix, most);
   }
-  make(weights_.output(), most);
+  if (has_head()) make(weights_.output(), most);
   if (plain_products_) plain_products_->save();
 }
 
@@ -177,7 +186,7 @@ void GpuLlamaRunner::allocate_cache(std::int32_t num_blocks) {
   const auto half = static_cast<std::size_t>(bytes_of_half_block(
                         config_, part(), options_.kv_format, options_.block_size)) *
                     static_cast<std::size_t>(num_blocks + 1);
-  for (std::int64_t layer = 0; layer < config_.num_hidden_layers; ++layer) {
+  for (std::int32_t layer = 0; layer < part().layers.size(); ++layer) {
     const LayerCache& cache = cache_.emplace_back(LayerCache{
         gpu_.memory().allocate("KV cache", half), gpu_.memory().allocate("KV cache", half)});
     gpu_.clear(cache.keys.data(), half, "KV cache");
@@ -210,12 +219,27 @@ GpuLlamaRunner::SumPlanArrays GpuLlamaRunner::sum_plan(const kernels::LaneProgra
 GpuLogits GpuLlamaRunner::launch() {
   if (step_.rows == 0) return {};
   upload_.send();
+  if (place_.previous != nullptr) receive_hidden();
   if (Recording* recording = recorded_step_ ? recording_of_step() : nullptr) {
     recording->launch();
-    return {logits_.data(), logits_stride_, wanted_};
+  } else {
+    run(step_);
   }
-  run(step_);
-  return {logits_.data(), logits_stride_, wanted_};
+  if (place_.next == nullptr) return {logits_.data(), logits_stride_, wanted_};
+  stream_.send(hidden_.data(), batch_rows_ * config_.hidden_size);
+  return {};
+}
+
+// Padding rows must be numbers: attention multiplies what lies behind a sequence's end, in their
+// block, by zero.
+void GpuLlamaRunner::receive_hidden() {
+  const std::int64_t values = batch_rows_ * config_.hidden_size;
+  stream_.receive(hidden_.data(), values);
+  const std::int64_t padding = step_.rows * config_.hidden_size - values;
+  if (padding > 0) {
+    gpu_.clear(hidden_.data() + values, static_cast<std::size_t>(padding) * sizeof(float),
+               "padding rows");
+  }
 }
 
 // A shape's first step is not recorded: it loads the kernels, which a capture of CUDA had better
@@ -239,6 +263,7 @@ void GpuLlamaRunner::wait(const char* what) {
   exchange_.wait(what);
   gpu_.synchronize(what);
   upload_.settle();
+  stream_.settle();
 }
 
 std::span<float> GpuLlamaRunner::forward(std::span<const ForwardSequence> batch) {
@@ -264,7 +289,7 @@ void GpuLlamaRunner::download(std::int32_t row, std::int32_t place) {
 }
 
 void GpuLlamaRunner::run(const Step& step) {
-  SegmentSum update = embed(step);
+  SegmentSum update = part().embeds() ? embed(step) : SegmentSum{};
   for (std::size_t layer = 0; layer < weights_.layers.size(); ++layer) {
     const GpuLayerWeights& weights = weights_.layers[layer];
     norm(step.rows, nullptr, update, weights.input_norm, normed_.data());
@@ -272,7 +297,11 @@ void GpuLlamaRunner::run(const Step& step) {
     norm(step.rows, nullptr, update, weights.post_attention_norm, normed_.data());
     update = mlp_block(step, layer);
   }
-  if (step.wanted > 0) logits(step, update);
+  if (!has_head()) {
+    add(step.rows, update);
+  } else if (step.wanted > 0) {
+    logits(step, update);
+  }
 }
 
 // Zeros, to which the first norm adds the rows: what a rank has not is zero, so that the sum over
@@ -291,6 +320,17 @@ SegmentSum GpuLlamaRunner::embed(const Step& step) {
                     .rows = step.rows,
                     .columns = static_cast<std::int32_t>(config_.hidden_size)});
   return reducer_.reduce(kEmbedding, values, "embedding");
+}
+
+void GpuLlamaRunner::add(std::int32_t rows, const SegmentSum& update) {
+  gpu_.run(RmsNormArgs{.hidden = hidden_.data(),
+                       .update = update,
+                       .weight = nullptr,
+                       .out = nullptr,
+                       .row_indices = nullptr,
+                       .rows = rows,
+                       .columns = static_cast<std::int32_t>(config_.hidden_size),
+                       .eps = static_cast<float>(config_.rms_norm_eps)});
 }
 
 void GpuLlamaRunner::norm(std::int32_t rows, const std::int32_t* row_indices,

@@ -15,10 +15,12 @@
 #include "shard/gpu/array.h"
 #include "shard/gpu/flashinfer.h"
 #include "shard/gpu/lane_reduce.h"
+#include "shard/gpu/stage_stream.h"
 #include "shard/gpu/step_upload.h"
 #include "shard/gpu/weights.h"
 #include "shard/model_runner.h"
 #include "shard/partition.h"
+#include "shard/pipeline_place.h"
 
 namespace lockstep::shard {
 
@@ -43,21 +45,24 @@ struct GpuLogits {
   std::int32_t rows = 0;  // of the sequences that want them, in order
 };
 
-// RMSNorm, rotary embedding, grouped-query attention, SwiGLU (shard/llama.h), all layers on the
-// ranks of the exchange. Products, sums between ranks and attention keep the order of their sums at
-// any number of rows and ranks (kernels/README.md): so do the logits their bits.
+// RMSNorm, rotary embedding, grouped-query attention, SwiGLU (shard/llama.h), the layers of a
+// pipeline stage on the ranks of the exchange. Products, sums between ranks and attention keep the
+// order of their sums at any number of rows and ranks (kernels/README.md): so do the logits their
+// bits.
 //
 // Steps of one token a sequence are padded to some numbers of rows and recorded, at their second
 // time: a recording holds for a range of lengths. Padding rows are a sequence of their own in a
-// block that no plan knows.
+// block that no plan knows. They do not cross to another stage, which pads steps by itself; what is
+// recorded there lies between the arrival of the residual stream and its departure.
 class GpuLlamaRunner final : public ModelRunner {
  public:
-  // `weights` of all layers, for the rank of the exchange. All buffers but the KV cache are
-  // allocated here. GPU and exchange must outlive it. Throws Error when there is no room, with the
-  // pool's table.
+  // `weights` of the place's layers, for the rank of the exchange, which joins the ranks of the
+  // stage. All buffers but the KV cache are allocated here. GPU, exchange and the place's links
+  // must outlive it. Throws Error when there is no room, with the pool's table, and when weights,
+  // layers and neighbours do not suit each other.
   GpuLlamaRunner(const model::ModelConfig& config, GpuWeights weights,
                  const GpuRunnerOptions& options, kernels::cuda::Gpu& gpu,
-                 comm::GpuExchange& exchange);
+                 comm::GpuExchange& exchange, const PipelinePlace& place = {});
 
   // The KV cache, once, before the first step: its blocks are [0, num_blocks). Whoever asks knows
   // by then how much memory is left. Throws Error when there is no room.
@@ -67,8 +72,12 @@ class GpuLlamaRunner final : public ModelRunner {
   void begin(std::span<const ForwardSequence> batch);
   // For more that the step uploads, between begin() and launch().
   StepUpload& step_upload() { return upload_; }
-  // Puts the whole step in line, and waits for nothing.
+  // Puts the whole step in line, and waits for nothing on the GPU: only for the activations of the
+  // stage before. A stage that is not the last waits for the step, sends the activations on and
+  // returns no rows.
   GpuLogits launch();
+  // Whether this is the last stage, which has logits.
+  bool has_head() const { return part().has_head(config_); }
   // Puts the download of a row of the step's logits in line, to row `place` of host_logits().
   void download(std::int32_t row, std::int32_t place);
   // [max_sequences, this rank's tokens], pinned.
@@ -76,7 +85,8 @@ class GpuLlamaRunner final : public ModelRunner {
   // Waits until everything in line is done, and learns whether the other ranks came.
   void wait(const char* what);
 
-  // All of it: begin, launch, download, wait. Nothing is waited for where no logits are wanted.
+  // All of it: begin, launch, download, wait. Nothing is waited for where no logits are wanted and
+  // nothing is sent on.
   std::span<float> forward(std::span<const ForwardSequence> batch) override;
   VocabRange vocab_range() const override {
     return {part().vocabulary.begin, part().vocabulary.end};
@@ -134,11 +144,15 @@ class GpuLlamaRunner final : public ModelRunner {
   void lay_out(std::span<const ForwardSequence> batch, std::int32_t table_stride);
   // What to launch in place of the step's operations; nullptr: nothing is recorded for it.
   kernels::cuda::Recording* recording_of_step();
+  // hidden_ of the step from the stage before; of padding rows zeros.
+  void receive_hidden();
   void run(const Step& step);
   SegmentSum embed(const Step& step);
   SegmentSum attention_block(const Step& step, std::size_t layer);
   SegmentSum mlp_block(const Step& step, std::size_t layer);
   void logits(const Step& step, const SegmentSum& update);
+  // hidden_ += update, of all rows.
+  void add(std::int32_t rows, const SegmentSum& update);
   void norm(std::int32_t rows, const std::int32_t* row_indices, const SegmentSum& update,
             const kernels::device::Allocation& weight, std::uint16_t* out);
   void make_plain_products();
@@ -157,7 +171,8 @@ class GpuLlamaRunner final : public ModelRunner {
   const GpuRunnerOptions options_;
   kernels::cuda::Gpu& gpu_;
   comm::GpuExchange& exchange_;
-  const std::vector<Partition> parts_;
+  const PipelinePlace place_;
+  const std::vector<Partition> parts_;  // of the stage's ranks
   const GpuWeights weights_;
   const std::int64_t inner_columns_;  // of the MLP on this rank
   const std::int64_t logits_stride_;
@@ -186,10 +201,12 @@ class GpuLlamaRunner final : public ModelRunner {
 
   std::optional<FlashInferAttention> flashinfer_;
   StepUpload upload_;
+  GpuStageStream stream_;
   Step step_;
   Shape shape_{};
   bool recorded_step_ = false;
-  std::int32_t wanted_ = 0;  // of the step, without padding
+  std::int32_t batch_rows_ = 0;  // of the step, without padding
+  std::int32_t wanted_ = 0;      // of the step, without padding
   std::map<Shape, std::unique_ptr<kernels::cuda::Recording>> recordings_;  // nullptr: seen once
   std::int32_t recorded_ = 0;
 };

@@ -78,6 +78,7 @@ void GpuLlamaRunner::begin(std::span<const ForwardSequence> batch) {
     longest = std::max(longest, sequence.first_position + count);
     if (sequence.wants_logits) ++wanted_;
   }
+  batch_rows_ = rows;
   shape_ = {.rows = rows, .chunks = chunks_up_to(longest - 1), .items = 0};
   recorded_step_ = options_.max_recordings > 0 && decodes(batch);
   if (recorded_step_) {

@@ -4,6 +4,7 @@ namespace lockstep::shard {
 
 std::vector<comm::SampledToken> GpuStepRunner::run(std::span<const ForwardSequence> batch,
                                                    std::span<const SamplingInput> inputs) {
+  if (!model_.has_head()) inputs = {};  // a later stage chooses
   {
     const StepTimes::Phase phase(times_, Part::product, "step on the GPU");
     model_.begin(batch);

@@ -40,9 +40,9 @@ def put_program(folder, name, text):
 
 @pytest.fixture(scope="module")
 def files(tmp_path_factory):
-    """A model of one layer and its reference."""
+    """A model of two layers, as many as stages, and its reference."""
     folder = tmp_path_factory.mktemp("files")
-    make_files.truncate(cluster.find_model(), folder / "model.gguf", 1)
+    make_files.truncate(cluster.find_model(), folder / "model.gguf", 2)
     reference = make_files.reference(folder / "model.gguf", make_files.PROMPTS[:2], 5)
     (folder / "reference.json").write_text(json.dumps(reference))
     return folder
@@ -107,8 +107,8 @@ def test_a_dry_run_starts_nothing(tmp_path):
 
 def test_truncation_keeps_the_first_layers_as_they_are(tmp_path, files):
     source, short = (gguf_file.GgufFile(path) for path in (cluster.find_model(), files / "model.gguf"))
-    assert reference_model.load(files / "model.gguf").meta["llama.block_count"] == 1
-    assert "blk.0.ffn_down.weight" in short.tensors and "blk.1.ffn_down.weight" not in short.tensors
+    assert reference_model.load(files / "model.gguf").meta["llama.block_count"] == 2
+    assert "blk.1.ffn_down.weight" in short.tensors and "blk.2.ffn_down.weight" not in short.tensors
     for name, tensor in short.tensors.items():
         assert tensor == source.tensors[name], name
     changed = {k for k in source.fields if source.fields[k] != short.fields[k]}
@@ -138,7 +138,8 @@ def test_the_models_answers_are_compared_at_every_number_of_ranks(tmp_path, buil
     status, results, _ = run(tmp_path / "out", *arguments)
     assert results["model"]["reason"] == ""
     assert status == 0
-    assert [figure["ranks"] for figure in results["model"]["figures"]] == [1, 2, 4]
+    assert [(figure["ranks"], figure["stages"]) for figure in results["model"]["figures"]] == [
+        (1, 1), (2, 1), (4, 1), (2, 2)]
     assert all(0 < figure["tokens_as_the_reference"] <= 10 for figure in results["model"]["figures"])
 
     other = json.loads((files / "reference.json").read_text())

@@ -123,5 +123,28 @@ TEST_F(CudaRmsNormRows, TakesTheRowsThatAreAskedFor) {
   EXPECT_EQ(part(some.hidden, 0, columns), part(hidden, 0, columns));  // not asked for
 }
 
+TEST_F(CudaRmsNormRows, OnlyAddsWhereNoNormIsWanted) {
+  const std::size_t columns = 2060;
+  const auto hidden = random_floats(3 * columns, 1);
+  const auto segments = random_floats(2 * 3 * columns, 3);
+  const auto weight = random_floats(columns, 2);
+  TestGpu memory;
+  const RmsNormArgs args{
+      .hidden = memory.variable(hidden, "hidden"),
+      .update = {.segments = memory.constant(segments, "segments"),
+                 .stride = static_cast<std::int64_t>(hidden.size()),
+                 .count = 2,
+                 .merges = memory.constant(std::vector<std::int32_t>{0, 1}, "merges")},
+      .weight = nullptr,
+      .out = nullptr,
+      .row_indices = nullptr,
+      .rows = 3,
+      .columns = static_cast<std::int32_t>(columns),
+      .eps = kEps};
+  memory.gpu().run(args);
+  EXPECT_EQ(bits(memory.values(args.hidden)),
+            bits(norm(hidden, weight, {segments, {0, 1}}).hidden));
+}
+
 }  // namespace
 }  // namespace lockstep::kernels::cuda

@@ -1,11 +1,14 @@
-// The forward pass of one rank, on the executor in shard_test and on a GPU in cuda_suite: against
-// plain double-precision loops, and against itself. On a GPU this is the matrix unit's rounding and
-// real graphs.
+// The forward pass of one rank, whole and in pipeline stages, on the executor in shard_test and on
+// a GPU in cuda_suite: against plain double-precision loops, and against itself. On a GPU this is
+// the matrix unit's rounding and real graphs.
 #include <gtest/gtest.h>
 
 #include <bit>
+#include <chrono>
 #include <cmath>
+#include <zmq.hpp>
 
+#include "comm/stage_link.h"
 #include "shard/gpu/llama.h"
 #include "tests/kernels/cuda/test_gpu.h"
 #include "tests/shard/gpu/random_weights.h"
@@ -36,6 +39,38 @@ class OneGpu : public kernels::cuda::OnTestGpu {
     recordings_ = runner.recordings();
     return bits;
   }
+  // On two stages of a layer each, which take turns in this thread.
+  Bits run_in_stages(const Steps& steps, std::int32_t max_recordings) {
+    constexpr std::chrono::milliseconds kDeadline{10000};
+    auto options = options_;
+    options.max_recordings = max_recordings;
+    zmq::context_t context;
+    const comm::PlanBusAddress link{.endpoint = "inproc://link", .epoch = 1, .token = "token"};
+    comm::StageOutlet out(context, link, {1, kDeadline});
+    comm::StageInlet in(context, link, 1, {0, kDeadline}, 1 << 20);
+    out.wait_for_inlet();
+    kernels::cuda::TestGpu test;
+    NoExchange exchange(test.gpu());
+    const auto weights = [&](Range layers) {
+      return load_gpu_weights(model_, partition_model(model_.config, 1, layers)[0], test.gpu());
+    };
+    GpuLlamaRunner first(model_.config, weights({0, 1}), options, test.gpu(), exchange,
+                         {{0, 1}, nullptr, &out});
+    GpuLlamaRunner last(model_.config, weights({1, 2}), options, test.gpu(), exchange,
+                        {{1, 2}, &in, nullptr});
+    first.allocate_cache(8);
+    last.allocate_cache(8);
+    Bits bits;
+    for (const auto& batch : steps) {
+      EXPECT_TRUE(first.forward(batch).empty());
+      for (const float value : last.forward(batch)) {
+        bits.push_back(std::bit_cast<std::uint32_t>(value));
+      }
+    }
+    EXPECT_EQ(first.recordings(), last.recordings());
+    recordings_ = last.recordings();
+    return bits;
+  }
   Bits run(const Steps& steps, std::int32_t max_recordings = 0) {
     auto options = options_;
     options.max_recordings = max_recordings;
@@ -47,6 +82,16 @@ class OneGpu : public kernels::cuda::OnTestGpu {
   }
   ForwardSequence company(int begin, int end, bool logits) const {
     return of(other_, other_blocks_, begin, end, logits);
+  }
+
+  // Three rows in recordings of four.
+  Steps three_sequences() const {
+    Steps steps{{piece(0, 14, true), company(0, 4, true)}};
+    for (int i = 0; i < 4; ++i) {
+      steps.push_back({piece(14 + i, 15 + i, true), company(4 + i, 5 + i, true),
+                       ForwardSequence{std::span(tokens_).first(1), 0, third_block_, true}});
+    }
+    return steps;
   }
 
   void expect_near_the_model(const Bits& bits, double bound) const {
@@ -102,17 +147,21 @@ TEST_F(OneGpu, GivesTheSameBitsInChunksAndInCompanyAndDecoding) {
             expected);
 }
 
-// Three rows in recordings of four.
 TEST_F(OneGpu, RecordedStepsHaveTheBitsOfOthers) {
-  Steps steps{{piece(0, 14, true), company(0, 4, true)}};
-  for (int i = 0; i < 4; ++i) {
-    steps.push_back({piece(14 + i, 15 + i, true), company(4 + i, 5 + i, true),
-                     ForwardSequence{std::span(tokens_).first(1), 0, third_block_, true}});
-  }
+  const Steps steps = three_sequences();
   const Bits expected = run(steps);
   EXPECT_EQ(recordings_, 0);
   ASSERT_EQ(expected.size(), 14 * kVocabulary);
   EXPECT_EQ(run(steps, 4), expected);
+  EXPECT_EQ(recordings_, 1);
+}
+
+TEST_F(OneGpu, PipelineStagesOnItHaveTheBitsOfOneRank) {
+  const Steps steps = three_sequences();
+  const Bits expected = run(steps);
+  EXPECT_EQ(run_in_stages(steps, 0), expected);
+  EXPECT_EQ(recordings_, 0);
+  EXPECT_EQ(run_in_stages(steps, 4), expected);
   EXPECT_EQ(recordings_, 1);
 }
 
