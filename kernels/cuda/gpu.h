@@ -12,6 +12,7 @@
 #include "kernels/cuda/attention.h"
 #include "kernels/cuda/embedding.h"
 #include "kernels/cuda/flashinfer_attention.h"
+#include "kernels/cuda/peer_norm.h"
 #include "kernels/cuda/plain_products.h"
 #include "kernels/cuda/product.h"
 #include "kernels/cuda/rms_norm.h"
@@ -41,6 +42,8 @@ class Gpu {
 
   virtual device::MemoryPool& memory() = 0;         // of the device
   virtual device::MemoryPool& pinned_memory() = 0;  // of the host, for copies
+  // Of the host, for words that kernels write and the host reads meanwhile.
+  virtual device::MemoryPool& mapped_memory() = 0;
 
   // Copies; the host's side is pinned, and stays untouched until the copy is done. `what` names the
   // data in errors.
@@ -52,6 +55,7 @@ class Gpu {
   // Kernels: each header says what is computed.
   virtual void run(const EmbeddingArgs& args) = 0;
   virtual void run(const RmsNormArgs& args) = 0;
+  virtual void run(const PeerNormArgs& args) = 0;
   virtual void run(const ProductArgs& args) = 0;
   virtual void run(const RopeKvArgs& args) = 0;
   virtual void run(const AttentionArgs& args) = 0;

@@ -51,6 +51,26 @@ struct GpuThread {
     *to = value;
   }
 
+  // Words by which ranks tell each other that memory is written, on whichever GPU it lies. What
+  // this thread has written before a release, and what others of its block had before their last
+  // sync(), is read by whoever has read the word by an acquire, and by its block after the next
+  // sync(). (PTX ISA, "Memory Consistency Model".)
+  LOCKSTEP_DEVICE void store_release(std::uint64_t* to, std::uint64_t value) {
+    asm volatile("st.release.sys.global.u64 [%0], %1;" ::"l"(to), "l"(value) : "memory");
+  }
+  LOCKSTEP_DEVICE std::uint64_t load_acquire(const std::uint64_t* from) {
+    std::uint64_t value;
+    asm volatile("ld.acquire.sys.global.u64 %0, [%1];" : "=l"(value) : "l"(from) : "memory");
+    return value;
+  }
+  // A clock that all of a device's multiprocessors share, and that does not stand still while
+  // another process has the device.
+  LOCKSTEP_DEVICE std::uint64_t nanoseconds() {
+    std::uint64_t now;
+    asm volatile("mov.u64 %0, %%globaltimer;" : "=l"(now));
+    return now;
+  }
+
   // Begins to copy 16 bytes from global to shared memory, past the first cache and without a
   // register: zeros, and no access, if they are not `there`. What was begun before a
   // commit_copies() is a group; wait_copies() waits for all of this thread's groups but the latest

@@ -53,6 +53,7 @@ void StreamGpu::named(const std::function<void()>& launch) const {
 
 void StreamGpu::run(const EmbeddingArgs& args) { launch(launch_embedding, args); }
 void StreamGpu::run(const RmsNormArgs& args) { launch(launch_rms_norm, args); }
+void StreamGpu::run(const PeerNormArgs& args) { launch(launch_peer_norm, args); }
 void StreamGpu::run(const ProductArgs& args) { launch<ProductArgs>(launch_product, args); }
 void StreamGpu::run(const RopeKvArgs& args) { launch(launch_rope_kv, args); }
 void StreamGpu::run(const AttentionArgs& args) { launch(launch_attention, args); }

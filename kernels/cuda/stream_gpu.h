@@ -18,6 +18,8 @@ class StreamGpu final : public Gpu {
   const Stream& stream() const { return stream_; }  // for NCCL
   DevicePool& memory() override { return memory_; }
   PinnedPool& pinned_memory() override { return pinned_; }
+  // With unified addressing a kernel has the host's pointers to pinned memory.
+  PinnedPool& mapped_memory() override { return pinned_; }
 
   void upload(void* to, std::span<const std::byte> from, const char* what) override;
   void download(std::span<std::byte> to, const void* from, const char* what) override;
@@ -26,6 +28,7 @@ class StreamGpu final : public Gpu {
 
   void run(const EmbeddingArgs& args) override;
   void run(const RmsNormArgs& args) override;
+  void run(const PeerNormArgs& args) override;
   void run(const ProductArgs& args) override;
   void run(const RopeKvArgs& args) override;
   void run(const AttentionArgs& args) override;

@@ -9,7 +9,9 @@
 #include <deque>
 #include <functional>
 #include <source_location>
+#include <span>
 #include <type_traits>
+#include <vector>
 
 #include "kernels/cuda/grid.h"
 #include "kernels/cuda/pack.h"
@@ -21,7 +23,8 @@ class RunningBlock;
 
 // Where threads wait for each other.
 struct Meeting {
-  enum class Kind { barrier, warp_barrier, shuffle_xor, shuffle_down, matrix } kind;
+  // poll: for a word of another rank's; who waits there looks again and again.
+  enum class Kind { barrier, warp_barrier, shuffle_xor, shuffle_down, matrix, poll } kind;
   int distance = 0;  // the mask or delta of a shuffle
   std::source_location where;
 };
@@ -69,11 +72,18 @@ class FiberThread {
     check_load(from, sizeof(T), alignof(T));
     return *from;
   }
+  // Other ranks see a store to their memory as late as they may: when it is released.
   template <class T>
   void store(T* to, const T& value) {
-    check_store(to, sizeof(T), alignof(T));
-    *to = value;
+    if (check_store(to, sizeof(T), alignof(T))) {
+      *to = value;
+    } else {
+      store_later(to, &value, sizeof(T));
+    }
   }
+  void store_release(std::uint64_t* to, std::uint64_t value);
+  std::uint64_t load_acquire(const std::uint64_t* from, Where where = Where::current());
+  std::uint64_t nanoseconds() const;
   // Copies are done when they are waited for, and not before.
   void copy_async(Pack<std::uint32_t, 4>* to, const Pack<std::uint32_t, 4>* from, bool there) {
     if (there) check_load(from, sizeof *from, alignof(Pack<std::uint32_t, 4>));
@@ -114,7 +124,9 @@ class FiberThread {
   const Slot* meet_warp(const void* value, std::size_t size, const Meeting& meeting);
   std::byte* shared_bytes(std::int64_t offset, std::int64_t size, std::size_t alignment);
   void check_load(const void* from, std::size_t size, std::size_t alignment);
-  void check_store(const void* to, std::size_t size, std::size_t alignment);
+  // Whether the memory is this rank's own.
+  bool check_store(const void* to, std::size_t size, std::size_t alignment);
+  void store_later(void* to, const void* value, std::size_t size);
 
   struct Copy {
     Pack<std::uint32_t, 4>* to;
@@ -139,8 +151,28 @@ enum class Runs { once, twice };
 //   - an access to memory is wrong (device_memory.h), or beyond the shared memory of the grid;
 //   - threads wait for others that never come: at a barrier or in a shuffle, which are named;
 //   - the two runs leave different bits: threads race, or read what nobody wrote.
-// Leaves what the last run wrote.
+// Leaves what the last run wrote. A kernel that waits for other ranks' words runs once, beside
+// theirs on other threads of the process.
 void run_blocks(DeviceMemory& memory, const Grid& grid,
                 const std::function<void(FiberThread&)>& kernel, Runs runs = Runs::twice);
+
+// A kernel's launch.
+struct BlockLaunch {
+  Grid grid;
+  std::function<void(FiberThread&)> kernel;
+};
+
+// What one rank launches, one after the other.
+struct RankLaunches {
+  DeviceMemory* memory;
+  std::vector<BlockLaunch> launches;
+};
+
+// Runs the launches of several ranks on the calling thread, in an order that `seed` draws: some
+// rank has 1 to 64 turns, then another; in a turn one of its blocks goes on until its threads wait,
+// for each other or for another rank's word, which takes a microsecond of their clock. Of a launch
+// up to `resident` blocks run at the same time, begun in their order. Throws Error as run_blocks()
+// does, but for races of which only bits could tell: runs with other seeds do.
+void run_together(std::span<const RankLaunches> ranks, int resident, unsigned seed);
 
 }  // namespace lockstep::kernels::cuda

@@ -196,6 +196,87 @@ TEST(BlockExecutor, CopiesArriveWhenTheyAreWaitedFor) {
               HasSubstr("changes the result"));
 }
 
+// A rank writes a value into another's memory and then a word; the other waits for the word. What
+// the value's reader saw.
+int seen_after_the_word(bool meets, bool releases, unsigned seed) {
+  DeviceMemory one, other;
+  auto* value = other.variable(std::vector<int>(32), "value");
+  auto* word = other.variable(std::vector<std::uint64_t>(1), "word");
+  auto* seen = other.blank<int>(1, "seen");
+  one.map(value, 32 * sizeof(int), "the other's value");
+  one.map(word, sizeof *word, "the other's word");
+  const auto writer = [=](FiberThread& t) {
+    t.store(value + t.index(), 5);
+    if (meets) t.sync();
+    if (t.index() == 0 && releases) t.store_release(word, 1);
+    if (t.index() == 0 && !releases) t.store(word, std::uint64_t{1});
+    t.sync();  // and has not ended yet
+    for (int i = 0; i < 100; ++i) t.sync();
+  };
+  const auto reader = [=](FiberThread& t) {
+    while (t.index() == 0 && t.load_acquire(word) == 0) {
+    }
+    t.sync();
+    if (t.index() == 0) t.store(seen, t.load(value + 31));
+  };
+  const std::vector<RankLaunches> ranks{{&one, {{Grid{}, writer}}}, {&other, {{Grid{}, reader}}}};
+  run_together(ranks, 1, seed);
+  return other.values(seen)[0];
+}
+
+TEST(BlocksOfRanks, SeeWhatAnotherHasReleasedAfterItsBarrier) {
+  for (unsigned seed = 1; seed <= 8; ++seed) EXPECT_EQ(seen_after_the_word(true, true, seed), 5);
+}
+
+// Without a barrier a thread releases its own stores alone; the other threads' come when they come.
+TEST(BlocksOfRanks, MayNotSeeWhatWasNotReleased) {
+  int missed = 0;
+  for (unsigned seed = 1; seed <= 8; ++seed) missed += seen_after_the_word(false, true, seed) != 5;
+  EXPECT_GT(missed, 0);
+}
+
+// A store that is not released comes with the launch's end at the latest, and the value with it.
+TEST(BlocksOfRanks, SeeEverythingWhenALaunchHasEnded) {
+  EXPECT_EQ(seen_after_the_word(true, false, 1), 5);
+}
+
+TEST(BlocksOfRanks, TakeTurnsInAnOrderThatTheSeedDraws) {
+  const auto order = [](unsigned seed) {
+    DeviceMemory memories[2];
+    std::vector<int> entered;
+    std::vector<RankLaunches> ranks;
+    for (int rank = 0; rank < 2; ++rank) {
+      const auto note = [&entered, rank](FiberThread& t) {
+        if (t.index() == 0) entered.push_back(10 * rank + t.block_x());
+      };
+      ranks.push_back({&memories[rank], {{Grid{.x = 3}, note}, {Grid{.x = 2}, note}}});
+    }
+    run_together(ranks, 2, seed);
+    return entered;
+  };
+  EXPECT_EQ(order(1), order(1));
+  EXPECT_NE(order(1), order(2));
+  EXPECT_THAT(order(1), testing::UnorderedElementsAre(0, 1, 2, 0, 1, 10, 11, 12, 10, 11));
+}
+
+TEST(BlocksOfRanks, AreCheckedForWhatTheyTouch) {
+  DeviceMemory one, other;
+  auto* value = other.variable(std::vector<int>(8), "value");
+  const auto store = [=](FiberThread& t) { t.store(value + t.index(), 1); };
+  const std::vector<RankLaunches> ranks{{&one, {{Grid{}, store}}}};
+  const auto error = [&] {
+    try {
+      run_together(ranks, 1, 1);
+    } catch (const Error& error) {
+      return std::string(error.what());
+    }
+    return std::string("no error");
+  };
+  EXPECT_THAT(error(), HasSubstr("an address in no array"));
+  one.map(value, 8 * sizeof(int), "the other's");
+  EXPECT_THAT(error(), HasSubstr("of the other's, which has 32: outside"));
+}
+
 TEST(BlockExecutor, PutsMemoryBackBetweenItsTwoRuns) {
   DeviceMemory memory;
   auto* values = memory.variable(std::vector<int>(32, 5), "values");

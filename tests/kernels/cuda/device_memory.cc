@@ -32,6 +32,12 @@ void* DeviceMemory::add(std::size_t bytes, std::string name) {
   return allocate(bytes, true, std::move(name));
 }
 
+void DeviceMemory::map(void* first, std::size_t bytes, std::string name) {
+  arrays_.emplace(reinterpret_cast<std::uintptr_t>(first),
+                  Array{std::move(name), bytes, nullptr, static_cast<std::byte*>(first),
+                        std::vector<std::uint32_t>(bytes, 0)});
+}
+
 void DeviceMemory::rename(const void* first, std::string name) {
   array_at(first).name = std::move(name);
 }
@@ -84,7 +90,7 @@ void DeviceMemory::check_load(const void* from, std::size_t size, std::size_t al
   }
 }
 
-void DeviceMemory::check_store(const void* to, std::size_t size, std::size_t alignment,
+bool DeviceMemory::check_store(const void* to, std::size_t size, std::size_t alignment,
                                Toucher who) {
   const Array& array = check(to, size, alignment, who);
   if (array.writers.empty()) {
@@ -101,6 +107,7 @@ void DeviceMemory::check_store(const void* to, std::size_t size, std::size_t ali
     first[i] = writer;
   }
   last_writer_ = std::max(last_writer_, writer);
+  return array.memory != nullptr;
 }
 
 void DeviceMemory::begin_launch() {
@@ -115,7 +122,7 @@ void DeviceMemory::begin_launch() {
 std::vector<std::byte> DeviceMemory::snapshot() const {
   std::vector<std::byte> all;
   for (const auto& [place, array] : arrays_) {
-    if (!array.writers.empty()) all.insert(all.end(), array.bytes, array.bytes + array.size);
+    if (array.is_own_variable()) all.insert(all.end(), array.bytes, array.bytes + array.size);
   }
   return all;
 }
@@ -123,7 +130,7 @@ std::vector<std::byte> DeviceMemory::snapshot() const {
 void DeviceMemory::restore(const std::vector<std::byte>& bytes) {
   auto next = bytes.begin();
   for (auto& [place, array] : arrays_) {
-    if (array.writers.empty()) continue;
+    if (!array.is_own_variable()) continue;
     std::copy_n(next, array.size, array.bytes);
     next += static_cast<std::ptrdiff_t>(array.size);
   }

@@ -43,6 +43,9 @@ class DeviceMemory {
   // written there afterwards is an error again. REQUIRES: `first` is what add() gave, of this
   // memory.
   void* add(std::size_t bytes, std::string name);
+  // Memory that lies elsewhere, another rank's or the host's, and that kernels read and write as
+  // well. remove() ends that.
+  void map(void* first, std::size_t bytes, std::string name);
   void rename(const void* first, std::string name);
   void remove(const void* first);
   // From now on kernels only read the array.
@@ -62,12 +65,13 @@ class DeviceMemory {
 
   // Throw Error naming the array, the place and the thread unless the access is right.
   void check_load(const void* from, std::size_t size, std::size_t alignment, Toucher who) const;
-  void check_store(const void* to, std::size_t size, std::size_t alignment, Toucher who);
+  // Whether the memory is this one's own, and not mapped.
+  bool check_store(const void* to, std::size_t size, std::size_t alignment, Toucher who);
 
   // Forgets who wrote what: a new launch.
   void begin_launch();
 
-  // The bytes of all variable arrays, to compare or to put back.
+  // The bytes of all own variable arrays, to compare or to put back.
   std::vector<std::byte> snapshot() const;
   void restore(const std::vector<std::byte>& bytes);
 
@@ -75,11 +79,13 @@ class DeviceMemory {
   struct Array {
     std::string name;
     std::size_t size;
-    std::unique_ptr<std::byte[]> memory;
-    std::byte* bytes;  // inside memory
+    std::unique_ptr<std::byte[]> memory;  // null: mapped
+    std::byte* bytes;                     // inside memory
     // Of each byte: launch_ + 1 + the block that wrote it; up to launch_: of none in this launch.
     // Empty: read only.
     std::vector<std::uint32_t> writers;
+
+    bool is_own_variable() const { return memory != nullptr && !writers.empty(); }
   };
 
   template <class T>

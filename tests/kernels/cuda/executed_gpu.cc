@@ -11,6 +11,7 @@
 #include "kernels/cuda/attention.cuh"
 #include "kernels/cuda/embedding.cuh"
 #include "kernels/cuda/flashinfer_combine.cuh"
+#include "kernels/cuda/peer_norm.cuh"
 #include "kernels/cuda/product.cuh"
 #include "kernels/cuda/rms_norm.cuh"
 #include "kernels/cuda/rope_kv.cuh"
@@ -71,7 +72,8 @@ class ExecutedGpu::Recorded final : public Recording {
 ExecutedGpu::ExecutedGpu(Runs runs)
     : runs_(runs),
       memory_(std::make_unique<Memory>(*this, arrays_, "memory of the executor")),
-      pinned_(std::make_unique<Memory>(*this, host_arrays_, "pinned memory of the executor")) {}
+      pinned_(std::make_unique<Memory>(*this, host_arrays_, "pinned memory of the executor")),
+      mapped_(std::make_unique<Memory>(*this, arrays_, "mapped memory of the executor")) {}
 
 void ExecutedGpu::put(std::function<void()> work) {
   if (recording_ != nullptr) {
@@ -136,6 +138,14 @@ void ExecutedGpu::run(const EmbeddingArgs& args) {
 
 void ExecutedGpu::run(const RmsNormArgs& args) {
   put_kernel(rms_norm_grid(args), args, [](auto& t, const auto& a) { rms_norm(t, a); });
+}
+
+void ExecutedGpu::run(const PeerNormArgs& args) {
+  put([this, args] {
+    ++launches_;
+    run_blocks(
+        arrays_, peer_norm_grid(args), [&](FiberThread& t) { peer_norm(t, args); }, Runs::once);
+  });
 }
 
 void ExecutedGpu::run(const ProductArgs& args) {

@@ -26,11 +26,16 @@ class ExecutedGpu final : public Gpu {
   void protect(const void* first) { arrays_.protect(first); }
   // A product whose work is cut in a certain way.
   void run(const ProductArgs& args, const ProductShape& shape);
+  // Kernels may read and write memory of another executor.
+  void map(void* first, std::size_t bytes, const std::string& name) {
+    arrays_.map(first, bytes, name);
+  }
   DeviceMemory& arrays() { return arrays_; }
   std::size_t launches() const { return launches_; }  // kernels that ran so far
 
   device::MemoryPool& memory() override { return memory_; }
   device::MemoryPool& pinned_memory() override { return pinned_; }
+  device::MemoryPool& mapped_memory() override { return mapped_; }
   void upload(void* to, std::span<const std::byte> from, const char* what) override;
   void download(std::span<std::byte> to, const void* from, const char* what) override;
   void copy(void* to, const void* from, std::size_t bytes, const char* what) override;
@@ -38,6 +43,9 @@ class ExecutedGpu final : public Gpu {
 
   void run(const EmbeddingArgs& args) override;
   void run(const RmsNormArgs& args) override;
+  // Once, whatever was said: another rank may have gone on meanwhile. Ranks that map each other's
+  // memory run everything once.
+  void run(const PeerNormArgs& args) override;
   void run(const ProductArgs& args) override;
   void run(const RopeKvArgs& args) override;
   void run(const AttentionArgs& args) override;
@@ -72,7 +80,7 @@ class ExecutedGpu final : public Gpu {
   const Runs runs_;
   DeviceMemory arrays_;
   DeviceMemory host_arrays_;  // pinned memory: where the host's sides of copies lie
-  device::MemoryPool memory_, pinned_;
+  device::MemoryPool memory_, pinned_, mapped_;
   Work* recording_ = nullptr;  // null: none is under way
   std::size_t launches_ = 0;
 };

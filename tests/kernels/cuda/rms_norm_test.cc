@@ -3,7 +3,9 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
+#include <cstring>
 
+#include "kernels/cuda/peer_norm.h"
 #include "tests/kernels/cuda/random_values.h"
 #include "tests/kernels/cuda/test_gpu.h"
 
@@ -144,6 +146,53 @@ TEST_F(CudaRmsNormRows, OnlyAddsWhereNoNormIsWanted) {
   memory.gpu().run(args);
   EXPECT_EQ(bits(memory.values(args.hidden)),
             bits(norm(hidden, weight, {segments, {0, 1}}).hidden));
+}
+
+class CudaRmsNormOfPeers : public OnTestGpu {};
+
+// The kernel that exchanges by itself, with nobody but itself: turn after turn the norm's bits.
+TEST_F(CudaRmsNormOfPeers, OfOneRankIsTheNorm) {
+  constexpr std::int32_t kRows = 3, kColumns = 2060, kSegments = 2;
+  const auto weight = random_floats(kColumns, 2);
+  const PeerLayout layout{.rows = 4, .row_floats = kSegments * kColumns};
+  TestGpu memory;
+  const auto failures =
+      memory.gpu().mapped_memory().allocate("failures", 4 * sizeof(std::uint64_t));
+  std::memset(failures.data(), 0, failures.size());
+  auto* peer_memory =
+      memory.variable(std::vector<std::byte>(static_cast<std::size_t>(layout.bytes())), "peers");
+  float* hidden = memory.variable(random_floats(kRows * kColumns, 1), "hidden");
+  auto expected = random_floats(kRows * kColumns, 1);
+  for (unsigned turn = 0; turn < 3; ++turn) {
+    const auto segments = random_floats(kSegments * kRows * kColumns, 10 + turn);
+    const std::vector<std::int32_t> merges{0, 1};
+    const Normed normed = norm(expected, weight, {segments, merges});
+    expected = normed.hidden;
+    PeerNormArgs args{.norm = {.hidden = hidden,
+                               .update = {},
+                               .weight = memory.constant(weight, "weight"),
+                               .out = memory.blank<std::uint16_t>(kRows * kColumns, "out"),
+                               .row_indices = nullptr,
+                               .rows = kRows,
+                               .columns = kColumns,
+                               .eps = kEps},
+                      .update = {.memory = {peer_memory},
+                                 .layout = layout,
+                                 .segments = memory.constant(segments, "segments"),
+                                 .stride = kRows * kColumns,
+                                 .first = 0,
+                                 .own = kSegments,
+                                 .all = kSegments,
+                                 .merges = memory.constant(merges, "merges"),
+                                 .rank = 0,
+                                 .ranks = 1,
+                                 .what = 0,
+                                 .patience = 1'000'000'000,
+                                 .failures = static_cast<std::uint64_t*>(failures.data())}};
+    memory.gpu().run(args);
+    EXPECT_EQ(memory.values(args.norm.out), normed.out) << turn;
+    EXPECT_EQ(bits(memory.values(hidden)), bits(expected)) << turn;
+  }
 }
 
 }  // namespace
