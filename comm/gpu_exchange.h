@@ -2,11 +2,29 @@
 // body is NCCL's (comm/cuda/nccl_exchange.h), in tests threads with memory of the host.
 #pragma once
 
+#include <chrono>
 #include <cstddef>
+#include <functional>
 #include <span>
 #include <string_view>
+#include <vector>
 
 namespace lockstep::comm {
+
+// What peer_memory() takes of a device for `bytes`: CUDA recommends to share whole pieces of 2 MiB
+// between processes, in which nothing else lies then (Programming Guide, "Interprocess
+// Communication").
+constexpr std::size_t whole_peer_memory(std::size_t bytes) {
+  constexpr std::size_t kPiece = 2 << 20;
+  return (bytes + kPiece - 1) / kPiece * kPiece;
+}
+
+// Memory of every rank that the kernels of all ranks read and write.
+struct PeerMemory {
+  std::vector<std::byte*> of_ranks;      // as this rank addresses it, in rank order; empty: none
+  std::chrono::nanoseconds patience{0};  // for which a kernel waits for another rank's, at most
+  int first_rank = 0;                    // what the replica calls rank 0 of these
+};
 
 // One rank's end. All ranks call the same operations in the same order with matching counts.
 // Operations are put in line and return at once, and may be part of a Recording; whether the other
@@ -30,9 +48,15 @@ class GpuExchange {
                           void* received, std::span<const std::size_t> receive_counts,
                           std::string_view what) = 0;
 
+  // Memory for kernels that exchange by themselves: `bytes` zeroed bytes of every rank, the same
+  // number on each, as long as this object lives. None, on all ranks, where that is not the way
+  // they take. Collective, at the start. Throws Error when there is no room.
+  virtual PeerMemory peer_memory(std::size_t bytes) = 0;
+
   // Returns when everything that this rank has put in line is done. Throws CollectiveTimeout when
-  // it is not within the deadline, and Error when something failed.
-  virtual void wait(std::string_view what) = 0;
+  // it is not within the deadline, and Error when something failed. `look` is called now and then
+  // meanwhile, and in the end: what it throws ends the waiting.
+  virtual void wait(std::string_view what, const std::function<void()>& look) = 0;
 };
 
 }  // namespace lockstep::comm

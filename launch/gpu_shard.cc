@@ -93,6 +93,8 @@ shard::GpuWeights load_weights(const ServeOptions& options, const model::Model& 
   spdlog::info("{}: {} of weights{} in {:.2f} s; {} between ranks", rank.device(),
                bytes_text(weights.bytes()), layers.empty() ? "" : " of " + layers, seconds.count(),
                rank.exchange().name());
+  // Ranks load at their own pace; what comes now is collective, with deadlines.
+  mpi.wait_for_all();
   return weights;
 }
 
@@ -102,7 +104,8 @@ GpuShard::GpuShard(const ServeOptions& options, const model::Model& model,
                    const comm::MpiEnvironment& mpi, comm::Communicator& world,
                    comm::Communicator& stage, const shard::PipelinePlace& place,
                    shard::StepTimes& times)
-    : rank_(comm::cuda::open_gpu_rank(mpi, stage, options.deadline * 3 / 4)),
+    : rank_(comm::cuda::open_gpu_rank(mpi, stage, options.deadline * 3 / 4,
+                                      comm::all_reduce_of(options.all_reduce))),
       parts_(shard::partition_model(model.config, stage.size(),
                                     shard::stage_layers(model.config, place))),
       sizes_{.max_model_len = settle_model_len(options, model)},
@@ -112,6 +115,7 @@ GpuShard::GpuShard(const ServeOptions& options, const model::Model& model,
       sampler_(stage, runner_.vocab_range(), vocabularies(parts_)),
       choice_(runner_, options.max_num_seqs, rank_->gpu(), rank_->exchange(), sampler_),
       steps_(runner_, choice_, times) {
+  if (stage.rank() == 0) spdlog::info("{}: {}", rank_->device(), rank_->all_reduce().reason);
   sizes_.num_blocks = settle_blocks(options, model, mpi, world);
   runner_.allocate_cache(sizes_.num_blocks);
   spdlog::info("{}: {} KV blocks of {} positions; memory:\n{}", rank_->device(), sizes_.num_blocks,
@@ -122,7 +126,7 @@ std::int32_t GpuShard::settle_blocks(const ServeOptions& options, const model::M
                                      const comm::MpiEnvironment& mpi, comm::Communicator& world) {
   const std::size_t block = shard::GpuLlamaRunner::kv_block_bytes(
       model.config, part(), cache_format(options), options.block_size);
-  // Ranks load at their own pace; from here on there are deadlines, and all look at once.
+  // All look at once, when each has its buffers.
   mpi.wait_for_all();
   const auto room = rank_->gpu().memory().room();
   const std::size_t sharing = ranks_on_device(rank_->device_id(), mpi);

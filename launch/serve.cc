@@ -97,6 +97,9 @@ void require_cpu_options(const ServeOptions& options) {
   if (options.attention_backend == "flashinfer") {
     throw Error("--attention-backend flashinfer is for GPUs, and there are none");
   }
+  if (options.all_reduce != "auto") {
+    throw Error("--all-reduce " + options.all_reduce + " is for GPUs, and there are none");
+  }
 }
 
 // A collective gives up before the coordinator misses the step's report: its error says which rank

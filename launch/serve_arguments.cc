@@ -131,6 +131,14 @@ void add_machine_options(CLI::App& serve, ServeOptions& options, Typed& typed) {
       ->capture_default_str()
       ->type_name("NAME");
   serve
+      .add_option("--all-reduce", options.all_reduce,
+                  "On GPUs, sums between ranks of few rows, as in decoding: peer (kernels in each "
+                  "other's memory), nccl, or auto: peer where all GPUs of a stage are on one host "
+                  "and reach each other's memory")
+      ->check(CLI::IsMember({"auto", "peer", "nccl"}))
+      ->capture_default_str()
+      ->type_name("NAME");
+  serve
       .add_option("--quantization", options.quantization,
                   "On GPUs, while loading weights of 16 and 32 bits: none, or fp8 (e4m3 with a "
                   "scale a row, but for embedding and head)")

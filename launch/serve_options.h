@@ -42,6 +42,7 @@ struct ServeOptions {
   std::string kernels = "auto";               // or a name (cpu_family.h)
   std::string activations = "auto";           // in products: "int8", "bf16", "f32"
   std::string attention_backend = "auto";     // on GPUs: "flashinfer", "own"
+  std::string all_reduce = "auto";            // of few rows, on GPUs: "peer", "nccl"
   std::string quantization = "none";          // on GPUs: "fp8"
   std::string products = "own";               // of bf16 weights on GPUs: "own", "cublaslt"
   std::chrono::milliseconds deadline{10000};  // for any collective, plan or report

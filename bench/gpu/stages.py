@@ -164,11 +164,16 @@ def model(work):
     drawn = [{**request, "temperature": 1.0, "seed": seed, "max_tokens": 24}
              for seed in (1, 2, 3) for request in greedy]
     answers, failures = {}, []
-    for ranks, stages in ((1, 1), (2, 1), (4, 1), (2, 2)):
-        name = f"{ranks} ranks" + (f" in {stages} stages" if stages > 1 else "")
+    shapes = [(1, 1, "auto"), (2, 1, "auto"), (4, 1, "auto"), (2, 2, "auto")]
+    if work.device == "cuda":  # without kernels that exchange by themselves
+        shapes.append((2, 1, "nccl"))
+    for ranks, stages, sums in shapes:
+        name = f"{ranks} ranks" + (f" in {stages} stages" if stages > 1 else "") + (
+            f", sums by {sums}" if sums != "auto" else "")
         try:
             with Server(work.files, work.files.model, ranks, work.log, min(work.left(), 60), work.device,
-                        ["--max-model-len", "512", "--kv-cache-memory", "64MiB", "--pp", stages]) as server:
+                        ["--max-model-len", "512", "--kv-cache-memory", "64MiB", "--pp", stages,
+                         "--all-reduce", sums]) as server:
                 begin = time.monotonic()
                 alone = [server.token_ids(seconds=work.left(), **r) for r in greedy + drawn[:8]]
                 together = server.at_once(greedy + drawn, work.left())
@@ -185,7 +190,7 @@ def model(work):
         except Failed as error:
             failures.append(f"{name}: {error}")
             agreed = None
-        work.figures.append({"ranks": ranks, "stages": stages, "ready_s": round(server.seconds_to_ready, 1),
+        work.figures.append({"ranks": ranks, "stages": stages, "sums": sums, "ready_s": round(server.seconds_to_ready, 1),
                              "answers": len(alone) + len(together), "seconds": round(seconds, 2),
                              "tokens_as_the_reference": agreed,
                              "of": sum(len(case["ids"]) for case in reference["cases"])})
@@ -267,6 +272,6 @@ def decode_rates(work, path, name, options, batches):
 
 # name, function, seconds at most, what a dry run needs to find
 ALL = [("facts", facts, 20, ()), ("suite", suite, 120, ("cuda_suite",)),
-       ("sanitizer", sanitizer, 120, ("cuda_suite",)), ("nccl", nccl, 60, ("cuda_suite", "mpirun")),
+       ("sanitizer", sanitizer, 120, ("cuda_suite",)), ("nccl", nccl, 90, ("cuda_suite", "mpirun")),
        ("model", model, 100, ("lockstep", "mpirun", "model", "reference")),
        ("kernels", kernels, 60, ("cuda_kernels",)), ("decode8b", decode8b, 200, ("lockstep", "model"))]

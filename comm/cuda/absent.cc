@@ -5,7 +5,7 @@
 namespace lockstep::comm::cuda {
 
 std::unique_ptr<GpuRank> open_gpu_rank(const MpiEnvironment&, Communicator&,
-                                       std::chrono::milliseconds) {
+                                       std::chrono::milliseconds, AllReduce) {
   throw Error("this build has no CUDA: configure with --preset cuda-release");
 }
 

@@ -4,6 +4,7 @@
 #include <string>
 #include <vector>
 
+#include "comm/cuda/ipc_memory.h"
 #include "comm/cuda/nccl_communicator.h"
 #include "comm/cuda/nccl_exchange.h"
 #include "kernels/cuda/device.h"
@@ -27,16 +28,39 @@ std::string shared_id(const MpiEnvironment& environment, Communicator& ranks) {
   return id;
 }
 
+// What the replica calls rank 0 of `ranks`.
+int first_of(const MpiEnvironment& environment, const Communicator& ranks) {
+  return environment.rank() - ranks.rank();
+}
+
+AllReduceChoice settle_all_reduce(const MpiEnvironment& environment, Communicator& ranks,
+                                  kernels::cuda::DevicePool& pool, AllReduce asked) {
+  AllReduceNeeds needs{
+      .ranks = ranks.size(),
+      .one_host = environment.one_host({first_of(environment, ranks), ranks.size()})};
+  if (needs.ranks > 1 && asked != AllReduce::nccl && obstacle_to_peers(needs).empty()) {
+    needs.obstacle = IpcMemory::obstacle(ranks, pool);
+  }
+  return choose_all_reduce(asked, needs);
+}
+
 class NcclRank final : public GpuRank {
  public:
+  // Kernels that wait for a rank give up before the host does, whose error then says which rank.
   NcclRank(const MpiEnvironment& environment, Communicator& ranks,
-           std::chrono::milliseconds deadline)
+           std::chrono::milliseconds deadline, AllReduce all_reduce)
       : device_(kernels::cuda::find_devices(), environment.rank(), environment.local_rank(),
                 environment.local_size()),
         gpu_(device_),
         communicator_(shared_id(environment, ranks), ranks.rank(), ranks.size(), device_,
                       NcclOptions{.deadline = deadline}),
-        exchange_(communicator_, gpu_.stream()) {}
+        all_reduce_(settle_all_reduce(environment, ranks, gpu_.memory(), all_reduce)),
+        exchange_(communicator_, gpu_.stream(),
+                  {.ranks = ranks,
+                   .pool = gpu_.memory(),
+                   .patience = deadline * 3 / 4,
+                   .first_rank = first_of(environment, ranks),
+                   .path = all_reduce_.path}) {}
 
   kernels::cuda::Gpu& gpu() override { return gpu_; }
   GpuExchange& exchange() override { return exchange_; }
@@ -47,20 +71,22 @@ class NcclRank final : public GpuRank {
     return "sm" + std::to_string(description.compute_major) +
            std::to_string(description.compute_minor);
   }
+  const AllReduceChoice& all_reduce() const override { return all_reduce_; }
   void bind_thread() const override { device_.bind_thread(); }
 
  private:
   kernels::cuda::Device device_;
   kernels::cuda::StreamGpu gpu_;
   NcclCommunicator communicator_;
+  const AllReduceChoice all_reduce_;
   NcclExchange exchange_;
 };
 
 }  // namespace
 
 std::unique_ptr<GpuRank> open_gpu_rank(const MpiEnvironment& environment, Communicator& ranks,
-                                       std::chrono::milliseconds deadline) {
-  return std::make_unique<NcclRank>(environment, ranks, deadline);
+                                       std::chrono::milliseconds deadline, AllReduce all_reduce) {
+  return std::make_unique<NcclRank>(environment, ranks, deadline, all_reduce);
 }
 
 }  // namespace lockstep::comm::cuda

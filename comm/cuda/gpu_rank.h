@@ -6,6 +6,7 @@
 #include <memory>
 #include <string>
 
+#include "comm/all_reduce_choice.h"
 #include "comm/communicator.h"
 #include "comm/gpu_exchange.h"
 #include "comm/mpi_environment.h"
@@ -21,15 +22,17 @@ class GpuRank {
   virtual std::string device() const = 0;     // "rank 3, CUDA device 1 (NVIDIA H200)"
   virtual std::string device_id() const = 0;  // "0000:1b:00.0": the same for ranks that share one
   virtual std::string architecture() const = 0;  // "sm90": products' bits are an architecture's own
+  virtual const AllReduceChoice& all_reduce() const = 0;
   // Makes the device the calling thread's: what uses it from another thread calls this once.
   virtual void bind_thread() const = 0;
 };
 
 // Collective over all ranks of `environment`: takes this rank's device among those of its host
 // (kernels/device/device_choice.h) and connects it with those of the ranks that `ranks` joins: of a
-// pipeline stage, or all. `deadline`: of every exchange. Throws Error, also in a build without
-// CUDA, and CollectiveTimeout when ranks do not come.
+// pipeline stage, or all; both must outlive it. `deadline`: of every exchange. Throws Error, also
+// in a build without CUDA or where `all_reduce` cannot be had, and CollectiveTimeout when ranks do
+// not come.
 std::unique_ptr<GpuRank> open_gpu_rank(const MpiEnvironment& environment, Communicator& ranks,
-                                       std::chrono::milliseconds deadline);
+                                       std::chrono::milliseconds deadline, AllReduce all_reduce);
 
 }  // namespace lockstep::comm::cuda

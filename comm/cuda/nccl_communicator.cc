@@ -176,11 +176,21 @@ void NcclCommunicator::settle(const char* call, const Operation& operation) {
   }
 }
 
-void NcclCommunicator::wait(const Stream& stream, std::string_view what) {
+void NcclCommunicator::wait(const Stream& stream, std::string_view what,
+                            const std::function<void()>& look) {
   const Operation operation = begin(what);
+  const auto look_around = [&] {
+    try {
+      look();
+    } catch (...) {
+      abort();
+      throw;
+    }
+  };
   for (int polls = 1; !stream.idle(); ++polls) {
     if (communicator_ != nullptr) require(async_result(operation), "NCCL", operation);
     if (polls % kPollsBeforeYield != 0) continue;
+    look_around();
     if (Clock::now() > operation.deadline) {
       abort();
       throw CollectiveTimeout(describe(operation) + ": the device is not done within " +
@@ -190,6 +200,7 @@ void NcclCommunicator::wait(const Stream& stream, std::string_view what) {
     }
     sched_yield();
   }
+  look_around();
   // A rank that left may have set free what waited for it, with an error.
   if (communicator_ != nullptr) require(async_result(operation), "NCCL", operation);
 }

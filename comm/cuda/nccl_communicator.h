@@ -7,6 +7,7 @@
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -68,8 +69,11 @@ class NcclCommunicator {
                   std::string_view what);
 
   // Returns when everything on the stream is done. Throws CollectiveTimeout when it is not within
-  // the deadline, and Error when NCCL or the device says that something failed.
-  void wait(const kernels::cuda::Stream& stream, std::string_view what);
+  // the deadline, and Error when NCCL or the device says that something failed. `look` is called
+  // meanwhile and in the end; what it throws ends the waiting, and the communicator.
+  void wait(
+      const kernels::cuda::Stream& stream, std::string_view what,
+      const std::function<void()>& look = [] {});
 
  private:
   friend class ExchangeBuffer;

@@ -6,6 +6,7 @@
 namespace lockstep::shard {
 namespace {
 
+using kernels::cuda::PeerLayout;
 using kernels::cuda::SegmentSum;
 
 constexpr char kLabel[] = "sums between ranks";
@@ -42,47 +43,87 @@ SegmentTree one_segment_each(int ranks) {
   return result;
 }
 
-GpuLaneReducer::GpuLaneReducer(kernels::cuda::Gpu& gpu, comm::GpuExchange& exchange,
-                               std::vector<SegmentTree> trees, const ReduceOptions& options)
-    : gpu_(gpu), exchange_(exchange), options_(options) {
+GpuLaneReducer::Sizes GpuLaneReducer::sizes(const std::vector<SegmentTree>& trees, int rank,
+                                            const ReduceOptions& options) {
   std::int64_t most_own = 0, most_all = 0;
-  for (SegmentTree& tree : trees) {
+  for (const SegmentTree& tree : trees) {
+    most_own = std::max<std::int64_t>(most_own, tree.counts[static_cast<std::size_t>(rank)]);
+    most_all = std::max(most_all,
+                        std::accumulate(tree.counts.begin(), tree.counts.end(), std::int64_t{0}));
+  }
+  const auto ranks = std::ssize(trees[0].counts);
+  const std::int64_t values = options.max_rows * options.columns;
+  Sizes sizes;
+  sizes.gathered = most_all * values;
+  const std::int64_t row_floats = most_all * options.columns;
+  if (ranks > 1 && ranks <= kernels::cuda::kMaxPeers) {
+    const auto rows = std::min({options.max_rows, std::int64_t{kernels::cuda::kMaxPeerRows},
+                                options.gather_below / (row_floats * kFloat)});
+    sizes.channels = {.rows = static_cast<std::int32_t>(rows), .row_floats = row_floats};
+  }
+  if (ranks == 1 || most_all * values * kFloat <= options.gather_below) return sizes;
+  sizes.gathered = std::max(options.gather_below / kFloat, most_all * (values / ranks + 2 * kLine));
+  sizes.own = sizes.cut = most_own * values;
+  sizes.sum = values;
+  return sizes;
+}
+
+std::size_t GpuLaneReducer::device_bytes(const std::vector<SegmentTree>& trees, int rank,
+                                         const ReduceOptions& options, bool peers) {
+  const Sizes floats = sizes(trees, rank, options);
+  std::int64_t merges = 1;
+  for (const SegmentTree& tree : trees) merges += std::ssize(tree.merges);
+  return bytes(floats.gathered + floats.own + floats.cut + floats.sum) +
+         static_cast<std::size_t>(merges) * sizeof(std::int32_t) +
+         (peers ? PeerChannels::device_bytes(floats.channels) : 0);
+}
+
+GpuLaneReducer::GpuLaneReducer(kernels::cuda::Gpu& gpu, comm::GpuExchange& exchange,
+                               const std::vector<SegmentTree>& trees, const ReduceOptions& options)
+    : gpu_(gpu), exchange_(exchange), options_(options) {
+  for (const SegmentTree& tree : trees) {
     const auto mine = tree.counts.begin() + exchange.rank();
-    Tree& added = trees_.emplace_back();
-    added.own = *mine;
-    added.first = std::accumulate(tree.counts.begin(), mine, std::int64_t{0});
-    added.all = std::accumulate(tree.counts.begin(), tree.counts.end(), std::int64_t{0});
-    added.counts = std::move(tree.counts);
-    added.merges = upload_array<std::int32_t>(gpu, kLabel, tree.merges);
-    most_own = std::max(most_own, added.own);
-    most_all = std::max(most_all, added.all);
+    trees_.push_back({.counts = tree.counts,
+                      .own = *mine,
+                      .first = std::accumulate(tree.counts.begin(), mine, std::int64_t{0}),
+                      .all = std::ssize(tree.merges),
+                      .merges = upload_array<std::int32_t>(gpu, kLabel, tree.merges)});
   }
   no_merges_ = upload_array<std::int32_t>(gpu, kLabel, std::vector<std::int32_t>{0});
-  const std::int64_t values = options.max_values;
-  const auto ranks = std::int64_t{exchange.size()};
-  const bool slices = ranks > 1 && most_all * values * kFloat > options.gather_below;
-  const std::int64_t whole =
-      slices ? std::min(most_all * values, options.gather_below / kFloat) : most_all * values;
-  const std::int64_t of_slices = most_all * (values / ranks + 2 * kLine);
-  gathered_ = GpuArray<float>(gpu, kLabel, slices ? std::max(whole, of_slices) : whole);
-  if (!slices) return;
-  own_ = GpuArray<float>(gpu, kLabel, most_own * values);
-  cut_ = GpuArray<float>(gpu, kLabel, most_own * values);
-  sum_ = GpuArray<float>(gpu, kLabel, values);
+  const Sizes floats = sizes(trees, exchange.rank(), options);
+  gathered_ = GpuArray<float>(gpu, kLabel, floats.gathered);
+  own_ = GpuArray<float>(gpu, kLabel, floats.own);
+  cut_ = GpuArray<float>(gpu, kLabel, floats.cut);
+  sum_ = GpuArray<float>(gpu, kLabel, floats.sum);
+  peers_ = PeerChannels(gpu, exchange, floats.channels);
 }
 
-bool GpuLaneReducer::is_sliced(std::size_t tree, std::int64_t values) const {
-  return exchange_.size() > 1 && trees_[tree].all * values * kFloat > options_.gather_below;
+bool GpuLaneReducer::is_sliced(std::size_t tree, std::int64_t rows) const {
+  return exchange_.size() > 1 &&
+         trees_[tree].all * rows * options_.columns * kFloat > options_.gather_below;
 }
 
-float* GpuLaneReducer::segments(std::size_t tree, std::int64_t values) const {
-  if (is_sliced(tree, values)) return own_.data();
-  return gathered_.data() + trees_[tree].first * values;
+float* GpuLaneReducer::segments(std::size_t tree, std::int64_t rows) const {
+  if (is_sliced(tree, rows)) return own_.data();
+  return gathered_.data() + trees_[tree].first * rows * options_.columns;
 }
 
-SegmentSum GpuLaneReducer::reduce(std::size_t tree, std::int64_t values, std::string_view what) {
-  return is_sliced(tree, values) ? exchange_slices(trees_[tree], values, what)
-                                 : gather(trees_[tree], values, what);
+LaneSum GpuLaneReducer::reduce(std::size_t tree, std::int64_t rows, std::string_view what) {
+  const Tree& added = trees_[tree];
+  const std::int64_t values = rows * options_.columns;
+  if (is_left_to_kernels(rows)) {
+    return {{},
+            peers_.sum({.segments = segments(tree, rows),
+                        .stride = values,
+                        .first = static_cast<std::int32_t>(added.first),
+                        .own = static_cast<std::int32_t>(added.own),
+                        .all = static_cast<std::int32_t>(added.all),
+                        .merges = added.merges.data()},
+                       what)};
+  }
+  return {
+      is_sliced(tree, rows) ? exchange_slices(added, values, what) : gather(added, values, what),
+      std::nullopt};
 }
 
 SegmentSum GpuLaneReducer::gather(const Tree& tree, std::int64_t values, std::string_view what) {

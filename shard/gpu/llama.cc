@@ -87,7 +87,7 @@ GpuLlamaRunner::GpuLlamaRunner(const model::ModelConfig& config, GpuWeights weig
       inner_columns_(inner_columns(config, part())),
       logits_stride_(divide_up(part().vocabulary.size(), kPlainRows) * kPlainRows),
       reducer_(gpu, exchange, trees(config, parts_),
-               {options.max_batch_tokens * config.hidden_size, options.gather_below}),
+               {options.max_batch_tokens, config.hidden_size, options.gather_below}),
       hidden_plan_(sum_plan(kernels::whole_sum(config.hidden_size))),
       attention_plan_(sum_plan(attention_program(config, part()))),
       mlp_plan_(sum_plan(mlp_program(config, part()))),
@@ -260,7 +260,7 @@ Recording* GpuLlamaRunner::recording_of_step() {
 }
 
 void GpuLlamaRunner::wait(const char* what) {
-  exchange_.wait(what);
+  exchange_.wait(what, [this] { reducer_.check(); });
   gpu_.synchronize(what);
   upload_.settle();
   stream_.settle();
@@ -289,7 +289,7 @@ void GpuLlamaRunner::download(std::int32_t row, std::int32_t place) {
 }
 
 void GpuLlamaRunner::run(const Step& step) {
-  SegmentSum update = part().embeds() ? embed(step) : SegmentSum{};
+  LaneSum update = part().embeds() ? embed(step) : LaneSum{};
   for (std::size_t layer = 0; layer < weights_.layers.size(); ++layer) {
     const GpuLayerWeights& weights = weights_.layers[layer];
     norm(step.rows, nullptr, update, weights.input_norm, normed_.data());
@@ -306,7 +306,7 @@ void GpuLlamaRunner::run(const Step& step) {
 
 // Zeros, to which the first norm adds the rows: what a rank has not is zero, so that the sum over
 // ranks has the row's bits, and a row's -0 is +0 at any number of ranks.
-SegmentSum GpuLlamaRunner::embed(const Step& step) {
+LaneSum GpuLlamaRunner::embed(const Step& step) {
   const std::int64_t values = step.rows * config_.hidden_size;
   gpu_.clear(hidden_.data(), static_cast<std::size_t>(values) * sizeof(float), "embedding");
   gpu_.run(
@@ -316,34 +316,41 @@ SegmentSum GpuLlamaRunner::embed(const Step& step) {
                     .token_ids = step.token_ids,
                     .begin_token = part().vocabulary.begin,
                     .end_token = part().vocabulary.end,
-                    .out = reducer_.segments(kEmbedding, values),
+                    .out = reducer_.segments(kEmbedding, step.rows),
                     .rows = step.rows,
                     .columns = static_cast<std::int32_t>(config_.hidden_size)});
-  return reducer_.reduce(kEmbedding, values, "embedding");
+  return reducer_.reduce(kEmbedding, step.rows, "embedding");
 }
 
-void GpuLlamaRunner::add(std::int32_t rows, const SegmentSum& update) {
-  gpu_.run(RmsNormArgs{.hidden = hidden_.data(),
-                       .update = update,
-                       .weight = nullptr,
-                       .out = nullptr,
-                       .row_indices = nullptr,
-                       .rows = rows,
-                       .columns = static_cast<std::int32_t>(config_.hidden_size),
-                       .eps = static_cast<float>(config_.rms_norm_eps)});
+void GpuLlamaRunner::add(std::int32_t rows, const LaneSum& update) {
+  run_norm({.hidden = hidden_.data(),
+            .update = {},
+            .weight = nullptr,
+            .out = nullptr,
+            .row_indices = nullptr,
+            .rows = rows,
+            .columns = static_cast<std::int32_t>(config_.hidden_size),
+            .eps = config_.rms_norm_eps},
+           update);
 }
 
-void GpuLlamaRunner::norm(std::int32_t rows, const std::int32_t* row_indices,
-                          const SegmentSum& update, const kernels::device::Allocation& weight,
-                          std::uint16_t* out) {
-  gpu_.run(RmsNormArgs{.hidden = hidden_.data(),
-                       .update = update,
-                       .weight = static_cast<const float*>(weight.data()),
-                       .out = out,
-                       .row_indices = row_indices,
-                       .rows = rows,
-                       .columns = static_cast<std::int32_t>(config_.hidden_size),
-                       .eps = config_.rms_norm_eps});
+void GpuLlamaRunner::norm(std::int32_t rows, const std::int32_t* row_indices, const LaneSum& update,
+                          const kernels::device::Allocation& weight, std::uint16_t* out) {
+  run_norm({.hidden = hidden_.data(),
+            .update = {},
+            .weight = static_cast<const float*>(weight.data()),
+            .out = out,
+            .row_indices = row_indices,
+            .rows = rows,
+            .columns = static_cast<std::int32_t>(config_.hidden_size),
+            .eps = config_.rms_norm_eps},
+           update);
+}
+
+void GpuLlamaRunner::run_norm(RmsNormArgs args, const LaneSum& update) {
+  if (update.peers) return gpu_.run(PeerNormArgs{args, *update.peers});
+  args.update = update.gathered;
+  gpu_.run(args);
 }
 
 void GpuLlamaRunner::multiply(const GpuMatrix& weights, const std::uint16_t* x,
@@ -382,7 +389,7 @@ PagedCache GpuLlamaRunner::cache_of(std::size_t layer) const {
           .head_dim = static_cast<std::int32_t>(config_.head_dim)};
 }
 
-SegmentSum GpuLlamaRunner::attention_block(const Step& step, std::size_t layer) {
+LaneSum GpuLlamaRunner::attention_block(const Step& step, std::size_t layer) {
   const GpuLayerWeights& weights = weights_.layers[layer];
   const std::int64_t stride = query_columns() + 2 * kv_columns();
   const std::int32_t query_heads = part().query_heads.size();
@@ -403,8 +410,8 @@ SegmentSum GpuLlamaRunner::attention_block(const Step& step, std::size_t layer) 
   attend(step, layer);
   const std::int64_t values = step.rows * config_.hidden_size;
   multiply(weights.o, attended_.data(), query_columns(), step.rows, attention_plan_,
-           reducer_.segments(kAttention, values), config_.hidden_size, values);
-  return reducer_.reduce(kAttention, values, attention_names_[layer]);
+           reducer_.segments(kAttention, step.rows), config_.hidden_size, values);
+  return reducer_.reduce(kAttention, step.rows, attention_names_[layer]);
 }
 
 void GpuLlamaRunner::attend(const Step& step, std::size_t layer) {
@@ -432,7 +439,7 @@ void GpuLlamaRunner::attend(const Step& step, std::size_t layer) {
                          .scale = 1.0f / std::sqrt(static_cast<float>(config_.head_dim))});
 }
 
-SegmentSum GpuLlamaRunner::mlp_block(const Step& step, std::size_t layer) {
+LaneSum GpuLlamaRunner::mlp_block(const Step& step, std::size_t layer) {
   const GpuLayerWeights& weights = weights_.layers[layer];
   multiply(weights.gate_up, normed_.data(), config_.hidden_size, step.rows, hidden_plan_,
            gate_up_.data(), 2 * inner_columns_);
@@ -444,11 +451,11 @@ SegmentSum GpuLlamaRunner::mlp_block(const Step& step, std::size_t layer) {
                       .columns = static_cast<std::int32_t>(inner_columns_)});
   const std::int64_t values = step.rows * config_.hidden_size;
   multiply(weights.down, inner_.data(), inner_columns_, step.rows, mlp_plan_,
-           reducer_.segments(kMlp, values), config_.hidden_size, values);
-  return reducer_.reduce(kMlp, values, mlp_names_[layer]);
+           reducer_.segments(kMlp, step.rows), config_.hidden_size, values);
+  return reducer_.reduce(kMlp, step.rows, mlp_names_[layer]);
 }
 
-void GpuLlamaRunner::logits(const Step& step, const SegmentSum& update) {
+void GpuLlamaRunner::logits(const Step& step, const LaneSum& update) {
   norm(step.wanted, step.last_rows, update, weights_.final_norm, last_.data());
   multiply(weights_.output(), last_.data(), config_.hidden_size, step.wanted, hidden_plan_,
            logits_.data(), logits_stride_, 0);

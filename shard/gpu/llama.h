@@ -129,8 +129,6 @@ class GpuLlamaRunner final : public ModelRunner {
   struct LayerCache {
     kernels::device::Allocation keys, values;
   };
-  using SegmentSum = kernels::cuda::SegmentSum;
-
   const Partition& part() const { return parts_[static_cast<std::size_t>(exchange_.rank())]; }
   SumPlanArrays sum_plan(const kernels::LaneProgram& program);
   std::int64_t query_columns() const { return part().query_heads.size() * config_.head_dim; }
@@ -147,14 +145,15 @@ class GpuLlamaRunner final : public ModelRunner {
   // hidden_ of the step from the stage before; of padding rows zeros.
   void receive_hidden();
   void run(const Step& step);
-  SegmentSum embed(const Step& step);
-  SegmentSum attention_block(const Step& step, std::size_t layer);
-  SegmentSum mlp_block(const Step& step, std::size_t layer);
-  void logits(const Step& step, const SegmentSum& update);
+  LaneSum embed(const Step& step);
+  LaneSum attention_block(const Step& step, std::size_t layer);
+  LaneSum mlp_block(const Step& step, std::size_t layer);
+  void logits(const Step& step, const LaneSum& update);
   // hidden_ += update, of all rows.
-  void add(std::int32_t rows, const SegmentSum& update);
-  void norm(std::int32_t rows, const std::int32_t* row_indices, const SegmentSum& update,
+  void add(std::int32_t rows, const LaneSum& update);
+  void norm(std::int32_t rows, const std::int32_t* row_indices, const LaneSum& update,
             const kernels::device::Allocation& weight, std::uint16_t* out);
+  void run_norm(kernels::cuda::RmsNormArgs args, const LaneSum& update);
   void make_plain_products();
   kernels::cuda::PlainProduct* plain_product_of(const GpuMatrix& weights) const;
   // x * W^T, the matrices' rows side by side in rows of `out`.

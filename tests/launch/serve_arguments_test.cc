@@ -73,6 +73,7 @@ TEST_F(ServeArguments, LeaveDefaultsWhereNothingIsSaid) {
   EXPECT_EQ(options.device, Device::automatic);
   EXPECT_TRUE(options.bind);
   EXPECT_EQ(options.weight_cache, "");
+  EXPECT_EQ(options.all_reduce, "auto");
   EXPECT_EQ(options.trace.path, "");
   EXPECT_EQ(options.trace.steps, 10);
   EXPECT_EQ(options.trace.skip, 20);
@@ -119,6 +120,8 @@ TEST_F(ServeArguments, SetEveryOption) {
                                       "shared-memory",
                                       "--kernels",
                                       "avx2",
+                                      "--all-reduce",
+                                      "nccl",
                                       "--deadline-ms",
                                       "2500",
                                       "--log-level",
@@ -149,6 +152,7 @@ TEST_F(ServeArguments, SetEveryOption) {
   EXPECT_EQ(options.weight_cache, "cache");
   EXPECT_EQ(options.transport, comm::Transport::shared_memory);
   EXPECT_EQ(options.kernels, "avx2");
+  EXPECT_EQ(options.all_reduce, "nccl");
   EXPECT_EQ(options.deadline, std::chrono::milliseconds(2500));
   EXPECT_EQ(options.log_level, "debug");
   EXPECT_EQ(options.trace.path, "t.json");
@@ -185,6 +189,7 @@ TEST_F(ServeArguments, RefuseWhatIsOutOfRangeAndNameTheOption) {
       {"--kv-cache-dtype", "int4"},
       {"--quantization", "awq"},
       {"--attention-backend", "fa3"},
+      {"--all-reduce", "ring"},
       {"--products", "cutlass"},
       {"--tp", "0"},
       {"--threads", "-1"},
@@ -270,6 +275,7 @@ TEST_F(ServeArguments, RefuseWhatTheDeviceHasNot) {
   EXPECT_EQ(refusal({"m", "--kv-cache-dtype", "fp8"}), "accepted");  // where ranks have GPUs
   EXPECT_EQ(refusal({"m", "--quantization", "fp8"}), "accepted");
   EXPECT_EQ(refusal({"m", "--attention-backend", "own"}), "accepted");
+  EXPECT_EQ(refusal({"m", "--all-reduce", "peer"}), "accepted");
   EXPECT_EQ(refusal({"m", "--device", "cuda", "--pp", "2"}), "accepted");
 }
 

@@ -89,6 +89,15 @@ TEST_F(NcclCommunicatorOfProcesses, SaysWhereItWasWhenARankStaysAway) { run("mis
 
 TEST_F(NcclCommunicatorOfProcesses, SaysWhenARankDoesNotStart) { run("absent", 2); }
 
+TEST_F(NcclCommunicatorOfProcesses, WriteToEachOthersMemoryByCudaIpc) { run("ipc", 4); }
+
+TEST_F(NcclCommunicatorOfProcesses, SumByKernelsInEachOthersMemory) {
+  run("peers", 2);
+  run("peers", 4);
+}
+
+TEST_F(NcclCommunicatorOfProcesses, SayWhichRankAKernelHasMissed) { run("peer_missing", 2); }
+
 TEST_F(NcclCommunicatorOfProcesses, NeedsNobodyInAWorldOfOne) { run("alone", 1); }
 
 }  // namespace

@@ -1,8 +1,12 @@
 // Collectives between executors in the place of GPUs.
 #pragma once
 
+#include <chrono>
 #include <cstddef>
+#include <cstring>
 #include <functional>
+#include <optional>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -12,11 +16,14 @@
 
 namespace lockstep::shard {
 
-// Collectives on the memory of executors.
+// Collectives on the memory of executors. `peers`: kernels may write to the other ranks' memory,
+// and wait for them as long as that says.
 class ExecutedExchange final : public comm::GpuExchange {
  public:
-  ExecutedExchange(kernels::cuda::ExecutedGpu& gpu, comm::Communicator& communicator)
-      : gpu_(gpu), communicator_(communicator) {}
+  using Patience = std::chrono::nanoseconds;
+  ExecutedExchange(kernels::cuda::ExecutedGpu& gpu, comm::Communicator& communicator,
+                   std::optional<Patience> peers = std::nullopt, int first_rank = 0)
+      : gpu_(gpu), communicator_(communicator), peers_(peers), first_rank_(first_rank) {}
 
   int rank() const override { return communicator_.rank(); }
   int size() const override { return communicator_.size(); }
@@ -42,9 +49,26 @@ class ExecutedExchange final : public comm::GpuExchange {
       ++exchanges;
     });
   }
-  void wait(std::string_view what) override {
+  comm::PeerMemory peer_memory(std::size_t bytes) override {
+    if (!peers_) return {};
+    own_ = gpu_.memory().allocate("sums between ranks", comm::whole_peer_memory(bytes));
+    std::memset(own_.data(), 0, own_.size());
+    comm::PeerMemory memory{.of_ranks = std::vector<std::byte*>(static_cast<std::size_t>(size())),
+                            .patience = *peers_,
+                            .first_rank = first_rank_};
+    auto* const mine = static_cast<std::byte*>(own_.data());
+    const std::vector<std::size_t> counts(memory.of_ranks.size(), sizeof mine);
+    communicator_.all_gather(std::as_bytes(std::span(&mine, 1)),
+                             std::as_writable_bytes(std::span(memory.of_ranks)), counts, "peers");
+    for (std::byte* other : memory.of_ranks) {
+      if (other != mine) gpu_.map(other, own_.size(), "a peer's memory");
+    }
+    return memory;
+  }
+  void wait(std::string_view what, const std::function<void()>& look) override {
     gpu_.synchronize(std::string(what).c_str());
     ++waits;
+    look();
   }
 
   int exchanges = 0;
@@ -58,6 +82,9 @@ class ExecutedExchange final : public comm::GpuExchange {
   }
   kernels::cuda::ExecutedGpu& gpu_;
   comm::Communicator& communicator_;
+  const std::optional<Patience> peers_;
+  const int first_rank_;
+  kernels::device::Allocation own_;  // of peer_memory()
 };
 
 }  // namespace lockstep::shard

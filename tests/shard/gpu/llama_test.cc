@@ -25,6 +25,8 @@ GpuRunnerOptions small_options() {
           .max_recordings = 0};
 }
 
+constexpr std::chrono::nanoseconds kAmple = std::chrono::seconds(120);
+
 using Steps = std::vector<std::vector<ForwardSequence>>;
 
 // The bits of all steps' logits, of the whole vocabulary.
@@ -39,13 +41,14 @@ struct Ran {
 
 Ran run(const model::Model& model, int world, const Steps& steps,
         const GpuRunnerOptions& options = small_options(),
-        kernels::cuda::Runs runs = kernels::cuda::Runs::once, bool plain = false) {
+        kernels::cuda::Runs runs = kernels::cuda::Runs::once, bool plain = false,
+        std::optional<std::chrono::nanoseconds> peers = std::nullopt) {
   std::vector<std::vector<std::vector<float>>> per_rank(static_cast<std::size_t>(world));
   Ran ran;
   comm::spawn_ranks(world, std::chrono::seconds(120), [&](comm::Communicator& communicator) {
     const auto rank = static_cast<std::size_t>(communicator.rank());
     kernels::cuda::ExecutedGpu gpu(runs);
-    ExecutedExchange exchange(gpu, communicator);
+    ExecutedExchange exchange(gpu, communicator, peers);
     const auto parts = partition_model(model.config, world);
     // One rank alone takes the tests' own way to the weights, others the loader's.
     GpuLlamaRunner runner(model.config,
@@ -197,6 +200,49 @@ TEST_F(GpuLlama, RecordedStepsHaveTheBitsOfOthers) {
   const Ran one = run(model_, 1, steps, options);
   EXPECT_EQ(one.bits, expected);
   EXPECT_EQ(one.recordings, 1);
+}
+
+// Few rows are summed in memory that ranks share, many by exchanges; recorded or not.
+TEST_F(GpuLlama, KernelsThatExchangeByThemselvesGiveTheSameBits) {
+  const Steps steps{
+      {piece(0, 5, true), company(0, 3, true)}, {piece(5, 6, true), company(3, 4, true)},
+      {piece(6, 7, true), company(4, 5, true)},                        // recorded, if anything is
+      {piece(7, 8, true), company(5, 6, true)}, {piece(8, 9, false)},  // whose last sum nobody adds
+      {piece(9, 10, true), company(6, 7, true)}};
+  auto options = small_options();
+  const Bits expected = run(model_, 1, steps, options).bits;
+  const auto ran = [&](int world, std::optional<std::chrono::nanoseconds> peers) {
+    // Up to four rows, or fewer where ranks have more segments than one.
+    options.gather_below = 4 * 4 * world * model_.config.hidden_size;
+    options.max_recordings = world == 2 ? 8 : 0;
+    return run(model_, world, steps, options, kernels::cuda::Runs::once, false, peers);
+  };
+  for (const int world : {2, 3}) {
+    const Ran by_kernels = ran(world, kAmple), by_exchanges = ran(world, std::nullopt);
+    EXPECT_EQ(by_kernels.bits, expected) << world << " ranks";
+    EXPECT_EQ(by_exchanges.bits, expected) << world << " ranks";
+    EXPECT_EQ(by_kernels.recordings, world == 2 ? 1 : 0);
+    EXPECT_LT(by_kernels.exchanges, by_exchanges.exchanges);
+    EXPECT_GT(by_kernels.exchanges, 0);  // of the prompt
+  }
+}
+
+TEST_F(GpuLlama, SaysInWhichLayerAKernelMissedARank) {
+  comm::spawn_ranks(2, std::chrono::seconds(120), [&](comm::Communicator& communicator) {
+    const auto rank = static_cast<std::size_t>(communicator.rank());
+    kernels::cuda::ExecutedGpu gpu(kernels::cuda::Runs::once);
+    ExecutedExchange exchange(gpu, communicator, std::chrono::milliseconds(100));
+    GpuLlamaRunner runner(model_.config,
+                          load_gpu_weights(model_, partition_model(model_.config, 2)[rank], gpu),
+                          small_options(), gpu, exchange);
+    runner.allocate_cache(24);
+    if (rank == 0) {
+      EXPECT_THAT([&] { runner.forward(std::vector{piece(0, 1, true)}); },
+                  testing::ThrowsMessage<comm::CollectiveTimeout>(
+                      testing::HasSubstr("rank 1 did not come to 'embedding' within 100 ms")));
+    }
+    communicator.barrier("end");
+  });
 }
 
 // Five sequences beside a sixth without logits, so that nothing is padded; then alone, in steps of

@@ -1,0 +1,35 @@
+// How GPUs make sums of few rows: ranks' kernels in each other's memory (kernels/cuda/peer_norm.h),
+// or NCCL. The bits are the same; many rows are NCCL's in any case.
+#pragma once
+
+#include <string>
+#include <string_view>
+
+namespace lockstep::comm {
+
+// What `--all-reduce` asks for.
+enum class AllReduce { automatic, peer, nccl };
+
+// "auto", "peer" or "nccl". Throws Error naming these for anything else.
+AllReduce all_reduce_of(std::string_view name);
+
+struct AllReduceNeeds {
+  int ranks = 1;  // that sum
+  bool one_host = true;
+  // Why they cannot use each other's memory, as far as was tried; "": they can.
+  std::string obstacle = {};
+};
+
+// What is known before anything of a GPU is tried: "" where it may go.
+std::string obstacle_to_peers(const AllReduceNeeds& needs);
+
+struct AllReduceChoice {
+  AllReduce path = AllReduce::nccl;  // peer or nccl
+  std::string reason;                // a sentence for the log
+};
+
+// The same on all ranks that sum. Throws Error where kernels are asked for and there is an
+// obstacle.
+AllReduceChoice choose_all_reduce(AllReduce asked, const AllReduceNeeds& needs);
+
+}  // namespace lockstep::comm
