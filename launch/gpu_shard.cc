@@ -31,7 +31,7 @@ kernels::cuda::AttentionBackend settle_attention(const ServeOptions& options,
        .model_group =
            static_cast<std::int32_t>(config.num_attention_heads / config.num_key_value_heads),
        .format = cache_format(options),
-       .group = shard::GpuLlamaRunner::common_group(config, ranks),
+       .group = shard::common_group(config, ranks),
        .flashinfer_built_in = rank.gpu().has_flashinfer()});
   if (says_why) spdlog::info("{}", choice.reason);
   return choice.backend;
@@ -124,8 +124,8 @@ GpuShard::GpuShard(const ServeOptions& options, const model::Model& model,
 
 std::int32_t GpuShard::settle_blocks(const ServeOptions& options, const model::Model& model,
                                      const comm::MpiEnvironment& mpi, comm::Communicator& world) {
-  const std::size_t block = shard::GpuLlamaRunner::kv_block_bytes(
-      model.config, part(), cache_format(options), options.block_size);
+  const std::size_t block =
+      shard::gpu_kv_block_bytes(model.config, part(), cache_format(options), options.block_size);
   // All look at once, when each has its buffers.
   mpi.wait_for_all();
   const auto room = rank_->gpu().memory().room();

@@ -25,8 +25,10 @@ namespace {
 constexpr int kDoesNotFit = 1;
 constexpr int kUsageError = 2;
 
-const std::map<std::string, KvCacheType> kKvFormats{
-    {"auto", KvCacheType::bf16}, {"bf16", KvCacheType::bf16}, {"int8", KvCacheType::int8}};
+const std::map<std::string, KvCacheType> kKvFormats{{"auto", KvCacheType::bf16},
+                                                    {"bf16", KvCacheType::bf16},
+                                                    {"int8", KvCacheType::int8},
+                                                    {"fp8", KvCacheType::fp8}};
 
 const std::map<std::string, shard::MatrixFormat> kWeights{{"bf16", shard::MatrixFormat::bf16},
                                                           {"fp8", shard::MatrixFormat::fp8},
@@ -79,13 +81,17 @@ shard::StepSizes step_sizes(const PlanOptions& options, const model::ModelConfig
                 ": the model was made for " + std::to_string(config.max_position_embeddings) +
                 " positions");
   }
-  return {.kv_format = cpu_kv_format(options.serve.kv_cache_dtype),
+  const bool fp8 = options.serve.kv_cache_dtype == KvCacheType::fp8;
+  return {.kv_format = fp8 ? kernels::KvFormat::bf16 : cpu_kv_format(options.serve.kv_cache_dtype),
           .block_size = options.serve.block_size,
           .max_batch_tokens = options.serve.max_num_batched_tokens,
           .max_sequences = options.serve.max_num_seqs,
           .max_positions = options.max_model_len > 0
                                ? options.max_model_len
-                               : static_cast<std::int32_t>(config.max_position_embeddings)};
+                               : static_cast<std::int32_t>(config.max_position_embeddings),
+          .gpu_cache = fp8 ? kernels::cuda::CacheFormat::e4m3 : kernels::cuda::CacheFormat::bf16,
+          .gpu_attention = kernels::cuda::attention_backend_of(options.serve.attention_backend),
+          .peers = options.serve.all_reduce != "nccl"};
 }
 
 // 1, 2, 4 and 8, as far as the model can be split so.
@@ -194,8 +200,17 @@ void check(const PlanOptions& options, const CLI::App& plan) {
     throw CLI::ValidationError(
         "--block-size", std::to_string(options.serve.block_size) + " is not a multiple of 16");
   }
-  if (options.is_cpu() && plan.count("--gpu-memory-utilization") > 0) {
-    throw CLI::ValidationError("--gpu-memory-utilization", "has no meaning on CPUs");
+  for (const char* option : {"--gpu-memory-utilization", "--attention-backend", "--all-reduce"}) {
+    if (options.is_cpu() && plan.count(option) > 0) {
+      throw CLI::ValidationError(option, "has no meaning on CPUs");
+    }
+  }
+  const KvCacheType cache = options.serve.kv_cache_dtype;
+  if (options.is_cpu() && cache == KvCacheType::fp8) {
+    throw CLI::ValidationError("--kv-cache-dtype", "fp8 is for GPUs: on CPUs there is int8");
+  }
+  if (!options.is_cpu() && cache == KvCacheType::int8) {
+    throw CLI::ValidationError("--kv-cache-dtype", "int8 is for CPUs: on GPUs there is fp8");
   }
 }
 
@@ -216,7 +231,8 @@ void add_size_options(CLI::App& plan, PlanOptions& options) {
       ->check(CLI::Range(16, 1024))
       ->capture_default_str();
   plan.add_option("--kv-cache-dtype", options.serve.kv_cache_dtype,
-                  "Keys and values in the cache: auto (bf16), bf16, int8 [auto]")
+                  "Keys and values in the cache: auto (bf16), bf16, int8 (on CPUs), fp8 (on GPUs) "
+                  "[auto]")
       ->transform(CLI::CheckedTransformer(kKvFormats, CLI::ignore_case))
       ->type_name("FORMAT");
   plan.add_option("--weights", options.weights,
@@ -250,6 +266,16 @@ void add_device_options(CLI::App& plan, PlanOptions& options) {
                   "The part of a CUDA device's memory that is used")
       ->check(CLI::Range(0.1, 1.0))
       ->capture_default_str();
+  plan.add_option("--attention-backend", options.serve.attention_backend,
+                  "On GPUs, of a build with FlashInfer: auto, flashinfer, or own, as for serve")
+      ->check(CLI::IsMember({"auto", "flashinfer", "own"}))
+      ->capture_default_str()
+      ->type_name("NAME");
+  plan.add_option("--all-reduce", options.serve.all_reduce,
+                  "On GPUs: nccl leaves out the memory in which kernels sum few rows; auto, peer")
+      ->check(CLI::IsMember({"auto", "peer", "nccl"}))
+      ->capture_default_str()
+      ->type_name("NAME");
   plan.add_option("--threads", options.threads,
                   "CPU threads of a rank; 0: its share of this host's")
       ->check(CLI::Range(0, 1024));

@@ -14,8 +14,9 @@ namespace {
 
 using shard::MemoryPlan;
 
-const char* kv_name(kernels::KvFormat format) {
-  return format == kernels::KvFormat::bf16 ? "bf16" : "int8";
+const char* kv_name(const shard::StepSizes& sizes) {
+  if (sizes.gpu_cache == kernels::cuda::CacheFormat::e4m3) return "fp8";
+  return sizes.kv_format == kernels::KvFormat::bf16 ? "bf16" : "int8";
 }
 
 std::string verdict(const MemoryPlan& plan) {
@@ -61,7 +62,7 @@ void print_table(std::ostream& out, const PlanReport& report) {
                      report.outline.architecture, config.num_hidden_layers,
                      config.num_attention_heads, config.num_key_value_heads)
       << fmt::format("weights {}, KV cache {} in blocks of {} positions\n", report.heading.weights,
-                     kv_name(report.sizes.kv_format), report.sizes.block_size)
+                     kv_name(report.sizes), report.sizes.block_size)
       << fmt::format("{}: {}\n", report.heading.device, report.heading.memory)
       << fmt::format("max-model-len {}, max-num-seqs {}, max-num-batched-tokens {}\n\n",
                      report.sizes.max_positions, report.sizes.max_sequences,
@@ -115,7 +116,7 @@ void print_json(std::ostream& out, const PlanReport& report) {
       {"weights", report.heading.weights},
       {"device", report.heading.device},
       {"device_memory_bytes", report.heading.memory_bytes},
-      {"kv_cache_dtype", kv_name(report.sizes.kv_format)},
+      {"kv_cache_dtype", kv_name(report.sizes)},
       {"block_size", report.sizes.block_size},
       {"max_model_len", report.sizes.max_positions},
       {"max_num_seqs", report.sizes.max_sequences},

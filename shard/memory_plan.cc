@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "kernels/packed_matrix.h"
+#include "shard/gpu/rank_memory.h"
 
 namespace lockstep::shard {
 namespace {
@@ -44,8 +45,7 @@ std::size_t whole_weights(const ModelShape& shape, Device device, const StepSize
 }  // namespace
 
 std::size_t cuda_reserve(int ranks) {
-  return CudaReserve::kContext + CudaReserve::kBlasWorkspace + CudaReserve::kAttentionWorkspace +
-         CudaReserve::kGraphs + (ranks > 1 ? CudaReserve::kNccl : 0);
+  return CudaReserve::kContext + CudaReserve::kGraphs + (ranks > 1 ? CudaReserve::kNccl : 0);
 }
 
 MemoryPlan plan_memory(const ModelShape& shape, int tensor_parallel, int pipeline,
@@ -77,6 +77,7 @@ std::optional<int> smallest_split(const ModelShape& shape, int least, int pipeli
                                   const LimitsOf& limits, const StepSizes& sizes) {
   for (int ranks = least; ranks <= most_ranks(shape.config); ++ranks) {
     const MemoryLimits of_rank = limits(ranks * pipeline);
+    if (of_rank.device == Device::cuda && !gpu_attends(shape.config, ranks, sizes)) continue;
     if (plan_memory(shape, ranks, pipeline, of_rank, sizes).fits()) return ranks;
   }
   return std::nullopt;

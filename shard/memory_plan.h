@@ -19,10 +19,6 @@ inline constexpr std::size_t kMiB = std::size_t{1} << 20;
 struct CudaReserve {
   // Driver context and loaded kernels; an estimate.
   static constexpr std::size_t kContext = 512 * kMiB;
-  // What cuBLAS's API reference recommends to cublasSetWorkspace on Hopper.
-  static constexpr std::size_t kBlasWorkspace = 32 * kMiB;
-  // The 128 MiB that FlashInfer's documentation gives its wrappers, and 8 MiB for integers.
-  static constexpr std::size_t kAttentionWorkspace = 136 * kMiB;
   // Captured graphs of all padded batch sizes; an estimate.
   static constexpr std::size_t kGraphs = 512 * kMiB;
   // NCCL, where there are several ranks: NCCL_BUFFSIZE (4 MiB) in two directions for up to 32

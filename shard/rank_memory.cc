@@ -6,6 +6,7 @@
 #include "kernels/packed_matrix.h"
 #include "shard/activations.h"
 #include "shard/attention.h"
+#include "shard/gpu/rank_memory.h"
 #include "shard/kv_cache.h"
 #include "shard/lane_programs.h"
 #include "shard/lane_reduce.h"
@@ -36,22 +37,6 @@ std::size_t packed_bytes(MatrixFormat format, std::int64_t rows, std::int64_t co
   return size(blocks * (columns / kernels::kGroup)) * kernels::packed_group_bytes(packed(format));
 }
 
-// Rows and columns as they are.
-std::size_t plain_bytes(MatrixFormat format, std::int64_t rows, std::int64_t columns) {
-  const std::size_t values = size(rows * columns);
-  const std::size_t groups = values / kernels::kGroup;
-  switch (format) {
-    case MatrixFormat::f16:
-    case MatrixFormat::bf16: return 2 * values;
-    case MatrixFormat::q8: return values + 2 * groups;
-    case MatrixFormat::q4: return values / 2 + 4 * groups;
-    case MatrixFormat::fp8:
-    case MatrixFormat::int8: return values + size(rows) * sizeof(float);
-    case MatrixFormat::f32: break;
-  }
-  return 4 * values;
-}
-
 // Where a rank stands in the pipeline.
 struct Stage {
   Range layers;
@@ -68,8 +53,8 @@ Stage stage_of(const model::ModelConfig& config, int stage, int pipeline) {
 // Sums up what shard/weights.cc loads.
 class WeightCounter {
  public:
-  WeightCounter(const ModelShape& shape, Device device, const Partition& part)
-      : shape_(shape), config_(shape.config), device_(device), part_(part) {}
+  WeightCounter(const ModelShape& shape, const Partition& part)
+      : shape_(shape), config_(shape.config), part_(part) {}
 
   std::size_t count(const Stage& stage) {
     const std::int64_t vocabulary = part_.vocabulary.size();
@@ -104,20 +89,19 @@ class WeightCounter {
     matrix(scope + "mlp.down_proj.weight", hidden, inner);
   }
   void matrix(const std::string& name, std::int64_t rows, std::int64_t columns) {
-    total_ += matrix_bytes(device_, shape_.format(name), rows, columns);
+    total_ += packed_bytes(shape_.format(name), rows, columns);
   }
   void vector(std::int64_t values) { total_ += size(values) * sizeof(float); }
 
   const ModelShape& shape_;
   const model::ModelConfig& config_;
-  const Device device_;
   const Partition& part_;
   std::size_t total_ = 0;
 };
 
 // Sums up what LlamaRunner allocates beside weights and cache.
 ReducerMemory activations(const model::ModelConfig& config, std::span<const Partition> parts,
-                          int rank, Device device, const StepSizes& sizes) {
+                          int rank, const StepSizes& sizes) {
   const Partition& part = parts[static_cast<std::size_t>(rank)];
   const std::int64_t rows = sizes.max_batch_tokens, hidden = config.hidden_size;
   const std::int64_t q = part.query_heads.size() * config.head_dim;
@@ -132,10 +116,7 @@ ReducerMemory activations(const model::ModelConfig& config, std::span<const Part
   total.own += size(sizes.max_sequences * row_blocks * kernels::kRowBlock) * sizeof(float);
   if (parts.size() > 1) total.own += size(rows * hidden) * sizeof(float);  // embeddings of all
   total.own += RopeTable::bytes(config, sizes.max_positions);
-  // CUDA's attention has a fixed workspace (memory_plan.h).
-  if (device == Device::cpu) {
-    total.own += Attention::bytes(config, sizes.max_positions, sizes.threads);
-  }
+  total.own += Attention::bytes(config, sizes.max_positions, sizes.threads);
   for (const auto lanes : {&Partition::query_heads, &Partition::mlp_lanes}) {
     std::vector<Range> runs;
     for (const Partition& each : parts) runs.push_back(each.*lanes);
@@ -162,8 +143,9 @@ MatrixFormat matrix_format(kernels::DType type) {
 
 std::size_t matrix_bytes(Device device, MatrixFormat format, std::int64_t rows,
                          std::int64_t columns) {
-  return device == Device::cpu ? packed_bytes(format, rows, columns)
-                               : plain_bytes(format, rows, columns);
+  if (device == Device::cpu) return packed_bytes(format, rows, columns);
+  const auto tiles = gpu_format(format);
+  return bytes_of_tiles(tiles, rows, columns) + bytes_of_scales(tiles, rows, columns);
 }
 
 std::vector<RankMemory> rank_memory(const ModelShape& shape, Device device, int tensor_parallel,
@@ -178,10 +160,14 @@ std::vector<RankMemory> rank_memory(const ModelShape& shape, Device device, int 
     const Stage stage = stage_of(config, s, pipeline);
     const auto parts = partition_model(config, tensor_parallel, stage.layers);
     for (int rank = 0; rank < tensor_parallel; ++rank) {
+      if (device == Device::cuda) {
+        ranks.push_back(gpu_rank_memory(shape, parts, rank, sizes));
+        continue;
+      }
       const Partition& part = parts[static_cast<std::size_t>(rank)];
-      const ReducerMemory buffers = activations(config, parts, rank, device, sizes);
+      const ReducerMemory buffers = activations(config, parts, rank, sizes);
       ranks.push_back(
-          {.weights = WeightCounter(shape, device, part).count(stage),
+          {.weights = WeightCounter(shape, part).count(stage),
            .activations = buffers.own,
            .shared = buffers.shared,
            .kv_block = KvCache::block_bytes(config, part, sizes.kv_format, sizes.block_size)});

@@ -7,6 +7,8 @@
 #include <string>
 #include <vector>
 
+#include "kernels/cuda/attention_backend.h"
+#include "kernels/cuda/paged_cache.h"
 #include "kernels/dtype.h"
 #include "kernels/kv_format.h"
 #include "model/config.h"
@@ -21,7 +23,8 @@ enum class Device { cpu, cuda };
 //           q8: bytes and a scale in f16, so 8.5 bits.
 //   fp8, int8: a byte a weight, and for each row a scale in f32. The CPU has no fp8, and keeps int8
 //           as q8.
-// The CPU keeps rows in blocks of 16 (kernels/packed_matrix.h); CUDA keeps them as they are.
+// The CPU keeps rows in blocks of 16 (kernels/packed_matrix.h), CUDA in tiles of 8, 16 or 32
+// (kernels/cuda/weight_tiles.h), with bf16 in the place of f32, f16 and q8.
 enum class MatrixFormat { f32, f16, bf16, q8, q4, fp8, int8 };
 
 // What a tensor of `type` is kept as. Throws Error when weights are not of such a type.
@@ -43,26 +46,33 @@ struct ModelShape {
 
 // The sizes of a replica.
 struct StepSizes {
-  kernels::KvFormat kv_format = kernels::KvFormat::bf16;
+  kernels::KvFormat kv_format = kernels::KvFormat::bf16;  // on CPUs
   std::int32_t block_size = 16;
   std::int32_t max_batch_tokens = 512;
   std::int32_t max_sequences = 64;
   std::int32_t max_positions = 0;
   std::int64_t threads = 1;  // of a rank; on CPUs
-  bool shared_sums = false;  // ranks sum activations in shared memory
+  bool shared_sums = false;  // ranks sum activations in shared memory; on CPUs
+  kernels::cuda::CacheFormat gpu_cache = kernels::cuda::CacheFormat::bf16;
+  // On GPUs, of a build that has FlashInfer.
+  kernels::cuda::AttentionBackend gpu_attention = kernels::cuda::AttentionBackend::automatic;
+  bool peers =
+      true;  // kernels sum few rows in the memory of all ranks, where these are not too many
 };
 
 struct RankMemory {
-  std::size_t weights = 0;      // Weights::bytes()
-  std::size_t activations = 0;  // LlamaRunner::activation_bytes().own
-  std::size_t shared = 0;       // LlamaRunner::activation_bytes().shared: of all ranks of the host
-  std::size_t kv_block = 0;     // KvCache::block_bytes()
+  std::size_t weights = 0;  // Weights::bytes(), GpuWeights::bytes()
+  // LlamaRunner::activation_bytes().own. On a GPU all else that is allocated of the device, by
+  // GpuLlamaRunner and GpuTokenChoice, and the one block of the cache that plans do not know.
+  std::size_t activations = 0;
+  std::size_t shared = 0;    // LlamaRunner::activation_bytes().shared: of all ranks of the host
+  std::size_t kv_block = 0;  // KvCache::block_bytes(), gpu_kv_block_bytes()
 };
 
 // The ranks of a replica: `pipeline` runs of layers (pipeline_stages()), each split over
 // `tensor_parallel` ranks. The first run has the embedding, the last one the output head; a tied
 // one lies on both. Rank t of run s is element s * tensor_parallel + t. Throws Error naming the
-// limit when the model cannot be split so.
+// limit when the model cannot be split so; on GPUs also where attention does not serve the split.
 std::vector<RankMemory> rank_memory(const ModelShape& shape, Device device, int tensor_parallel,
                                     int pipeline, const StepSizes& sizes);
 

@@ -59,16 +59,22 @@ FlashInferAttention::FlashInferAttention(Gpu& gpu, const Sizes& sizes)
       values_(gpu, "attention's chunks", parts_ * sizes.query_heads * sizes.head_dim),
       weights_(gpu, "attention's chunks", parts_ * sizes.query_heads) {}
 
-std::size_t FlashInferAttention::upload_bytes() const {
+std::size_t FlashInferAttention::device_bytes(const Sizes& sizes) {
+  const std::int64_t floats =
+      room_for_parts(sizes) * sizes.query_heads * (std::int64_t{sizes.head_dim} + 1);
+  return static_cast<std::size_t>(floats) * sizeof(float);
+}
+
+std::size_t FlashInferAttention::upload_bytes(const Sizes& sizes) {
   const auto long_tiles =
-      static_cast<std::int32_t>(divide_up(sizes_.max_rows, rows_of_long_tile(sizes_.group))) +
-      sizes_.max_sequences;
-  const std::int32_t chunks = chunks_of(std::max(sizes_.max_positions, 1));
+      static_cast<std::int32_t>(divide_up(sizes.max_rows, rows_of_long_tile(sizes.group))) +
+      sizes.max_sequences;
+  const std::int32_t chunks = chunks_of(std::max(sizes.max_positions, 1));
   // Items of a recording are padded to twice as many at most.
-  const FlashInferLayout largest({.rows = sizes_.max_rows,
-                                  .short_items = 2 * sizes_.max_sequences * chunks,
+  const FlashInferLayout largest({.rows = sizes.max_rows,
+                                  .short_items = 2 * sizes.max_sequences * chunks,
                                   .long_items = long_tiles * chunks,
-                                  .parts = parts_});
+                                  .parts = room_for_parts(sizes)});
   return StepUpload::whole_pieces(static_cast<std::size_t>(largest.bytes));
 }
 

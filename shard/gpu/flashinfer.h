@@ -29,8 +29,9 @@ class FlashInferAttention {
 
   FlashInferAttention(kernels::cuda::Gpu& gpu, const Sizes& sizes);
 
-  // The most that plan() adds to a step's upload.
-  std::size_t upload_bytes() const;
+  // What it takes of the device, and the most that plan() adds to a step's upload.
+  static std::size_t device_bytes(const Sizes& sizes);
+  static std::size_t upload_bytes(const Sizes& sizes);
 
   // Blocks that a recorded step of `rows` rows, of one token of each sequence and padding, has.
   std::int32_t items_of_decoding(std::int32_t rows, std::span<const ForwardSequence> batch) const;

@@ -7,9 +7,6 @@
 #include <cmath>
 
 #include "base/error.h"
-#include "kernels/cuda/attention_backend.h"
-#include "kernels/cuda/sum_plan.h"
-#include "shard/lane_programs.h"
 #include "shard/rope_table.h"
 
 namespace lockstep::shard {
@@ -20,28 +17,8 @@ using namespace kernels::cuda;
 constexpr char kActivations[] = "activations";
 // Blocks that keep a large GPU busy: with fewer rows, each chunk of a row's keys has a block.
 constexpr std::int64_t kManyBlocks = 4 * 132;
-// Of attention's parts: where a step needs more, a block computes all chunks of a row.
-constexpr std::int64_t kMostPartFloats = 64 << 20;
 
 enum Tree : std::size_t { kEmbedding, kAttention, kMlp };
-
-std::vector<SegmentTree> trees(const model::ModelConfig& config,
-                               const std::vector<Partition>& parts) {
-  const LaneTree tree = lane_tree(config);
-  return {one_segment_each(static_cast<int>(parts.size())),
-          segment_tree(tree, lane_runs(parts, &Partition::query_heads)),
-          segment_tree(tree, lane_runs(parts, &Partition::mlp_lanes))};
-}
-
-// The first query head of each key-value head of the rank, and the end.
-std::vector<std::int32_t> first_queries(const model::ModelConfig& config, const Partition& part) {
-  std::vector<std::int32_t> first;
-  for (std::int32_t kv = part.key_value_heads.begin; kv < part.key_value_heads.end; ++kv) {
-    first.push_back(part.queries_of(kv, config).begin - part.query_heads.begin);
-  }
-  first.push_back(part.query_heads.size());
-  return first;
-}
 
 std::vector<std::string> layer_names(Range layers, const char* block) {
   std::vector<std::string> names;
@@ -49,12 +26,6 @@ std::vector<std::string> layer_names(Range layers, const char* block) {
     names.push_back("layer " + std::to_string(i) + " " + block);
   }
   return names;
-}
-
-std::int64_t bytes_of_half_block(const model::ModelConfig& config, const Partition& part,
-                                 CacheFormat format, std::int32_t block_size) {
-  const std::int64_t number = format == CacheFormat::bf16 ? 2 : 1;
-  return number * part.key_value_heads.size() * block_size * config.head_dim;
 }
 
 const GpuRunnerOptions& checked(const GpuRunnerOptions& options, const model::ModelConfig& config,
@@ -84,48 +55,31 @@ GpuLlamaRunner::GpuLlamaRunner(const model::ModelConfig& config, GpuWeights weig
       place_(place),
       parts_(partition_model(config, exchange.size(), stage_layers(config, place))),
       weights_(std::move(weights)),
-      inner_columns_(inner_columns(config, part())),
-      logits_stride_(divide_up(part().vocabulary.size(), kPlainRows) * kPlainRows),
-      reducer_(gpu, exchange, trees(config, parts_),
-               {options.max_batch_tokens, config.hidden_size, options.gather_below}),
-      hidden_plan_(sum_plan(kernels::whole_sum(config.hidden_size))),
-      attention_plan_(sum_plan(attention_program(config, part()))),
-      mlp_plan_(sum_plan(mlp_program(config, part()))),
-      runs_(upload_array<HeadRun>(gpu, "tables", head_runs(first_queries(config, part())))),
+      sizes_(config, parts_, exchange.rank(), options),
+      reducer_(gpu, exchange, sizes_.trees, sizes_.reduce),
+      hidden_plan_(sum_plan(sizes_.hidden_plan)),
+      attention_plan_(sum_plan(sizes_.attention_plan)),
+      mlp_plan_(sum_plan(sizes_.mlp_plan)),
+      runs_(upload_array<HeadRun>(gpu, "tables", sizes_.runs)),
       attention_names_(layer_names(part().layers, "attention")),
       mlp_names_(layer_names(part().layers, "mlp")),
-      hidden_(gpu, kActivations, options.max_batch_tokens * config.hidden_size),
-      normed_(gpu, kActivations, whole_granules(options.max_batch_tokens) * config.hidden_size),
-      qkv_(gpu, kActivations,
-           whole_granules(options.max_batch_tokens) * (query_columns() + 2 * kv_columns())),
-      queries_(gpu, kActivations, options.max_batch_tokens * query_columns()),
-      attended_(gpu, kActivations, options.max_batch_tokens * query_columns()),
-      parts_of_chunks_(gpu, "attention's chunks",
-                       options.flashinfer
-                           ? 0
-                           : std::min(kMostPartFloats,
-                                      attention_part_floats(
-                                          std::min(options.max_sequences, options.max_batch_tokens),
-                                          2 * chunks_up_to(std::max(options.max_positions, 1) - 1),
-                                          part().query_heads.size(),
-                                          static_cast<std::int32_t>(config.head_dim)))),
-      gate_up_(gpu, kActivations, whole_granules(options.max_batch_tokens) * 2 * inner_columns_),
-      inner_(gpu, kActivations, options.max_batch_tokens * inner_columns_),
-      last_(gpu, kActivations,
-            has_head() ? whole_granules(options.max_sequences) * config.hidden_size : 0),
-      logits_(gpu, "logits",
-              has_head() ? whole_granules(options.max_sequences) * logits_stride_ : 0),
+      hidden_(gpu, kActivations, sizes_.hidden),
+      normed_(gpu, kActivations, sizes_.normed),
+      qkv_(gpu, kActivations, sizes_.qkv),
+      queries_(gpu, kActivations, sizes_.queries),
+      attended_(gpu, kActivations, sizes_.attended),
+      parts_of_chunks_(gpu, "attention's chunks", sizes_.attention_chunks),
+      gate_up_(gpu, kActivations, sizes_.gate_up),
+      inner_(gpu, kActivations, sizes_.inner),
+      last_(gpu, kActivations, sizes_.last),
+      logits_(gpu, "logits", sizes_.logits),
       downloaded_(gpu.pinned_memory().allocate(
-          "logits", has_head() ? static_cast<std::size_t>(options.max_sequences * logits_stride_) *
-                                     sizeof(float)
-                               : 0)),
-      flashinfer_(make_flashinfer()),
-      upload_(gpu, upload_bytes(options) + (flashinfer_ ? flashinfer_->upload_bytes() : 0),
-              [this] { wait("an earlier step"); }),
-      stream_(gpu, place, options.max_batch_tokens * config.hidden_size,
-              [this](const char* what) { wait(what); }) {
+          "logits", static_cast<std::size_t>(sizes_.downloaded) * sizeof(float))),
+      upload_(gpu, sizes_.upload, [this] { wait("an earlier step"); }),
+      stream_(gpu, place, sizes_.stage_values, [this](const char* what) { wait(what); }) {
+  if (sizes_.flashinfer) flashinfer_.emplace(gpu, *sizes_.flashinfer);
   const RopeTable rope(config, options.max_positions);
-  const auto angles = static_cast<std::size_t>(options.max_positions * (config.head_dim / 2));
+  const auto angles = static_cast<std::size_t>(sizes_.angles);
   make_plain_products();
   cos_ = upload_array<float>(gpu, "tables", {rope.cos(0), angles});
   sin_ = upload_array<float>(gpu, "tables", {rope.sin(0), angles});
@@ -155,38 +109,15 @@ PlainProduct* GpuLlamaRunner::plain_product_of(const GpuMatrix& weights) const {
   return weights.plain ? plain_by_rows_.at(weights.view.rows).get() : nullptr;
 }
 
-std::optional<FlashInferAttention> GpuLlamaRunner::make_flashinfer() const {
-  if (!options_.flashinfer) return std::nullopt;
-  const std::int32_t group = common_group(config_, exchange_.size());
-  if (group == 0) throw Error("FlashInfer with key-value heads of unequal numbers of query heads");
-  return std::make_optional<FlashInferAttention>(
-      gpu_, FlashInferAttention::Sizes{.group = group,
-                                       .query_heads = part().query_heads.size(),
-                                       .head_dim = static_cast<std::int32_t>(config_.head_dim),
-                                       .block_size = options_.block_size,
-                                       .max_rows = options_.max_batch_tokens,
-                                       .max_sequences = options_.max_sequences,
-                                       .max_positions = options_.max_positions});
-}
-
-std::int32_t GpuLlamaRunner::common_group(const model::ModelConfig& config, int world_size) {
-  std::int32_t common = -1;
-  for (const Partition& part : partition_model(config, world_size)) {
-    const std::int32_t group = kernels::cuda::common_group(first_queries(config, part));
-    if (common >= 0 && group != common) return 0;
-    common = group;
-  }
-  return common;
-}
-
 // Cleared: FlashInfer multiplies what lies behind a sequence's end by zero.
 void GpuLlamaRunner::allocate_cache(std::int32_t num_blocks) {
   num_blocks_ = num_blocks;
   // One block more than plans know, for padding rows.
-  const auto half = static_cast<std::size_t>(bytes_of_half_block(
-                        config_, part(), options_.kv_format, options_.block_size)) *
-                    static_cast<std::size_t>(num_blocks + 1);
-  for (std::int32_t layer = 0; layer < part().layers.size(); ++layer) {
+  const auto layers = static_cast<std::size_t>(part().layers.size());
+  const std::size_t half =
+      gpu_kv_block_bytes(config_, part(), options_.kv_format, options_.block_size) / (2 * layers) *
+      static_cast<std::size_t>(num_blocks + 1);
+  for (std::size_t layer = 0; layer < layers; ++layer) {
     const LayerCache& cache = cache_.emplace_back(LayerCache{
         gpu_.memory().allocate("KV cache", half), gpu_.memory().allocate("KV cache", half)});
     gpu_.clear(cache.keys.data(), half, "KV cache");
@@ -194,14 +125,7 @@ void GpuLlamaRunner::allocate_cache(std::int32_t num_blocks) {
   }
 }
 
-std::size_t GpuLlamaRunner::kv_block_bytes(const model::ModelConfig& config, const Partition& part,
-                                           CacheFormat format, std::int32_t block_size) {
-  return static_cast<std::size_t>(2 * part.layers.size() *
-                                  bytes_of_half_block(config, part, format, block_size));
-}
-
-GpuLlamaRunner::SumPlanArrays GpuLlamaRunner::sum_plan(const kernels::LaneProgram& program) {
-  const HostSumPlan plan = make_sum_plan(program);
+GpuLlamaRunner::SumPlanArrays GpuLlamaRunner::sum_plan(const HostSumPlan& plan) {
   SumPlanArrays arrays{upload_array<Leaf>(gpu_, "tables", plan.leaves),
                        upload_array<Addition>(gpu_, "tables", plan.additions),
                        upload_array<std::int32_t>(gpu_, "tables", plan.level_ends),
@@ -225,7 +149,7 @@ GpuLogits GpuLlamaRunner::launch() {
   } else {
     run(step_);
   }
-  if (place_.next == nullptr) return {logits_.data(), logits_stride_, wanted_};
+  if (place_.next == nullptr) return {logits_.data(), sizes_.logits_stride, wanted_};
   stream_.send(hidden_.data(), batch_rows_ * config_.hidden_size);
   return {};
 }
@@ -284,7 +208,8 @@ void GpuLlamaRunner::download(std::int32_t row, std::int32_t place) {
   const auto range = static_cast<std::size_t>(part().vocabulary.size());
   const auto to = host_logits().subspan(static_cast<std::size_t>(place) * range, range);
   if (!to.empty()) {
-    gpu_.download(std::as_writable_bytes(to), logits_.data() + row * logits_stride_, "logits");
+    gpu_.download(std::as_writable_bytes(to), logits_.data() + row * sizes_.logits_stride,
+                  "logits");
   }
 }
 
@@ -391,13 +316,13 @@ PagedCache GpuLlamaRunner::cache_of(std::size_t layer) const {
 
 LaneSum GpuLlamaRunner::attention_block(const Step& step, std::size_t layer) {
   const GpuLayerWeights& weights = weights_.layers[layer];
-  const std::int64_t stride = query_columns() + 2 * kv_columns();
+  const std::int64_t stride = sizes_.query_columns + 2 * sizes_.kv_columns;
   const std::int32_t query_heads = part().query_heads.size();
   multiply(weights.qkv, normed_.data(), config_.hidden_size, step.rows, hidden_plan_, qkv_.data(),
            stride);
   gpu_.run(RopeKvArgs{.q = qkv_.data(),
-                      .k = qkv_.data() + query_columns(),
-                      .v = qkv_.data() + query_columns() + kv_columns(),
+                      .k = qkv_.data() + sizes_.query_columns,
+                      .v = qkv_.data() + sizes_.query_columns + sizes_.kv_columns,
                       .stride = stride,
                       .cos = cos_.data(),
                       .sin = sin_.data(),
@@ -409,7 +334,7 @@ LaneSum GpuLlamaRunner::attention_block(const Step& step, std::size_t layer) {
                       .query_heads = query_heads});
   attend(step, layer);
   const std::int64_t values = step.rows * config_.hidden_size;
-  multiply(weights.o, attended_.data(), query_columns(), step.rows, attention_plan_,
+  multiply(weights.o, attended_.data(), sizes_.query_columns, step.rows, attention_plan_,
            reducer_.segments(kAttention, step.rows), config_.hidden_size, values);
   return reducer_.reduce(kAttention, step.rows, attention_names_[layer]);
 }
@@ -442,15 +367,15 @@ void GpuLlamaRunner::attend(const Step& step, std::size_t layer) {
 LaneSum GpuLlamaRunner::mlp_block(const Step& step, std::size_t layer) {
   const GpuLayerWeights& weights = weights_.layers[layer];
   multiply(weights.gate_up, normed_.data(), config_.hidden_size, step.rows, hidden_plan_,
-           gate_up_.data(), 2 * inner_columns_);
+           gate_up_.data(), 2 * sizes_.inner_columns);
   gpu_.run(SwigluArgs{.gate = gate_up_.data(),
-                      .up = gate_up_.data() + inner_columns_,
-                      .stride = 2 * inner_columns_,
+                      .up = gate_up_.data() + sizes_.inner_columns,
+                      .stride = 2 * sizes_.inner_columns,
                       .out = inner_.data(),
                       .rows = step.rows,
-                      .columns = static_cast<std::int32_t>(inner_columns_)});
+                      .columns = static_cast<std::int32_t>(sizes_.inner_columns)});
   const std::int64_t values = step.rows * config_.hidden_size;
-  multiply(weights.down, inner_.data(), inner_columns_, step.rows, mlp_plan_,
+  multiply(weights.down, inner_.data(), sizes_.inner_columns, step.rows, mlp_plan_,
            reducer_.segments(kMlp, step.rows), config_.hidden_size, values);
   return reducer_.reduce(kMlp, step.rows, mlp_names_[layer]);
 }
@@ -458,7 +383,7 @@ LaneSum GpuLlamaRunner::mlp_block(const Step& step, std::size_t layer) {
 void GpuLlamaRunner::logits(const Step& step, const LaneSum& update) {
   norm(step.wanted, step.last_rows, update, weights_.final_norm, last_.data());
   multiply(weights_.output(), last_.data(), config_.hidden_size, step.wanted, hidden_plan_,
-           logits_.data(), logits_stride_, 0);
+           logits_.data(), sizes_.logits_stride, 0);
 }
 
 }  // namespace lockstep::shard

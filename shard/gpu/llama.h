@@ -15,6 +15,7 @@
 #include "shard/gpu/array.h"
 #include "shard/gpu/flashinfer.h"
 #include "shard/gpu/lane_reduce.h"
+#include "shard/gpu/runner_sizes.h"
 #include "shard/gpu/stage_stream.h"
 #include "shard/gpu/step_upload.h"
 #include "shard/gpu/weights.h"
@@ -23,20 +24,6 @@
 #include "shard/pipeline_place.h"
 
 namespace lockstep::shard {
-
-struct GpuRunnerOptions {
-  kernels::cuda::CacheFormat kv_format = kernels::cuda::CacheFormat::bf16;
-  std::int32_t block_size = 16;
-  std::int32_t max_batch_tokens = 512;  // tokens of all sequences of a step
-  std::int32_t max_sequences = 64;      // of a step
-  std::int32_t max_positions = 0;       // longest sequence
-  std::int64_t gather_below = 4 << 20;  // ReduceOptions
-  bool flashinfer = false;              // attention by its kernel; else by the own one
-  std::string product_algorithms = {};  // a file (gpu.h) for products of plain weights; "": none
-  // Of decoding steps; 0: none are made. The steps of further shapes run without.
-  std::int32_t max_recordings = 64;
-  std::size_t sampling_bytes = 0;  // room for what else a step uploads: step_upload()
-};
 
 // A step's logits on the device: rows `stride` apart, of this rank's tokens.
 struct GpuLogits {
@@ -95,13 +82,6 @@ class GpuLlamaRunner final : public ModelRunner {
   std::size_t weight_bytes() const { return weights_.bytes(); }
   std::int32_t recordings() const { return recorded_; }
 
-  // Query heads of every key-value head of each of `world_size` ranks; 0 where they differ.
-  static std::int32_t common_group(const model::ModelConfig& config, int world_size);
-
-  // Bytes that one block takes on a rank with this part, all of its layers together.
-  static std::size_t kv_block_bytes(const model::ModelConfig& config, const Partition& part,
-                                    kernels::cuda::CacheFormat format, std::int32_t block_size);
-
  private:
   // The addresses and sizes that a step's kernels are launched with.
   struct Step {
@@ -130,15 +110,10 @@ class GpuLlamaRunner final : public ModelRunner {
     kernels::device::Allocation keys, values;
   };
   const Partition& part() const { return parts_[static_cast<std::size_t>(exchange_.rank())]; }
-  SumPlanArrays sum_plan(const kernels::LaneProgram& program);
-  std::int64_t query_columns() const { return part().query_heads.size() * config_.head_dim; }
-  std::int64_t kv_columns() const { return part().key_value_heads.size() * config_.head_dim; }
+  SumPlanArrays sum_plan(const kernels::cuda::HostSumPlan& plan);
 
-  // What the pieces of the largest step take.
-  static std::size_t upload_bytes(const GpuRunnerOptions& options);
   bool decodes(std::span<const ForwardSequence> batch) const;
   void check(std::span<const ForwardSequence> batch) const;
-  std::optional<FlashInferAttention> make_flashinfer() const;
   void lay_out(std::span<const ForwardSequence> batch, std::int32_t table_stride);
   // What to launch in place of the step's operations; nullptr: nothing is recorded for it.
   kernels::cuda::Recording* recording_of_step();
@@ -173,8 +148,7 @@ class GpuLlamaRunner final : public ModelRunner {
   const PipelinePlace place_;
   const std::vector<Partition> parts_;  // of the stage's ranks
   const GpuWeights weights_;
-  const std::int64_t inner_columns_;  // of the MLP on this rank
-  const std::int64_t logits_stride_;
+  const GpuRunnerSizes sizes_;
   GpuLaneReducer reducer_;
   // Of plain weights, by their rows: they all have hidden_size columns.
   std::unique_ptr<kernels::cuda::PlainProducts> plain_products_;
@@ -195,7 +169,7 @@ class GpuLlamaRunner final : public ModelRunner {
   GpuArray<float> gate_up_;           // [tokens, gate's columns, then up's]
   GpuArray<std::uint16_t> inner_;     // [tokens, inner columns]
   GpuArray<std::uint16_t> last_;      // [sequences, hidden_size]: rows whose logits are wanted
-  GpuArray<float> logits_;            // [sequences, logits_stride_]
+  GpuArray<float> logits_;            // [sequences, logits_stride]
   kernels::device::Allocation downloaded_;
 
   std::optional<FlashInferAttention> flashinfer_;

@@ -11,8 +11,6 @@ namespace {
 
 using namespace kernels::cuda;
 
-constexpr std::int32_t kPaddingStep = 8;
-
 std::int32_t blocks_up_to(std::int32_t positions, std::int32_t block_size) {
   return (positions + block_size - 1) / block_size;
 }
@@ -24,23 +22,6 @@ std::int32_t padded_rows(std::int32_t rows, std::int32_t most) {
       rows <= 4 ? static_cast<std::int32_t>(std::bit_ceil(static_cast<std::uint32_t>(rows)))
                 : (rows + kPaddingStep - 1) / kPaddingStep * kPaddingStep;
   return std::max(rows, std::min(padded, most));
-}
-
-// But for what attention adds.
-std::size_t GpuLlamaRunner::upload_bytes(const GpuRunnerOptions& options) {
-  const auto tokens = static_cast<std::size_t>(options.max_batch_tokens);
-  const auto sequences = static_cast<std::size_t>(options.max_sequences);
-  // The number of chunks is rounded up to a power of two.
-  const auto positions = std::bit_ceil(static_cast<std::uint32_t>(
-                             chunks_up_to(std::max(options.max_positions, 1) - 1))) *
-                         kChunkPositions;
-  const auto blocks = static_cast<std::size_t>(
-      blocks_up_to(static_cast<std::int32_t>(positions), options.block_size));
-  return StepUpload::whole_pieces(tokens * sizeof(std::int32_t)) +
-         StepUpload::whole_pieces(tokens * sizeof(RowPlace)) +
-         StepUpload::whole_pieces((sequences + kPaddingStep) * blocks * sizeof(std::int32_t)) +
-         StepUpload::whole_pieces(sequences * sizeof(std::int32_t)) +
-         StepUpload::whole_pieces(options.sampling_bytes);
 }
 
 void GpuLlamaRunner::check(std::span<const ForwardSequence> batch) const {

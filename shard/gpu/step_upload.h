@@ -33,6 +33,9 @@ class StepUpload {
     return (bytes + kAlignment - 1) / kAlignment * kAlignment;
   }
 
+  // What it takes of the device.
+  static constexpr std::size_t device_bytes(std::size_t bytes) { return whole_pieces(bytes); }
+
   // Begins a step. Waits for the copy of the step before the last, if nobody has.
   void begin();
 

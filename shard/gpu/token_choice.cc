@@ -51,6 +51,11 @@ std::size_t GpuTokenChoice::upload_bytes(std::int32_t max_sequences) {
          StepUpload::whole_pieces(listed * sizeof(CountedToken));
 }
 
+std::size_t GpuTokenChoice::device_bytes(VocabRange range, std::int32_t max_sequences, int ranks) {
+  const std::int64_t row = choice_slices(range.begin, range.end) + std::int64_t{ranks};
+  return static_cast<std::size_t>(max_sequences * row) * sizeof(ScoredToken);
+}
+
 GpuTokenChoice::GpuTokenChoice(GpuLlamaRunner& model, std::int32_t max_sequences, Gpu& gpu,
                                comm::GpuExchange& exchange, Sampler& sampler)
     : model_(model),

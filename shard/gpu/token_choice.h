@@ -28,6 +28,8 @@ class GpuTokenChoice {
   static constexpr std::int32_t kListed = 1 << 16;
   // What lay_out() takes of a step's upload, at most.
   static std::size_t upload_bytes(std::int32_t max_sequences);
+  // What it takes of the device of one of `ranks`, which has the tokens of `range`.
+  static std::size_t device_bytes(VocabRange range, std::int32_t max_sequences, int ranks);
 
   // All must outlive it. The ranks of exchange and sampler are the same.
   GpuTokenChoice(GpuLlamaRunner& model, std::int32_t max_sequences, kernels::cuda::Gpu& gpu,

@@ -91,8 +91,9 @@ class Loader {
     const auto tile_row_count = static_cast<std::size_t>((rows + tile_rows - 1) / tile_rows);
     GpuMatrix matrix;
     matrix.plain = plain && format == TileFormat::bf16;
-    matrix.tiles = gpu_.memory().allocate(kLabel, tile_row_count * tile_row_bytes);
-    std::vector<float> scales(format == TileFormat::e4m3_channel ? tile_row_count * tile_rows : 0);
+    const std::int32_t columns = parts[0].columns.size();
+    matrix.tiles = gpu_.memory().allocate(kLabel, bytes_of_tiles(format, rows, columns));
+    std::vector<float> scales(bytes_of_scales(format, rows, columns) / sizeof(float));
     const Slabs slabs{stored, format, matrix.plain, rows, tile_row_bytes, scales};
     const std::size_t fit = staging_.buffer().size() / std::max<std::size_t>(tile_row_bytes, 1);
     if (fit == 0) {

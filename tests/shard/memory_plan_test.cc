@@ -76,11 +76,11 @@ ModelShape shape_of(const nlohmann::json& config, MatrixFormat format = MatrixFo
 // 512 tokens a step, 64 sequences, blocks of 16 positions, sequences of 8192.
 constexpr StepSizes kSizes{.max_positions = 8192};
 
-// 90% of 80 GiB. The reserve is 512 + 32 + 136 + 512 MiB, with 512 for NCCL where there are others.
+// 90% of 80 GiB. The reserve is 512 + 512 MiB, with 512 for NCCL where there are others.
 MemoryLimits of_80_gib(int ranks) {
   return {.device = Device::cuda,
           .memory = 77309411328,
-          .reserve = ranks == 1 ? std::size_t{1249902592} : std::size_t{1786773504}};
+          .reserve = ranks == 1 ? std::size_t{1073741824} : std::size_t{1610612736}};
 }
 
 // How many bytes, by hand:
@@ -101,14 +101,30 @@ MemoryLimits of_80_gib(int ranks) {
 //
 // A block of 16 positions: 2 (keys, values) x layers x 8 heads / tp x 128 x 2 bytes x 16.
 //
-// Activations: a row of c columns takes 4c bytes in f32, 3(c + 64) rounded to 16 and 8 bits, and 16
-// for every 32 columns: 7.5c + 192. With h = hidden_size, q and k the columns of this rank's
-// queries and keys, i its inner columns and v its vocabulary:
-//   512 x (2(7.5h + 192) + 2(7.5q + 192) + 2(7.5k + 192) + 7.5i + 192)    the residual stream etc.
-//   + 64 x (7.5h + 192) + 64 x 4v                                         what is sampled from
-//   + 8192 x 64 x 2 x 4                                                   cosines and sines
-//   + 512 x 4h, where tp > 1                                              embeddings of all ranks
-//   + 2 x 512 x 4h x (1, or tp + 2 where tp > 1)                          sums of attention and MLP
+// Activations. With h = hidden_size, q and k the columns of this rank's queries and keys, n its
+// query heads and g of them to a key-value head, i its inner columns and v its vocabulary; 512
+// rows, 64 sequences, 8192 positions:
+//   512 x (4h + 2h + 4(q + 2k) + 2q + 2q + 4 x 2i + 2i)      the residual stream etc.
+//   + 64 x (2h + 4v)                                         what is sampled from
+//   + 8192 x 64 x 2 x 4                                      cosines and sines
+//   + 4096 x n x (128 + 1) x 4                               FlashInfer's parts: 512 rows x 8
+//   chunks
+//   + 512 x 12 + (64 + 8) x 512 x 4 + 64 x 4                 inputs of a step: tokens, places,
+//   tables
+//   + 64 x 56 + 65536 x (8 + 4 + 8)                          sampling's rows and lists
+//   + t(2 x 64 x 8) + t((512 g / 128 + 64) x 8) + 2 x 2048 + 16     FlashInfer's plan, with 33n + 4
+//                                                            bytes for t(n) items, each of its nine
+//                                                            arrays rounded up to 16; all to 256
+//   + 64 x 8 x (tp + v / 4096)                               candidates, the latter rounded up
+//   + 4 x 512 h, where tp = 1; else the larger of 4 MiB and  segments of all ranks, or slices
+//     4 tp (512 h / tp + 64), and 3 x 4 x 512 h              own, cut, and the sum
+//   + 4 (1 + 3 tp)                                           merges
+//   + where tp > 1, 72 r rounded up to 256 + 2 r 4h tp,      kernels' channels, r = the smaller of
+//     rounded up to 2 MiB                                    128 and 4 MiB / 4h tp
+//   + orders of sums: 16 x leaves - 4, and 4 for each level, of h / 256 leaves, of n, and of 2n
+//     (Qwen's MLP: n x 2 or fewer) leaves; 12 x (8 / tp) x g / 4, rounded up, for runs of heads
+//   + a block of the cache for rows of padding
+// The sums were made apart from the program's.
 //
 // What is left is the memory less weights, activations and reserve; blocks are rounded down.
 struct Figures {
@@ -139,26 +155,26 @@ void expect_plans(const ModelShape& shape, std::initializer_list<Figures> all) {
 
 TEST(MemoryPlan, OfLlama8BIsTheHandCalculation) {
   expect_plans(shape_of(llama_8b()),
-               {{1, 16061054976, 182300672, 2097152, 59816153088, 28522, true},
-                {2, 8031059968, 177418240, 1048576, 67314159616, 64195, true},
-                {4, 4016062464, 179171328, 524288, 71327404032, 136046, true},
-                {8, 2008563712, 230379520, 262144, 73283694592, 279555, true}});
+               {{1, 16061054976, 224171936, 2097152, 59950442592, 28586, true},
+                {2, 8031059968, 161347700, 1048576, 67506390924, 64379, true},
+                {4, 4016062464, 112110828, 524288, 71570625300, 136510, true},
+                {8, 2008563712, 87494728, 262144, 73602740152, 280772, true}});
 }
 
 TEST(MemoryPlan, OfLlama70BIsTheHandCalculation) {
   expect_plans(shape_of(llama_70b()),
-               {{1, 141110050816, 319008768, 5242880, -65369550848, 0, false},
-                {2, 70557663232, 329592832, 2621440, 4635381760, 1768, true},
-                {4, 35281469440, 343273472, 1310720, 39897894912, 30439, true},
-                {8, 17643372544, 450777088, 655360, 57428488192, 87628, true}});
+               {{1, 141110050816, 406630412, 5242880, -65281011724, 0, false},
+                {2, 70557663232, 288492976, 2621440, 4852642384, 1851, true},
+                {4, 35281469440, 199016592, 1310720, 40218312560, 30684, true},
+                {8, 17643372544, 154280736, 655360, 57901145312, 88350, true}});
 }
 
 TEST(MemoryPlan, OfQwen72BIsTheHandCalculationWithItsBiases) {
   expect_plans(shape_of(qwen_72b()),
-               {{1, 145416683520, 328544256, 5242880, -69685719040, 0, false},
-                {2, 72710979584, 334360576, 2621440, 2477297664, 945, true},
-                {4, 36358127616, 345657344, 1310720, 38818852864, 29616, true},
-                {8, 18244616192, 452030464, 655360, 56825991168, 86709, true}});
+               {{1, 145416683520, 417315852, 5242880, -69598329868, 0, false},
+                {2, 72710979584, 293835696, 2621440, 2693983312, 1027, true},
+                {4, 36358127616, 201688208, 1310720, 39138982768, 29860, true},
+                {8, 18244616192, 155698464, 655360, 57298483936, 87430, true}});
 }
 
 // fp8: a byte a value and 4 for a row, in the layers; q4: 20 bytes for 32 values. Embedding and
@@ -181,27 +197,44 @@ TEST(MemoryPlan, OfNarrowWeightsIsTheHandCalculation) {
           5275648u);
 }
 
-// Int8 keys and values: 128 bytes and a scale in f32 for each, of 8 heads in 32 layers.
-TEST(MemoryPlan, OfAnInt8CacheCountsItsScales) {
+// Int8 keys and values, on CPUs: 128 bytes and a scale in f32 for each, of 8 heads in 32 layers.
+// fp8, on GPUs: 128 bytes.
+TEST(MemoryPlan, OfACacheOfBytesIsTheHandCalculation) {
   StepSizes sizes = kSizes;
   sizes.kv_format = kernels::KvFormat::int8;
-  EXPECT_EQ(plan_memory(shape_of(llama_8b()), 1, 1, of_80_gib(1), sizes).kv_block,
+  sizes.gpu_cache = kernels::cuda::CacheFormat::e4m3;
+  const MemoryLimits of_a_host{.device = Device::cpu, .memory = 77309411328, .reserve = 0};
+  EXPECT_EQ(plan_memory(shape_of(llama_8b()), 1, 1, of_a_host, sizes).kv_block,
             2u * 32u * 8u * 132u * 16u);
+  EXPECT_EQ(plan_memory(shape_of(llama_8b()), 1, 1, of_80_gib(1), sizes).kv_block,
+            2u * 32u * 8u * 128u * 16u);
+}
+
+TEST(MemoryPlan, CountsTheMemoryInWhichKernelsSumOnlyWhereTheyDo) {
+  StepSizes sizes = kSizes;
+  const auto activations = [&](int ranks) {
+    return plan_memory(shape_of(llama_8b()), ranks, 1, of_80_gib(ranks), sizes).activations;
+  };
+  const std::size_t alone = activations(1), two = activations(2);
+  sizes.peers = false;
+  EXPECT_EQ(activations(1), alone);
+  // 128 rows of two segments in two slots, and their flags, in pieces of 2 MiB: 4 x 2 and one more.
+  EXPECT_EQ(two - activations(2), 5u * 2097152u);
 }
 
 TEST(MemoryPlan, SaysByHowMuchAModelDoesNotFit) {
   const auto plan = plan_memory(shape_of(llama_70b()), 1, 1, of_80_gib(1), kSizes);
   // One sequence: 512 blocks of 5242880 bytes.
   EXPECT_EQ(plan.one_sequence(), 2684354560u);
-  EXPECT_EQ(plan.needed(), 141110050816u + 319008768u + 1249902592u + 2684354560u);
-  EXPECT_EQ(plan.margin(), 77309411328 - 145363316736);
+  EXPECT_EQ(plan.needed(), 141110050816u + 406630412u + 1073741824u + 2684354560u);
+  EXPECT_EQ(plan.margin(), 77309411328 - 145274777612);
 }
 
 TEST(MemoryPlan, FitsExactlyFromTheLastByteOn) {
   const auto shape = shape_of(llama_8b());
   MemoryLimits limits{.device = Device::cuda, .memory = 0, .reserve = 1000};
-  // 16,061,054,976 + 182,300,672 + 1000 + 512 x 2,097,152
-  limits.memory = 17317098472;
+  // 16,061,054,976 + 224,171,936 + 1000 + 512 x 2,097,152
+  limits.memory = 17358969736;
   EXPECT_TRUE(plan_memory(shape, 1, 1, limits, kSizes).fits());
   EXPECT_EQ(plan_memory(shape, 1, 1, limits, kSizes).margin(), 0);
   --limits.memory;
@@ -214,7 +247,7 @@ TEST(MemoryPlan, SuggestsTheSmallestSplitAndTheWidestFormatThatFit) {
   const auto plan = plan_memory(shape, 1, 1, of_80_gib(1), kSizes);
   const auto found = suggest(shape, plan, of_80_gib, kSizes);
   EXPECT_EQ(found.tensor_parallel, 2);  // as above
-  // 582 blocks are left beside 72,685,879,296 bytes of fp8.
+  // 599 blocks are left beside 72,685,879,296 bytes of fp8.
   EXPECT_EQ(found.weights, MatrixFormat::fp8);
   EXPECT_FALSE(found.max_model_len);  // not even one block beside bf16
 }
@@ -224,8 +257,13 @@ TEST(MemoryPlan, SuggestsTheLengthForWhichTheCacheHasRoom) {
   sizes.max_positions = 131072;
   const auto shape = shape_of(llama_70b());
   const auto plan = plan_memory(shape, 2, 1, of_80_gib(2), sizes);
-  // Tables of 131072 positions instead of 8192: 64 x 2 x 4 bytes for each of 122,880 more.
-  constexpr std::int64_t kBlocks = (4635381760 - 122880 * 512) / 2621440;
+  // 131072 positions instead of 8192. Cosines and sines: 64 x 2 x 4 bytes for each of 122,880 more.
+  // FlashInfer's parts: 2^26 / (32 x 128) = 16,384 instead of 4,096, of 32 x 129 floats. Its plan,
+  // of 128 chunks instead of 8: 33 bytes for each of 120 x (2 x 64 + 512 / 16 + 64) items. Tables:
+  // 72 x 7,680 blocks more, of 4 bytes.
+  constexpr std::int64_t kMore =
+      122880 * 512 + 12288 * 32 * 129 * 4 + 120 * 224 * 33 + 72 * 7680 * 4;
+  constexpr std::int64_t kBlocks = (4852642384 - kMore) / 2621440;
   EXPECT_FALSE(plan.fits());
   const auto found = suggest(shape, plan, of_80_gib, sizes);
   ASSERT_EQ(found.max_model_len, 16 * kBlocks);
@@ -248,8 +286,8 @@ TEST(MemoryPlan, OfRanksThatDivideOneHostsMemorySuggestsNoMoreOfThem) {
 }
 
 TEST(MemoryPlan, ReservesForNcclOnlyWhereThereAreOtherRanks) {
-  EXPECT_EQ(cuda_reserve(1), 1249902592u);
-  EXPECT_EQ(cuda_reserve(2), 1786773504u);
+  EXPECT_EQ(cuda_reserve(1), 1073741824u);
+  EXPECT_EQ(cuda_reserve(2), 1610612736u);
 }
 
 }  // namespace

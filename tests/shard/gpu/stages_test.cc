@@ -155,8 +155,7 @@ Ran run(const model::Model& model, Shape shape, const Steps& steps, const Way& w
     if (number != 0) return;
     ran.stages[static_cast<std::size_t>(rank.stage)] = {
         rank.runner.recordings(), rank.runner.weight_bytes(),
-        GpuLlamaRunner::kv_block_bytes(model.config, rank.part, way.options.kv_format,
-                                       way.options.block_size),
+        gpu_kv_block_bytes(model.config, rank.part, way.options.kv_format, way.options.block_size),
         rank.exchange.waits};
   }).run();
   for (std::size_t row = 0; row < all[0].size(); ++row) {

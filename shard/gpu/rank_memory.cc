@@ -1,0 +1,134 @@
+#include "shard/gpu/rank_memory.h"
+
+#include <algorithm>
+
+#include "kernels/cuda/attention_backend.h"
+#include "shard/gpu/load_plan.h"
+#include "shard/gpu/token_choice.h"
+
+namespace lockstep::shard {
+namespace {
+
+using namespace kernels::cuda;
+
+std::size_t bytes_of(TileFormat format, std::int64_t rows, std::int64_t columns) {
+  return bytes_of_tiles(format, rows, columns) + bytes_of_scales(format, rows, columns);
+}
+
+// Sums up what load_gpu_weights() loads.
+class WeightCounter {
+ public:
+  explicit WeightCounter(const ModelShape& shape) : shape_(shape) {}
+
+  std::size_t count(const RankParts& parts, const Partition& part) {
+    const auto hidden = static_cast<std::size_t>(shape_.config.hidden_size);
+    if (parts.embedding) matrix(*parts.embedding, TileFormat::bf16);
+    if (parts.head) matrix(*parts.head, format_of_head(*parts.head));
+    if (parts.final_norm) vector(hidden);
+    for (const LayerParts& layer : parts.layers) {
+      vector(2 * hidden);  // both norms
+      if (shape_.attention_bias) {
+        const std::int64_t heads = part.query_heads.size() + 2 * part.key_value_heads.size();
+        vector(static_cast<std::size_t>(heads * shape_.config.head_dim));
+      }
+      matrices(layer.qkv);
+      matrices(layer.gate_up);
+      matrices({layer.o});
+      matrices({layer.down});
+    }
+    return total_;
+  }
+
+ private:
+  TileFormat format_of(const MatrixPart& part) const {
+    return gpu_format(shape_.format(part.tensor));
+  }
+  // Which is not packed in eight bits.
+  TileFormat format_of_head(const MatrixPart& part) const {
+    return format_of(part) == TileFormat::int4_group ? TileFormat::int4_group : TileFormat::bf16;
+  }
+  // One below the other where their formats are the same.
+  void matrices(const std::vector<MatrixPart>& parts) {
+    const TileFormat format = format_of(parts[0]);
+    const bool alike = std::ranges::all_of(
+        parts, [&](const MatrixPart& part) { return format_of(part) == format; });
+    if (!alike) {
+      for (const MatrixPart& part : parts) matrix(part, format_of(part));
+      return;
+    }
+    std::int64_t rows = 0;
+    for (const MatrixPart& part : parts) rows += part.rows.size();
+    total_ += bytes_of(format, rows, parts[0].columns.size());
+  }
+  void matrix(const MatrixPart& part, TileFormat format) {
+    total_ += bytes_of(format, part.rows.size(), part.columns.size());
+  }
+  void vector(std::size_t values) { total_ += values * sizeof(float); }
+
+  const ModelShape& shape_;
+  std::size_t total_ = 0;
+};
+
+AttentionNeeds attention_needs(const model::ModelConfig& config, std::int32_t group,
+                               const StepSizes& sizes) {
+  return {.head_dim = static_cast<std::int32_t>(config.head_dim),
+          .key_value_heads = static_cast<std::int32_t>(config.num_key_value_heads),
+          .model_group =
+              static_cast<std::int32_t>(config.num_attention_heads / config.num_key_value_heads),
+          .format = sizes.gpu_cache,
+          .group = group,
+          .flashinfer_built_in = true};
+}
+
+}  // namespace
+
+TileFormat gpu_format(MatrixFormat format) {
+  switch (format) {
+    case MatrixFormat::q4: return TileFormat::int4_group;
+    case MatrixFormat::fp8: return TileFormat::e4m3_channel;
+    case MatrixFormat::int8: return TileFormat::int8_channel;
+    case MatrixFormat::f32:
+    case MatrixFormat::f16:
+    case MatrixFormat::bf16:
+    case MatrixFormat::q8: break;
+  }
+  return TileFormat::bf16;
+}
+
+GpuRunnerOptions gpu_options(const model::ModelConfig& config, int ranks, const StepSizes& sizes) {
+  const AttentionChoice attention = choose_attention(
+      sizes.gpu_attention, attention_needs(config, common_group(config, ranks), sizes));
+  return {.kv_format = sizes.gpu_cache,
+          .block_size = sizes.block_size,
+          .max_batch_tokens = sizes.max_batch_tokens,
+          .max_sequences = sizes.max_sequences,
+          .max_positions = sizes.max_positions,
+          .flashinfer = attention.backend == AttentionBackend::flashinfer,
+          .sampling_bytes = GpuTokenChoice::upload_bytes(sizes.max_sequences)};
+}
+
+bool gpu_attends(const model::ModelConfig& config, int ranks, const StepSizes& sizes) {
+  if (common_group(config, ranks) > 0) return true;
+  // The number of ranks has no say in which kernel is chosen.
+  const auto whole = common_group(config, 1);
+  return choose_attention(sizes.gpu_attention, attention_needs(config, whole, sizes)).backend ==
+         AttentionBackend::own;
+}
+
+RankMemory gpu_rank_memory(const ModelShape& shape, const std::vector<Partition>& parts, int rank,
+                           const StepSizes& sizes) {
+  const model::ModelConfig& config = shape.config;
+  const Partition& part = parts[static_cast<std::size_t>(rank)];
+  const int ranks = static_cast<int>(parts.size());
+  const GpuRunnerSizes runner(config, parts, rank, gpu_options(config, ranks, sizes));
+  RankMemory memory;
+  memory.weights = WeightCounter(shape).count(rank_parts(config, part), part);
+  memory.kv_block = gpu_kv_block_bytes(config, part, sizes.gpu_cache, sizes.block_size);
+  memory.activations = runner.device_bytes(sizes.peers) +
+                       memory.kv_block +  // the block of padding rows
+                       GpuTokenChoice::device_bytes({part.vocabulary.begin, part.vocabulary.end},
+                                                    sizes.max_sequences, ranks);
+  return memory;
+}
+
+}  // namespace lockstep::shard
