@@ -32,7 +32,8 @@ kernels::cuda::AttentionBackend settle_attention(const ServeOptions& options,
            static_cast<std::int32_t>(config.num_attention_heads / config.num_key_value_heads),
        .format = cache_format(options),
        .group = shard::common_group(config, ranks),
-       .flashinfer_built_in = rank.gpu().has_flashinfer()});
+       .flashinfer_built_in = rank.gpu().has_flashinfer(),
+       .fa3_there = rank.gpu().has_fa3()});
   if (says_why) spdlog::info("{}", choice.reason);
   return choice.backend;
 }
@@ -44,7 +45,7 @@ shard::GpuRunnerOptions runner_options(const ServeOptions& options, const Replic
           .max_batch_tokens = options.max_num_batched_tokens,
           .max_sequences = options.max_num_seqs,
           .max_positions = sizes.max_model_len,
-          .flashinfer = attention == kernels::cuda::AttentionBackend::flashinfer,
+          .attention = attention,
           .product_algorithms =
               options.weight_cache.empty() ? "" : options.weight_cache + "/matmul-algorithms",
           .sampling_bytes = shard::GpuTokenChoice::upload_bytes(options.max_num_seqs)};

@@ -46,7 +46,7 @@ class GpuShard {
   const std::unique_ptr<comm::cuda::GpuRank> rank_;
   const std::vector<shard::Partition> parts_;  // of the stage's ranks
   ReplicaSizes sizes_;
-  const kernels::cuda::AttentionBackend attention_;  // flashinfer or own
+  const kernels::cuda::AttentionBackend attention_;  // not automatic
   shard::GpuLlamaRunner runner_;
   shard::Sampler sampler_;
   shard::GpuTokenChoice choice_;

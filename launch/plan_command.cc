@@ -267,8 +267,8 @@ void add_device_options(CLI::App& plan, PlanOptions& options) {
       ->check(CLI::Range(0.1, 1.0))
       ->capture_default_str();
   plan.add_option("--attention-backend", options.serve.attention_backend,
-                  "On GPUs, of a build with FlashInfer: auto, flashinfer, or own, as for serve")
-      ->check(CLI::IsMember({"auto", "flashinfer", "own"}))
+                  "On GPUs, of a build with FlashInfer: auto, flashinfer, own or fa3, as for serve")
+      ->check(CLI::IsMember({"auto", "flashinfer", "own", "fa3"}))
       ->capture_default_str()
       ->type_name("NAME");
   plan.add_option("--all-reduce", options.serve.all_reduce,

@@ -74,6 +74,7 @@ std::string fingerprint(const model::Model& model, const ServeOptions& options, 
            (options.quantization == "fp8" ? "-fp8" : "") +
            (options.products == "cublaslt" ? "-cublaslt" : "") +
            (gpu->attention() == kernels::cuda::AttentionBackend::flashinfer ? "-flashinfer" : "") +
+           (gpu->attention() == kernels::cuda::AttentionBackend::fa3 ? "-fa3" : "") +
            (options.kv_cache_dtype == KvCacheType::fp8 ? "-kv-fp8" : "");
   }
   return version + "-cpu-" + (family == kernels::CpuFamily::amx ? "amx-" : "") + weights + "-" +
@@ -94,8 +95,9 @@ void require_cpu_options(const ServeOptions& options) {
   if (options.products != "own") {
     throw Error("--products " + options.products + " is for GPUs, and there are none");
   }
-  if (options.attention_backend == "flashinfer") {
-    throw Error("--attention-backend flashinfer is for GPUs, and there are none");
+  if (options.attention_backend == "flashinfer" || options.attention_backend == "fa3") {
+    throw Error("--attention-backend " + options.attention_backend +
+                " is for GPUs, and there are none");
   }
   if (options.all_reduce != "auto") {
     throw Error("--all-reduce " + options.all_reduce + " is for GPUs, and there are none");

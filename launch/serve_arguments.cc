@@ -125,9 +125,10 @@ void add_machine_options(CLI::App& serve, ServeOptions& options, Typed& typed) {
       ->type_name("FORMAT");
   serve
       .add_option("--attention-backend", options.attention_backend,
-                  "On GPUs: auto, flashinfer, or own (any number of ranks and heads); auto: "
-                  "flashinfer where the build has it and the model's heads suit")
-      ->check(CLI::IsMember({"auto", "flashinfer", "own"}))
+                  "On GPUs: auto, flashinfer, own (any number of ranks and heads), or fa3 (Hopper, "
+                  "head_dim 128, cache in bf16: for long prompts and few tokens, since it decodes "
+                  "slowly); auto: flashinfer where the build has it and the model's heads suit")
+      ->check(CLI::IsMember({"auto", "flashinfer", "own", "fa3"}))
       ->capture_default_str()
       ->type_name("NAME");
   serve

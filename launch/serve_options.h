@@ -41,7 +41,7 @@ struct ServeOptions {
   comm::Transport transport = comm::Transport::automatic;
   std::string kernels = "auto";               // or a name (cpu_family.h)
   std::string activations = "auto";           // in products: "int8", "bf16", "f32"
-  std::string attention_backend = "auto";     // on GPUs: "flashinfer", "own"
+  std::string attention_backend = "auto";     // on GPUs: "flashinfer", "own", "fa3"
   std::string all_reduce = "auto";            // of few rows, on GPUs: "peer", "nccl"
   std::string quantization = "none";          // on GPUs: "fp8"
   std::string products = "own";               // of bf16 weights on GPUs: "own", "cublaslt"

@@ -1,6 +1,6 @@
-// Which kernel attends on a GPU: the own one (attention.h) or FlashInfer's
-// (flashinfer_attention.h). Their bits differ: all ranks of a replica take the same one, for
-// prompts and for decoding, the number of ranks has no say in which, and a response's
+// Which kernel attends on a GPU: the own one (attention.h), FlashInfer's (flashinfer_attention.h)
+// or its FA3 for Hopper (fa3_attention.h). Their bits differ: all ranks of a replica take the same
+// one, for prompts and for decoding, the number of ranks has no say in which, and a response's
 // system_fingerprint names it.
 #pragma once
 
@@ -14,9 +14,9 @@
 namespace lockstep::kernels::cuda {
 
 // What `--attention-backend` asks for.
-enum class AttentionBackend { automatic, flashinfer, own };
+enum class AttentionBackend { automatic, flashinfer, own, fa3 };
 
-// "auto", "flashinfer" or "own". Throws Error naming these for anything else.
+// "auto", "flashinfer", "own" or "fa3". Throws Error naming these for anything else.
 AttentionBackend attention_backend_of(std::string_view name);
 
 struct AttentionNeeds {
@@ -27,16 +27,18 @@ struct AttentionNeeds {
   // Query heads of every key-value head of every rank; 0 where they differ (common_group()).
   std::int32_t group;
   bool flashinfer_built_in;
+  bool fa3_there = false;  // the build has it, and the GPU is a Hopper
 };
 
 struct AttentionChoice {
-  AttentionBackend backend;  // flashinfer or own
+  AttentionBackend backend;  // never automatic
   std::string reason;        // a sentence for the log, or for the error of who asked for the other
 };
 
 // `automatic` takes FlashInfer where it serves the model, and the model's key-value heads spread
-// evenly over 2, 4 and 8 ranks. Throws Error where FlashInfer, so chosen or asked for, cannot serve
-// this partition or this model: another kernel would give other bits at this number of ranks.
+// evenly over 2, 4 and 8 ranks; FA3 only who asks for it. Throws Error where FlashInfer or FA3, so
+// chosen or asked for, cannot serve this partition or this model: another kernel would give other
+// bits at this number of ranks.
 AttentionChoice choose_attention(AttentionBackend asked, const AttentionNeeds& needs);
 
 // Query heads per key-value head of a rank whose key-value head i has the query heads

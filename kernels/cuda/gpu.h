@@ -11,6 +11,7 @@
 
 #include "kernels/cuda/attention.h"
 #include "kernels/cuda/embedding.h"
+#include "kernels/cuda/fa3_attention.h"
 #include "kernels/cuda/flashinfer_attention.h"
 #include "kernels/cuda/peer_norm.h"
 #include "kernels/cuda/plain_products.h"
@@ -63,6 +64,9 @@ class Gpu {
   virtual void run(const FlashInferArgs& args, const FlashInferLayout& layout,
                    const FlashInferWave& wave, const FlashInferGrid& grid) = 0;
   virtual bool has_flashinfer() const = 0;
+  // launch_fa3(), and whether there is one, on this GPU.
+  virtual void run(const Fa3Args& args, const Fa3Layout& layout) = 0;
+  virtual bool has_fa3() const = 0;
   virtual void run(const SwigluArgs& args) = 0;
   virtual void run(const SegmentSumArgs& args) = 0;
   virtual void modify_logits(const TokenChoiceArgs& args) = 0;

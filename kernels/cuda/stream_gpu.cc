@@ -61,6 +61,14 @@ void StreamGpu::run(const FlashInferArgs& args, const FlashInferLayout& layout,
                     const FlashInferWave& wave, const FlashInferGrid& grid) {
   named([&] { launch_flashinfer(args, layout, wave, grid, stream_.get()); });
 }
+void StreamGpu::run(const Fa3Args& args, const Fa3Layout& layout) {
+  named([&] { launch_fa3(args, layout, stream_.get()); });
+}
+// Compute capability 9.0 alone has what sm_90a is built of.
+bool StreamGpu::has_fa3() const {
+  const auto& description = device().description();
+  return fa3_built_in() && description.compute_major == 9 && description.compute_minor == 0;
+}
 void StreamGpu::run(const SwigluArgs& args) { launch(launch_swiglu, args); }
 void StreamGpu::run(const SegmentSumArgs& args) { launch(launch_segment_sum, args); }
 void StreamGpu::modify_logits(const TokenChoiceArgs& args) { launch(launch_modify_logits, args); }

@@ -35,6 +35,8 @@ class StreamGpu final : public Gpu {
   void run(const FlashInferArgs& args, const FlashInferLayout& layout, const FlashInferWave& wave,
            const FlashInferGrid& grid) override;
   bool has_flashinfer() const override { return flashinfer_built_in(); }
+  void run(const Fa3Args& args, const Fa3Layout& layout) override;
+  bool has_fa3() const override;
   void run(const SwigluArgs& args) override;
   void run(const SegmentSumArgs& args) override;
   void modify_logits(const TokenChoiceArgs& args) override;

@@ -78,6 +78,7 @@ GpuLlamaRunner::GpuLlamaRunner(const model::ModelConfig& config, GpuWeights weig
       upload_(gpu, sizes_.upload, [this] { wait("an earlier step"); }),
       stream_(gpu, place, sizes_.stage_values, [this](const char* what) { wait(what); }) {
   if (sizes_.flashinfer) flashinfer_.emplace(gpu, *sizes_.flashinfer);
+  if (options.attention == AttentionBackend::fa3) fa3_.emplace(gpu, part().query_heads.size());
   const RopeTable rope(config, options.max_positions);
   const auto angles = static_cast<std::size_t>(sizes_.angles);
   make_plain_products();
@@ -340,10 +341,8 @@ LaneSum GpuLlamaRunner::attention_block(const Step& step, std::size_t layer) {
 }
 
 void GpuLlamaRunner::attend(const Step& step, std::size_t layer) {
-  if (flashinfer_) {
-    flashinfer_->run(queries_.data(), cache_of(layer), attended_.data());
-    return;
-  }
+  if (flashinfer_) return flashinfer_->run(queries_.data(), cache_of(layer), attended_.data());
+  if (fa3_) return fa3_->run(queries_.data(), cache_of(layer), attended_.data());
   const std::int32_t query_heads = part().query_heads.size();
   const auto num_runs = static_cast<std::int32_t>(runs_.size());
   const bool chunks_apart =

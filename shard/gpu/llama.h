@@ -13,6 +13,7 @@
 #include "kernels/cuda/gpu.h"
 #include "model/config.h"
 #include "shard/gpu/array.h"
+#include "shard/gpu/fa3.h"
 #include "shard/gpu/flashinfer.h"
 #include "shard/gpu/lane_reduce.h"
 #include "shard/gpu/runner_sizes.h"
@@ -173,6 +174,7 @@ class GpuLlamaRunner final : public ModelRunner {
   kernels::device::Allocation downloaded_;
 
   std::optional<FlashInferAttention> flashinfer_;
+  std::optional<Fa3Attention> fa3_;
   StepUpload upload_;
   GpuStageStream stream_;
   Step step_;

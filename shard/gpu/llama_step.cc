@@ -115,6 +115,9 @@ void GpuLlamaRunner::lay_out(std::span<const ForwardSequence> batch, std::int32_
     flashinfer_->plan({places.host.data(), rows_of_batch}, rows, step_.tables, sequences,
                       shape_.items, upload_);
   }
+  if (fa3_) {
+    fa3_->plan(places.host, recorded_step_, step_.tables, options_.block_size, sequences, upload_);
+  }
 }
 
 }  // namespace lockstep::shard

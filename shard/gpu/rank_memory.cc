@@ -77,7 +77,8 @@ AttentionNeeds attention_needs(const model::ModelConfig& config, std::int32_t gr
               static_cast<std::int32_t>(config.num_attention_heads / config.num_key_value_heads),
           .format = sizes.gpu_cache,
           .group = group,
-          .flashinfer_built_in = true};
+          .flashinfer_built_in = true,
+          .fa3_there = true};
 }
 
 }  // namespace
@@ -103,7 +104,7 @@ GpuRunnerOptions gpu_options(const model::ModelConfig& config, int ranks, const 
           .max_batch_tokens = sizes.max_batch_tokens,
           .max_sequences = sizes.max_sequences,
           .max_positions = sizes.max_positions,
-          .flashinfer = attention.backend == AttentionBackend::flashinfer,
+          .attention = attention.backend,
           .sampling_bytes = GpuTokenChoice::upload_bytes(sizes.max_sequences)};
 }
 

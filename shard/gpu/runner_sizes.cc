@@ -5,8 +5,8 @@
 
 #include "base/error.h"
 #include "kernels/cuda/attention.h"
-#include "kernels/cuda/attention_backend.h"
 #include "kernels/cuda/plain_products.h"
+#include "shard/gpu/fa3.h"
 #include "shard/gpu/step_upload.h"
 #include "shard/lane_programs.h"
 
@@ -26,12 +26,15 @@ std::vector<SegmentTree> trees_of(const model::ModelConfig& config,
           segment_tree(tree, lane_runs(parts, &Partition::mlp_lanes))};
 }
 
+void require_common_group(const model::ModelConfig& config, int ranks) {
+  if (common_group(config, ranks) > 0) return;
+  throw Error("FlashInfer with key-value heads of unequal numbers of query heads");
+}
+
 FlashInferAttention::Sizes flashinfer_sizes(const model::ModelConfig& config, int ranks,
                                             std::int32_t query_heads,
                                             const GpuRunnerOptions& options) {
-  const std::int32_t group = common_group(config, ranks);
-  if (group == 0) throw Error("FlashInfer with key-value heads of unequal numbers of query heads");
-  return {.group = group,
+  return {.group = common_group(config, ranks),
           .query_heads = query_heads,
           .head_dim = static_cast<std::int32_t>(config.head_dim),
           .block_size = options.block_size,
@@ -116,7 +119,10 @@ GpuRunnerSizes::GpuRunnerSizes(const model::ModelConfig& config,
   attention_plan = make_sum_plan(attention_program(config, part));
   mlp_plan = make_sum_plan(mlp_program(config, part));
   runs = head_runs(first_queries(config, part));
-  if (options.flashinfer) {
+  if (options.attention != AttentionBackend::own) {
+    require_common_group(config, static_cast<int>(parts.size()));
+  }
+  if (options.attention == AttentionBackend::flashinfer) {
     flashinfer =
         flashinfer_sizes(config, static_cast<int>(parts.size()), part.query_heads.size(), options);
   }
@@ -124,16 +130,20 @@ GpuRunnerSizes::GpuRunnerSizes(const model::ModelConfig& config,
   normed = granules * width;
   qkv = granules * (query_columns + 2 * kv_columns);
   queries = attended = tokens * query_columns;
-  attention_chunks =
-      flashinfer ? 0 : own_attention_chunks(config, part.query_heads.size(), options);
+  attention_chunks = options.attention == AttentionBackend::own
+                         ? own_attention_chunks(config, part.query_heads.size(), options)
+                         : 0;
   gate_up = granules * 2 * inner_columns;
   inner = tokens * inner_columns;
   last = sampled * width;
   logits = sampled * logits_stride;
   downloaded = part.has_head(config) ? options.max_sequences * logits_stride : 0;
   angles = options.max_positions * (config.head_dim / 2);
-  upload =
-      upload_bytes(options) + (flashinfer ? FlashInferAttention::upload_bytes(*flashinfer) : 0);
+  upload = upload_bytes(options);
+  if (flashinfer) upload += FlashInferAttention::upload_bytes(*flashinfer);
+  if (options.attention == AttentionBackend::fa3) {
+    upload += Fa3Attention::upload_bytes(options.max_batch_tokens, options.max_sequences);
+  }
   stage_values = tokens * width;
 }
 

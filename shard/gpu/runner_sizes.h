@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "kernels/cuda/attention.h"
+#include "kernels/cuda/attention_backend.h"
 #include "kernels/cuda/paged_cache.h"
 #include "kernels/cuda/sum_plan.h"
 #include "model/config.h"
@@ -25,7 +26,8 @@ struct GpuRunnerOptions {
   std::int32_t max_sequences = 64;      // of a step
   std::int32_t max_positions = 0;       // longest sequence
   std::int64_t gather_below = 4 << 20;  // ReduceOptions
-  bool flashinfer = false;              // attention by its kernel; else by the own one
+  // The kernel that attends; not automatic.
+  kernels::cuda::AttentionBackend attention = kernels::cuda::AttentionBackend::own;
   std::string product_algorithms = {};  // a file (gpu.h) for products of plain weights; "": none
   // Of decoding steps; 0: none are made. The steps of further shapes run without.
   std::int32_t max_recordings = 64;
@@ -49,8 +51,8 @@ std::size_t gpu_kv_block_bytes(const model::ModelConfig& config, const Partition
 // Elements of the buffers of rank `rank`, whose meaning GpuLlamaRunner's members say, and what its
 // parts are made with. Weights and KV cache are not among them.
 struct GpuRunnerSizes {
-  // `parts`: of all ranks that share the layers. Throws Error for FlashInfer with key-value heads
-  // of unequal numbers of query heads.
+  // `parts`: of all ranks that share the layers. Throws Error for FlashInfer and FA3 with key-value
+  // heads of unequal numbers of query heads.
   GpuRunnerSizes(const model::ModelConfig& config, const std::vector<Partition>& parts, int rank,
                  const GpuRunnerOptions& options);
 
@@ -64,7 +66,7 @@ struct GpuRunnerSizes {
   ReduceOptions reduce;
   kernels::cuda::HostSumPlan hidden_plan, attention_plan, mlp_plan;
   std::vector<kernels::cuda::HeadRun> runs;
-  std::optional<FlashInferAttention::Sizes> flashinfer;  // none: attention by the own kernel
+  std::optional<FlashInferAttention::Sizes> flashinfer;  // none: another kernel attends
 
   std::int64_t hidden, normed, qkv, queries, attended, attention_chunks, gate_up, inner, last,
       logits;

@@ -188,7 +188,7 @@ TEST_F(ServeArguments, RefuseWhatIsOutOfRangeAndNameTheOption) {
       {"--block-size", "8"},
       {"--kv-cache-dtype", "int4"},
       {"--quantization", "awq"},
-      {"--attention-backend", "fa3"},
+      {"--attention-backend", "fa2"},
       {"--all-reduce", "ring"},
       {"--products", "cutlass"},
       {"--tp", "0"},

@@ -78,11 +78,31 @@ TEST(AttentionChoice, HasACommonGroupOnlyWhereAllHeadsHaveAsManyQueries) {
   EXPECT_EQ(group({}), 0);
 }
 
-TEST(AttentionBackendName, IsOneOfThree) {
+// For it has other bits, and decodes slowly: never without being asked for.
+TEST(AttentionChoice, TakesFa3OnlyWhereItIsAskedForAndServes) {
+  auto needs = kServed;
+  needs.fa3_there = true;
+  EXPECT_EQ(choose_attention(AttentionBackend::automatic, needs).backend,
+            AttentionBackend::flashinfer);
+  EXPECT_EQ(choose_attention(AttentionBackend::fa3, needs).backend, AttentionBackend::fa3);
+  const auto expect_refused = [&](auto change, const char* reason) {
+    auto other = needs;
+    change(other);
+    EXPECT_THAT([&] { choose_attention(AttentionBackend::fa3, other); },
+                testing::ThrowsMessage<Error>(HasSubstr(reason)));
+  };
+  expect_refused([](auto& other) { other.fa3_there = false; }, "a Hopper GPU");
+  expect_refused([](auto& other) { other.head_dim = 64; }, "head_dim of 128, not 64");
+  expect_refused([](auto& other) { other.format = CacheFormat::e4m3; }, "bf16 alone");
+  expect_refused([](auto& other) { other.group = 0; }, "by FA3: at this number of ranks");
+}
+
+TEST(AttentionBackendName, IsOneOfFour) {
   EXPECT_EQ(attention_backend_of("auto"), AttentionBackend::automatic);
   EXPECT_EQ(attention_backend_of("flashinfer"), AttentionBackend::flashinfer);
   EXPECT_EQ(attention_backend_of("own"), AttentionBackend::own);
-  EXPECT_THROW(attention_backend_of("fa3"), Error);
+  EXPECT_EQ(attention_backend_of("fa3"), AttentionBackend::fa3);
+  EXPECT_THROW(attention_backend_of("fa2"), Error);
 }
 
 }  // namespace

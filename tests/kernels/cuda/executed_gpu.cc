@@ -21,6 +21,7 @@
 #include "kernels/cuda/top_logprobs.cuh"
 #include "kernels/fp8.h"
 #include "kernels/half.h"
+#include "tests/kernels/cuda/fa3_reference.h"
 #include "tests/kernels/cuda/flashinfer_reference.h"
 
 namespace lockstep::kernels::cuda {
@@ -212,6 +213,19 @@ void ExecutedGpu::run(const FlashInferArgs& args, const FlashInferLayout& layout
   const FlashInferCombineArgs combine = combination_of(args, layout, wave, grid);
   put_kernel(flashinfer_combine_grid(combine), combine,
              [](auto& t, const auto& a) { combine_flashinfer_parts(t, a); });
+}
+
+void ExecutedGpu::run(const Fa3Args& args, const Fa3Layout& layout) {
+  put([this, args, layout] {
+    ++launches_;
+    const std::size_t numbers = static_cast<std::size_t>(args.rows) *
+                                static_cast<std::size_t>(args.query_heads * args.cache.head_dim);
+    arrays_.check_copy(args.q, 2 * numbers, "FA3's queries");
+    arrays_.check_copy(args.out, 2 * numbers, "FA3's results");
+    arrays_.check_copy(args.plan, static_cast<std::size_t>(layout.bytes), "FA3's plan");
+    attend_by_fa3(args, layout, cached_floats(args.cache.keys, args.cache.format),
+                  cached_floats(args.cache.values, args.cache.format));
+  });
 }
 
 std::vector<float> ExecutedGpu::cached_floats(const void* cache, CacheFormat format) const {

@@ -53,6 +53,9 @@ class ExecutedGpu final : public Gpu {
   void run(const FlashInferArgs& args, const FlashInferLayout& layout, const FlashInferWave& wave,
            const FlashInferGrid& grid) override;
   bool has_flashinfer() const override { return true; }
+  // In double precision: with FA3's meaning, not its bits.
+  void run(const Fa3Args& args, const Fa3Layout& layout) override;
+  bool has_fa3() const override { return true; }
   void run(const SwigluArgs& args) override;
   void run(const SegmentSumArgs& args) override;
   void modify_logits(const TokenChoiceArgs& args) override;

@@ -315,7 +315,7 @@ TEST_F(GpuLlama, MultipliesPlainWeightsWithTheSameBitsInAnyStep) {
 // With FlashInfer's kernel read in double precision: its plan, its waves and its recordings.
 TEST_F(GpuLlama, AttendsByFlashInferWithTheSameBitsInAnyStep) {
   auto options = small_options();
-  options.flashinfer = true;
+  options.attention = kernels::cuda::AttentionBackend::flashinfer;
   const Bits expected = run(model_, 1, whole(), options).bits;
   expect_near_the_model(expected, model_, 0.02);
   const Steps chunks{{piece(0, 7, false)},
@@ -330,6 +330,34 @@ TEST_F(GpuLlama, AttendsByFlashInferWithTheSameBitsInAnyStep) {
               testing::ThrowsMessage<Error>(testing::HasSubstr("unequal numbers")));
   options.kv_format = kernels::cuda::CacheFormat::e4m3;
   EXPECT_EQ(run(model_, 1, chunks, options).bits, run(model_, 1, whole(), options).bits);
+}
+
+// With FA3's kernel read in double precision: its plan, and its recordings.
+TEST_F(GpuLlama, AttendsByFa3WithTheSameBitsInAnyStep) {
+  auto options = small_options();
+  options.attention = kernels::cuda::AttentionBackend::fa3;
+  const Bits expected = run(model_, 1, whole(), options).bits;
+  expect_near_the_model(expected, model_, 0.02);
+  EXPECT_NE(expected, run(model_, 1, whole()).bits);
+  const Steps chunks{{piece(0, 7, false)},
+                     {company(0, 20, false), piece(7, 8, false)},
+                     {piece(8, 30, false)},
+                     {piece(30, 34, false)},
+                     {piece(34, 35, true)}};
+  EXPECT_EQ(run(model_, 2, chunks, options).bits, expected);
+  const std::int32_t third_block[] = {4};
+  Steps decoding{{piece(0, 29, true), company(0, 13, true)}};
+  for (int i = 0; i < 4; ++i) {  // three rows in steps of four
+    decoding.push_back({piece(29 + i, 30 + i, true), company(13 + i, 14 + i, true),
+                        ForwardSequence{std::span(tokens_).first(1), 0, third_block, true}});
+  }
+  const Bits decoded = run(model_, 1, decoding, options).bits;
+  options.max_recordings = 4;
+  const Ran recorded = run(model_, 1, decoding, options);
+  EXPECT_EQ(recorded.bits, decoded);
+  EXPECT_EQ(recorded.recordings, 1);
+  EXPECT_THAT([&] { run(model_, 4, whole(), options); },
+              testing::ThrowsMessage<Error>(testing::HasSubstr("unequal numbers")));
 }
 
 // Three sequences in steps of four rows, recorded once and replayed with other lengths.
@@ -347,7 +375,7 @@ TEST_F(GpuLlama, RecordsAttentionByFlashInfer) {
         {piece(29 + i, 30 + i, true), company(13 + i, 14 + i, true), alone(2 + i, 3 + i)});
   }
   auto options = small_options();
-  options.flashinfer = true;
+  options.attention = kernels::cuda::AttentionBackend::flashinfer;
   const Bits expected = run(model_, 1, steps, options).bits;
   options.max_recordings = 8;
   const Ran recorded = run(model_, 1, steps, options);

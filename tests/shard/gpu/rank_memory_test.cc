@@ -125,16 +125,18 @@ INSTANTIATE_TEST_SUITE_P(
                     Case{.name = "TwoStagesTied", .world = 2, .stages = 2, .tied = true}),
     [](const auto& info) { return info.param.name; });
 
-// FlashInfer's parts and plans; head_dim 64, and as many query heads to every key-value head.
-TEST_F(GpuRankMemoryOf, FlashInferIsWhatItsRunnerTakes) {
+// FlashInfer's parts and plans, and FA3's; as many query heads to every key-value head.
+TEST_F(GpuRankMemoryOf, FlashInferAndFa3AreWhatTheirRunnersTake) {
   model::Model model = zero_model(false);
-  model.config.head_dim = 64;
+  model.config.head_dim = 128;
   model.config.num_attention_heads = 4;
   model.config.num_key_value_heads = 2;
   model.tensors = std::make_unique<ZeroTensors>(model.config);
-  for (const int world : {1, 2}) {
-    const Case kase{
-        .name = "FlashInfer", .world = world, .sizes = sizes_with(kFlash, true, CacheFormat::bf16)};
+  for (const auto& [world, attention] :
+       {std::pair{1, kFlash}, {2, kFlash}, {1, AttentionBackend::fa3}}) {
+    const Case kase{.name = "FlashInfer or FA3",
+                    .world = world,
+                    .sizes = sizes_with(attention, true, CacheFormat::bf16)};
     const auto expected = told(model, kase);
     comm::spawn_ranks(world, std::chrono::seconds(60), [&](comm::Communicator& ranks) {
       expect_of(model, kase, {{0, 2}, nullptr, nullptr}, ranks,

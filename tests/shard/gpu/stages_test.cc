@@ -248,7 +248,7 @@ TEST_F(GpuStages, RecordStepsEachForItself) {
 // Whose kernel reads, and multiplies by zero, what padding rows have stored.
 TEST_F(GpuStages, AttendByFlashInferBesidePaddingRows) {
   Way way;
-  way.options.flashinfer = true;
+  way.options.attention = kernels::cuda::AttentionBackend::flashinfer;
   const Bits expected = run(model_, {1, 1}, answers(), way).bits;
   way.options.max_recordings = 8;
   for (const Shape shape : {Shape{2, 1}, Shape{3, 1}}) {
