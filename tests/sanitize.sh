@@ -13,13 +13,13 @@ case "${1:-}" in
   asan)
     programs=(base kernels comm model shard coordinator gateway)
     # Fibers are slow here: of the GPU's forward pass, what each of its parts is in once.
-    filters[shard]='-GpuLlama.GivesTheSame*:GpuLlama.P*:GpuStages.G*:GpuStages.R*:OneGpu.*:GpuTokenChoice.IsTheSame*'
+    filters[shard]='-GpuLlama.GivesTheSame*:GpuLlama.P*:GpuLlama.Kernels*:GpuLlama.AttendsByFa3*:GpuStages.G*:GpuStages.R*:OneGpu.*:GpuTokenChoice.IsTheSame*'
     ;;
   tsan)
     programs=(base kernels comm model shard coordinator)
-    filters[kernels]='-*Cuda*:*Execut*:*FlashInfer*'
+    filters[kernels]='-*Cuda*:*Execut*:*FlashInfer*:BlocksOfRanks*'
     filters[comm]='-PlanBus*:*PlanBus*:PrivateDirectory*:StageLink*'
-    filters[shard]='-Cuda*:GpuLlama*:GpuLane*:GpuStages*:GpuT*:GpuW*:GpuLoading.Makes*:OneGpu*:Llama.GivesTheSameBitsInAPipeline'
+    filters[shard]='-Cuda*:GpuLlama*:GpuLane*:*GpuRankMemory*:GpuStages*:GpuT*:GpuW*:GpuLoading.Makes*:OneGpu*:Llama.GivesTheSameBitsInAPipeline'
     filters[coordinator]='-Engine*:*ClientSocket*:*PlanBus*'
     ;;
   *)
