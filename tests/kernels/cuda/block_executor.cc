@@ -384,12 +384,17 @@ class RunningRank {
     const std::size_t choice = random() % choices;
     if (choice == running_.size()) {
       const BlockLaunch& launch = rank_.launches[next_launch_ - 1];
-      running_.push_back(
-          std::make_unique<RunningBlock>(*rank_.memory, launch.grid, launch.kernel, &clock_));
+      if (ended_.empty()) {
+        ended_.push_back(
+            std::make_unique<RunningBlock>(*rank_.memory, launch.grid, launch.kernel, &clock_));
+      }
+      running_.push_back(std::move(ended_.back()));
+      ended_.pop_back();
       running_.back()->start(next_block_++, random() % 2 == 0);
     }
     running_[choice]->go_on();
     if (!running_[choice]->is_running()) {
+      ended_.push_back(std::move(running_[choice]));
       running_.erase(running_.begin() + static_cast<std::ptrdiff_t>(choice));
     }
   }
@@ -399,6 +404,7 @@ class RunningRank {
     const Grid& grid = rank_.launches[next_launch_++].grid;
     check_grid(grid);
     rank_.memory->begin_launch();
+    ended_.clear();
     blocks_ = static_cast<std::uint32_t>(grid.x * grid.y);
     next_block_ = 0;
   }
@@ -409,6 +415,7 @@ class RunningRank {
   std::size_t next_launch_ = 0;
   std::uint32_t blocks_ = 0, next_block_ = 0;  // of the launch
   std::vector<std::unique_ptr<RunningBlock>> running_;
+  std::vector<std::unique_ptr<RunningBlock>> ended_;  // of the launch: to be begun again
 };
 
 }  // namespace
