@@ -292,7 +292,7 @@ class Rank {
     for (const auto& part : parts_) {
       ranges.push_back({part.vocabulary.begin, part.vocabulary.end});
     }
-    shard::Sampler sampler(stage(), runner.vocab_range(), ranges);
+    shard::Sampler sampler(stage(), runner.vocab_range(), ranges, &pool_);
     shard::HostStepRunner steps(runner, sampler, times_, place_.stage.last());
     work(steps, plans);
   }

@@ -35,10 +35,13 @@ class LaneStack {
       }
     }
   }
-  // Writes every sum left as one segment, of the first `rows` rows.
-  void write(const LinearCall& call, float* out, int rows = MT) const {
+  // What is left: row after row of each segment.
+  int segments() const { return top_; }
+  const float* segment(int i) const { return sums_[i][0]; }
+  // Writes every sum left as one segment.
+  void write(const LinearCall& call, float* out) const {
     for (int segment = 0; segment < top_; ++segment) {
-      for (int i = 0; i < rows; ++i) {
+      for (int i = 0; i < MT; ++i) {
         S::store(out + segment * call.segment_stride + i * call.row_stride,
                  S::load(sums_[segment][i]));
       }

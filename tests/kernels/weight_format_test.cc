@@ -7,6 +7,7 @@
 #include <algorithm>
 
 #include "base/error.h"
+#include "kernels/activation_format.h"
 #include "kernels/gptq_layout.h"
 #include "tests/kernels/random_matrix.h"
 
@@ -18,9 +19,10 @@ constexpr DType kWeights[]{DType::f32,  DType::f16,  DType::bf16, DType::q4_0, D
 
 // The values of columns [first, first + columns) of every row, packed and read again.
 std::vector<float> packed_values(const StoredMatrix& stored, std::int64_t first,
-                                 std::int64_t columns) {
+                                 std::int64_t columns,
+                                 PackedLayout layout = PackedLayout::interleaved) {
   Arena arena;
-  PackedMatrix packed(packed_format(stored.type), stored.rows, columns, arena);
+  PackedMatrix packed(packed_format(stored.type), stored.rows, columns, arena, layout);
   std::vector<float> values(static_cast<std::size_t>(stored.rows * columns));
   for (std::int64_t row = 0; row < stored.rows; ++row) packed.set_row(row, stored, row, first);
   for (std::int64_t row = 0; row < stored.rows; ++row) {
@@ -56,6 +58,17 @@ TEST(WeightFormat, AnyGroupOf32MayBeTheFirst) {
     for (std::int64_t first = 0; first < 512; first += 32) {
       expect_values(matrix, first, std::min<std::int64_t>(96, 512 - first));
     }
+  }
+}
+
+TEST(WeightFormat, ValuesAreTheSameInRows) {
+  std::mt19937 random(14);
+  for (const DType type : kWeights) {
+    if (!suits(ActivationFormat::bf16, packed_format(type))) continue;
+    const auto matrix = MatrixWriter(random).matrix(type, 24, 512);
+    EXPECT_EQ(packed_values(matrix.stored(), 96, 160, PackedLayout::rows),
+              packed_values(matrix.stored(), 96, 160))
+        << name(type);
   }
 }
 
