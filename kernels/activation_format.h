@@ -13,6 +13,7 @@ constexpr ActivationFormat natural_activations(PackedFormat weights) {
   switch (weights) {
     case PackedFormat::q4:
     case PackedFormat::q8: return ActivationFormat::int8;
+    case PackedFormat::f8:
     case PackedFormat::bf16: return ActivationFormat::bf16;
     case PackedFormat::f16:
     case PackedFormat::f32: break;
@@ -20,13 +21,14 @@ constexpr ActivationFormat natural_activations(PackedFormat weights) {
   return ActivationFormat::f32;
 }
 
-// Whether there is a product of these: f32 suits all weights, bf16 those of 16 bits in bf16 and the
-// quantized ones, int8 the quantized ones.
+// Whether there is a product of these: f32 suits all weights, bf16 those that bf16 holds exactly
+// and the quantized ones, int8 the ones that count in whole numbers.
 constexpr bool suits(ActivationFormat activations, PackedFormat weights) {
   const bool quantized = weights == PackedFormat::q4 || weights == PackedFormat::q8;
   switch (activations) {
     case ActivationFormat::f32: return true;
-    case ActivationFormat::bf16: return quantized || weights == PackedFormat::bf16;
+    case ActivationFormat::bf16:
+      return quantized || weights == PackedFormat::f8 || weights == PackedFormat::bf16;
     case ActivationFormat::int8: break;
   }
   return quantized;

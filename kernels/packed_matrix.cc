@@ -4,6 +4,8 @@
 #include <string>
 
 #include "base/error.h"
+#include "kernels/byte_layout.h"
+#include "kernels/fp8.h"
 #include "kernels/half.h"
 #include "kernels/load.h"
 #include "kernels/weight_format.h"
@@ -28,6 +30,11 @@ constexpr std::size_t byte_place(int column, int r) {
   return static_cast<std::size_t>(64 * (column / 4) + 4 * r + column % 4);
 }
 
+// Where the e4m3 number of `column` of row `r` lies.
+constexpr std::size_t e4m3_byte(int column, int r) {
+  return static_cast<std::size_t>(32 * (column / 2) + 2 * r + column % 2);
+}
+
 // Where the bf16 value of `column` of row `r` lies.
 constexpr std::size_t pair_byte(int column, int r) {
   return static_cast<std::size_t>(64 * (column / 2) + 4 * r + 2 * (column % 2));
@@ -48,6 +55,13 @@ void pack_q8(std::byte* group, int r, const QuantizedGroup& from) {
     group[byte_place(column, r)] = std::byte(from.values[static_cast<std::size_t>(column)]);
   }
   store_u16(group + kByteBytes + 2 * r, from.scale);
+}
+
+void pack_f8(std::byte* group, int r, const E4m3Group& from) {
+  for (int column = 0; column < kColumns; ++column) {
+    group[e4m3_byte(column, r)] = std::byte{from.values[static_cast<std::size_t>(column)]};
+  }
+  std::memcpy(group + kByteBytes + 4 * r, &from.scale, sizeof from.scale);
 }
 
 // Interleaves one row with the fifteen beside it, in units that stay together: a value, or a pair.
@@ -72,6 +86,10 @@ float unpack(PackedFormat format, const std::byte* group, int r, int column) {
       return f16_to_float(load<std::uint16_t>(group + kByteBytes + 2 * r)) *
              static_cast<float>(byte);
     }
+    case PackedFormat::f8: {
+      const auto byte = std::to_integer<std::uint8_t>(group[e4m3_byte(column, r)]);
+      return load<float>(group + kByteBytes + 4 * r) * bf16_to_float(e4m3_to_bf16(byte));
+    }
     case PackedFormat::bf16:
       return bf16_to_float(load<std::uint16_t>(group + pair_byte(column, r)));
     case PackedFormat::f16: return f16_to_float(load<std::uint16_t>(group + 2 * (16 * column + r)));
@@ -86,6 +104,7 @@ std::size_t packed_group_bytes(PackedFormat format) {
   switch (format) {
     case PackedFormat::q4: return kNibbleBytes + 64;
     case PackedFormat::q8: return kByteBytes + 32;
+    case PackedFormat::f8: return kByteBytes + 64;
     case PackedFormat::bf16:
     case PackedFormat::f16: return 2 * kColumns * kRowBlock;
     case PackedFormat::f32: break;
@@ -116,12 +135,21 @@ const std::byte* PackedMatrix::group(std::int64_t row, std::int64_t group) const
 
 void PackedMatrix::set_row(std::int64_t row, const StoredMatrix& source, std::int64_t source_row,
                            std::int64_t first_column) {
+  if (format_ == PackedFormat::f8) return set_e4m3(row, source, source_row, first_column);
   const GroupReader read = weight_format(source.type).read_group;
   if (read == nullptr) return set_values(row, source, source_row, first_column);
   const int r = static_cast<int>(row % kRowBlock);
   const auto pack = format_ == PackedFormat::q4 ? pack_q4 : pack_q8;
   for (std::int64_t g = 0; g < groups(); ++g) {
     pack(group(row, g), r, read(source, source_row, first_column / kColumns + g));
+  }
+}
+
+void PackedMatrix::set_e4m3(std::int64_t row, const StoredMatrix& source, std::int64_t source_row,
+                            std::int64_t first_column) {
+  for (std::int64_t g = 0; g < groups(); ++g) {
+    pack_f8(group(row, g), static_cast<int>(row % kRowBlock),
+            read_e4m3(source, source_row, first_column / kColumns + g));
   }
 }
 
