@@ -216,6 +216,12 @@ TEST(HfByteQuantization, LeavesOutWhatAnotherProgramsCacheIsScaledBy) {
   expect_matrices(folder);
 }
 
+TEST(HfByteQuantization, MayKeepActivationsInSixteenBits) {
+  ByteFolder folder(kind("int_channel"));
+  folder.quantization()["config_groups"]["group_0"]["input_activations"] = nullptr;
+  expect_matrices(folder);
+}
+
 TEST(HfByteQuantization, MayLeaveMatricesAsTheyWere) {
   ByteFolder folder(kind("float_channel"));
   const std::string name = "model.layers.1.mlp.down_proj.weight";
