@@ -9,6 +9,7 @@
 
 #include "kernels/packed_matrix.h"
 #include "model/model.h"
+#include "model/outline.h"
 #include "tests/kernels/random_matrix.h"
 #include "tests/model/expect_error.h"
 #include "tests/model/tiny_llama.h"
@@ -162,10 +163,14 @@ struct ByteFolder {
     }
   }
 
-  Model open() const {
-    const TempFolder folder;
+  void write(const TempFolder& folder) const {
     files.write(folder);
     folder.write("model.safetensors", weights.build());
+  }
+
+  Model open() const {
+    const TempFolder folder;
+    write(folder);
     return open_model(folder.path());
   }
 
@@ -229,6 +234,19 @@ TEST(HfByteQuantization, MayLeaveMatricesAsTheyWere) {
   folder.write_weights();
   EXPECT_EQ(folder.open().tensors->find(name)->dtype, DType::f32);
   expect_matrices(folder);
+}
+
+TEST(HfByteQuantization, IsPlannedForModelsThatAreNotServed) {
+  ByteFolder tiny(kind("fp8_block"));
+  tiny.files.config["architectures"] = {"Qwen2ForCausalLM"};
+  const TempFolder folder;
+  tiny.write(folder);
+  const Outline outline = read_outline(folder.path());
+  EXPECT_FALSE(outline.served);
+  const Tensor* tensor = outline.tensors->find("model.layers.0.mlp.up_proj.weight");
+  ASSERT_NE(tensor, nullptr);
+  EXPECT_EQ(tensor->dtype, DType::e4m3);
+  EXPECT_EQ(tensor->scale_columns, 32);
 }
 
 struct BadConfig {
