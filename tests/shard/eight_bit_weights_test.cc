@@ -114,8 +114,8 @@ TEST(EightBitWeights, RefusesANanByItsTensorAndRow) {
   load_weights(model, parts[0], pool);
 }
 
-// Weights are exact on both devices (i8's scales have few bits here): what differs is activations and
-// cache in bf16.
+// Weights are exact on both devices (i8's scales have few bits here): what differs is activations
+// and cache in bf16.
 TEST(EightBitWeights, AreNearDoublePrecisionOnBothDevicesAtEveryWorldSize) {
   for (const auto& [outer, projections, block] :
        {std::tuple{DType::bf16, std::vector{DType::i8}, kOfRows},
