@@ -16,6 +16,7 @@ constexpr ActivationFormat natural_activations(PackedFormat weights,
   switch (weights) {
     case PackedFormat::q4:
     case PackedFormat::q8: return ActivationFormat::int8;
+    case PackedFormat::f8:
     case PackedFormat::bf16: return ActivationFormat::bf16;
     case PackedFormat::f16:
     case PackedFormat::f32: break;
@@ -23,14 +24,15 @@ constexpr ActivationFormat natural_activations(PackedFormat weights,
   return ActivationFormat::f32;
 }
 
-// Whether there is a product of these: f32 suits all interleaved weights, bf16 those of 16 bits in
-// bf16 and the quantized ones, int8 the interleaved quantized ones.
+// Whether there is a product of these: f32 suits all interleaved weights, bf16 those that bf16 holds
+// exactly and the quantized ones, int8 the interleaved ones that count in whole numbers.
 constexpr bool suits(ActivationFormat activations, PackedFormat weights,
                      PackedLayout layout = PackedLayout::interleaved) {
   const bool quantized = weights == PackedFormat::q4 || weights == PackedFormat::q8;
   switch (activations) {
     case ActivationFormat::f32: return layout == PackedLayout::interleaved;
-    case ActivationFormat::bf16: return quantized || weights == PackedFormat::bf16;
+    case ActivationFormat::bf16:
+      return quantized || weights == PackedFormat::f8 || weights == PackedFormat::bf16;
     case ActivationFormat::int8: break;
   }
   return quantized && layout == PackedLayout::interleaved;

@@ -4,6 +4,8 @@
 #include <string>
 
 #include "base/error.h"
+#include "kernels/byte_layout.h"
+#include "kernels/fp8.h"
 #include "kernels/half.h"
 #include "kernels/load.h"
 #include "kernels/weight_format.h"
@@ -40,6 +42,12 @@ std::size_t byte_place(int column, int r) {
 }
 
 template <PackedLayout kLayout>
+std::size_t e4m3_place(int column, int r) {
+  return static_cast<std::size_t>(
+      kLayout == PackedLayout::rows ? 32 * r + column : 32 * (column / 2) + 2 * r + column % 2);
+}
+
+template <PackedLayout kLayout>
 std::size_t bf16_place(int column, int r) {
   return static_cast<std::size_t>(kLayout == PackedLayout::rows
                                       ? 64 * r + 2 * column
@@ -65,6 +73,15 @@ void pack_q8(std::byte* group, int r, const QuantizedGroup& from) {
         std::byte(from.values[static_cast<std::size_t>(column)]);
   }
   store_u16(group + kByteBytes + 2 * r, from.scale);
+}
+
+template <PackedLayout kLayout>
+void pack_f8(std::byte* group, int r, const E4m3Group& from) {
+  for (int column = 0; column < kColumns; ++column) {
+    group[e4m3_place<kLayout>(column, r)] =
+        std::byte{from.values[static_cast<std::size_t>(column)]};
+  }
+  std::memcpy(group + kByteBytes + 4 * r, &from.scale, sizeof from.scale);
 }
 
 // Interleaves one row with the fifteen beside it, in units that stay together: a value, or a pair.
@@ -100,6 +117,14 @@ void unpack(PackedFormat format, const std::byte* group, int r, float* out) {
       }
       return;
     }
+    case PackedFormat::f8: {
+      const float scale = load<float>(group + kByteBytes + 4 * r);
+      for (int column = 0; column < kColumns; ++column) {
+        const auto byte = std::to_integer<std::uint8_t>(group[e4m3_place<kLayout>(column, r)]);
+        out[column] = scale * bf16_to_float(e4m3_to_bf16(byte));
+      }
+      return;
+    }
     case PackedFormat::bf16:
       for (int column = 0; column < kColumns; ++column) {
         out[column] = bf16_to_float(half(bf16_place<kLayout>(column, r)));
@@ -123,6 +148,7 @@ std::size_t packed_group_bytes(PackedFormat format) {
   switch (format) {
     case PackedFormat::q4: return kNibbleBytes + 64;
     case PackedFormat::q8: return kByteBytes + 32;
+    case PackedFormat::f8: return kByteBytes + 64;
     case PackedFormat::bf16:
     case PackedFormat::f16: return 2 * kColumns * kRowBlock;
     case PackedFormat::f32: break;
@@ -154,6 +180,7 @@ const std::byte* PackedMatrix::group(std::int64_t row, std::int64_t group) const
 
 void PackedMatrix::set_row(std::int64_t row, const StoredMatrix& source, std::int64_t source_row,
                            std::int64_t first_column) {
+  if (format_ == PackedFormat::f8) return set_e4m3(row, source, source_row, first_column);
   const GroupReader read = weight_format(source.type).read_group;
   if (read == nullptr) return set_values(row, source, source_row, first_column);
   const int r = static_cast<int>(row % kRowBlock);
@@ -164,6 +191,16 @@ void PackedMatrix::set_row(std::int64_t row, const StoredMatrix& source, std::in
                         : (in_rows ? pack_q8<kRows> : pack_q8<kInterleaved>);
   for (std::int64_t g = 0; g < groups(); ++g) {
     pack(group(row, g), r, read(source, source_row, first_column / kColumns + g));
+  }
+}
+
+void PackedMatrix::set_e4m3(std::int64_t row, const StoredMatrix& source, std::int64_t source_row,
+                            std::int64_t first_column) {
+  const auto pack = layout_ == PackedLayout::rows ? pack_f8<PackedLayout::rows>
+                                                  : pack_f8<PackedLayout::interleaved>;
+  for (std::int64_t g = 0; g < groups(); ++g) {
+    pack(group(row, g), static_cast<int>(row % kRowBlock),
+         read_e4m3(source, source_row, first_column / kColumns + g));
   }
 }
 

@@ -22,16 +22,19 @@ enum class PackedLayout { interleaved, rows };
 //        half, column 4*c + j of row r, in its high half column 16 + 4*c + j (c, j = 0..3).
 //   q8:  512 signed bytes, 16 f16 scales. Byte 64*c + 4*r + j is column 4*c + j of row r (c =
 //        0..7).
+//   f8:  512 bytes of e4m3, 16 f32 scales. Byte 32*(c/2) + 2*r + c%2 is column c of row r: pairs of
+//        columns.
 //   bf16: element 32*(c/2) + 2*r + c%2 is column c of row r: pairs of columns.
 //   f16, f32: element 16*c + r is column c of row r.
 // In rows:
 //   q4:  256 bytes of nibbles, 16 f16 scales, 16 f16 minima. The 16-bit word 32*(r/4) + c holds, in
 //        its bits 4*(r%4) to 4*(r%4) + 3, column c of row r.
 //   q8:  512 signed bytes, 16 f16 scales. Byte 32*r + 16*(c%2) + c/2 is column c of row r.
+//   f8:  512 bytes of e4m3, 16 f32 scales. Byte 32*r + c is column c of row r.
 //   bf16: element 32*r + c is column c of row r.
 // Row blocks follow each other, and inside one the groups in order of K: a product reads memory
 // front to back.
-enum class PackedFormat { q4, q8, bf16, f16, f32 };
+enum class PackedFormat { q4, q8, f8, bf16, f16, f32 };
 
 // The format that a tensor of `type` is packed into (weight_format.cc). Throws Error when weights
 // are not of such a type.
@@ -70,6 +73,8 @@ class PackedMatrix {
   }
 
  private:
+  void set_e4m3(std::int64_t row, const StoredMatrix& source, std::int64_t source_row,
+                std::int64_t first_column);
   void set_values(std::int64_t row, const StoredMatrix& source, std::int64_t source_row,
                   std::int64_t first_column);
   std::byte* group(std::int64_t row, std::int64_t group);

@@ -26,9 +26,10 @@ PackedFormat packed(MatrixFormat format) {
     case MatrixFormat::int8:
     case MatrixFormat::q8: return PackedFormat::q8;
     case MatrixFormat::q4: return PackedFormat::q4;
-    case MatrixFormat::fp8: break;
+    case MatrixFormat::fp8:
+    case MatrixFormat::fp8_block: break;
   }
-  throw Error("weights in fp8: the CPU computes in f32, f16, bf16, int8 and q4");
+  return PackedFormat::f8;
 }
 
 std::size_t packed_bytes(MatrixFormat format, std::int64_t rows, std::int64_t columns) {
@@ -47,6 +48,8 @@ std::size_t plain_bytes(MatrixFormat format, std::int64_t rows, std::int64_t col
     case MatrixFormat::q4: return values / 2 + 4 * groups;
     case MatrixFormat::fp8:
     case MatrixFormat::int8: return values + size(rows) * sizeof(float);
+    case MatrixFormat::fp8_block:
+      return values + size((rows + 15) / 16 * (columns / kernels::kGroup)) * sizeof(float);
     case MatrixFormat::f32: break;
   }
   return 4 * values;
@@ -149,10 +152,13 @@ ReducerMemory activations(const model::ModelConfig& config, std::span<const Part
 
 }  // namespace
 
-MatrixFormat matrix_format(kernels::DType type) {
-  switch (kernels::packed_format(type)) {
+MatrixFormat matrix_format(const model::Tensor& tensor) {
+  switch (kernels::packed_format(tensor.dtype)) {
     case PackedFormat::q4: return MatrixFormat::q4;
-    case PackedFormat::q8: return MatrixFormat::q8;
+    case PackedFormat::q8:
+      return tensor.dtype == kernels::DType::i8 ? MatrixFormat::int8 : MatrixFormat::q8;
+    case PackedFormat::f8:
+      return tensor.scale_columns < tensor.columns() ? MatrixFormat::fp8_block : MatrixFormat::fp8;
     case PackedFormat::bf16: return MatrixFormat::bf16;
     case PackedFormat::f16: return MatrixFormat::f16;
     case PackedFormat::f32: break;

@@ -205,7 +205,7 @@ std::uint64_t weight_digest(const model::Model& model, const Partition& part,
   add(hash, part.vocabulary);
   add(hash, part.layers);
   using enum kernels::PackedFormat;
-  for (const kernels::PackedFormat format : {q4, q8, bf16}) {
+  for (const kernels::PackedFormat format : {q4, q8, f8, bf16}) {
     hash.add(static_cast<std::uint32_t>(packing.layout(format)));
   }
   return hash.value();

@@ -7,6 +7,7 @@
 #include "base/error.h"
 #include "kernels/half.h"
 #include "shard/weight_cache.h"
+#include "shard/weight_check.h"
 
 namespace lockstep::shard {
 namespace {
@@ -85,6 +86,7 @@ class Loader {
   void pack(const Tensor& tensor, Range rows, Range columns, kernels::PackedMatrix& packed,
             const Place& place) {
     if (fill_ == Fill::later) return;
+    refuse_nan(model_.path, tensor, rows, columns, pool_);
     const kernels::StoredMatrix stored = tensor.matrix();
     pool_.for_ranges(rows.size(), [&](std::ptrdiff_t begin, std::ptrdiff_t end) {
       for (std::int64_t row = begin; row < end; ++row) {

@@ -42,7 +42,8 @@ struct Weights {
 };
 
 // Reads this rank's part of a Llama-family model and lets go of the mapped file's pages. Throws
-// Error naming the tensor that is missing or has another shape or a type that does not suit.
+// Error naming the tensor that is missing, has another shape or a type that does not suit, or is
+// e4m3 with a NaN.
 // `packing`: in which layout. `cache_directory`: where packed weights are kept from one life to the
 // next (weight_cache.h); "": nowhere.
 Weights load_weights(const model::Model& model, const Partition& part, kernels::ThreadPool& pool,

@@ -78,6 +78,7 @@ void linear_with_unit(const LinearCall& call) {
   switch (call.weights->format()) {
     case PackedFormat::q4: return unit_linear<U, UnitQ4>(call);
     case PackedFormat::q8: return unit_linear<U, UnitQ8>(call);
+    case PackedFormat::f8: return unit_linear<U, UnitF8>(call);
     default: return unit_linear<U, UnitBf16>(call);
   }
 }
@@ -87,6 +88,7 @@ void swiglu_of_gate(const SwigluCall& call) {
   switch (call.up->format()) {
     case PackedFormat::q4: return UnitSwiglu<U, Gate, UnitQ4>(call).run();
     case PackedFormat::q8: return UnitSwiglu<U, Gate, UnitQ8>(call).run();
+    case PackedFormat::f8: return UnitSwiglu<U, Gate, UnitF8>(call).run();
     default: return UnitSwiglu<U, Gate, UnitBf16>(call).run();
   }
 }
@@ -100,6 +102,7 @@ void swiglu_with_unit(const SwigluCall& call) {
   switch (call.gate.weights->format()) {
     case PackedFormat::q4: return swiglu_of_gate<U, UnitQ4>(call);
     case PackedFormat::q8: return swiglu_of_gate<U, UnitQ8>(call);
+    case PackedFormat::f8: return swiglu_of_gate<U, UnitF8>(call);
     default: return swiglu_of_gate<U, UnitBf16>(call);
   }
 }

@@ -77,6 +77,12 @@ struct UnitQ4 {
   }();
 };
 
+// Rows of 32 numbers from their values at even and odd columns, as rounded_upper_halves() leaves
+// them.
+inline void store_columns(__m512i even, __m512i odd, std::byte* row) {
+  _mm512_store_si512(row, _mm512_mask_blend_epi16(0xaaaaaaaa, _mm512_srli_epi32(even, 16), odd));
+}
+
 struct UnitQ8 {
   static constexpr std::int64_t kGroupBytes = 544;
   static constexpr bool kWidens = true;
@@ -85,10 +91,8 @@ struct UnitQ8 {
     const ScalesInMemory scales(load_halves(group + 512));
 #pragma GCC unroll 4
     for (int row = 0; row < 16; ++row) {
-      const __m512i even = rounded(group + 32 * row, scales[row]);
-      const __m512i odd = rounded(group + 32 * row + 16, scales[row]);
-      _mm512_store_si512(tile + 64 * row,
-                         _mm512_mask_blend_epi16(0xaaaaaaaa, _mm512_srli_epi32(even, 16), odd));
+      const std::byte* bytes = group + 32 * row;
+      store_columns(rounded(bytes, scales[row]), rounded(bytes + 16, scales[row]), tile + 64 * row);
     }
   }
 
@@ -96,6 +100,22 @@ struct UnitQ8 {
   static __m512i rounded(const std::byte* bytes, __m512 scale) {
     const auto* from = reinterpret_cast<const std::int8_t*>(bytes);
     return rounded_upper_halves(_mm512_mul_ps(Avx512Simd::load_i8(from), scale));
+  }
+};
+
+struct UnitF8 {
+  static constexpr std::int64_t kGroupBytes = 576;
+  static constexpr bool kWidens = true;
+
+  static void widen(const std::byte* group, std::byte* tile) {
+    using S = Avx512Simd;
+    const ScalesInMemory scales(S::load(reinterpret_cast<const float*>(group + 512)));
+#pragma GCC unroll 4
+    for (int row = 0; row < 16; ++row) {
+      const S::Pairs pairs = S::load_e4m3_pairs(group + 32 * row);
+      store_columns(rounded_upper_halves(S::mul(S::firsts(pairs), scales[row])),
+                    rounded_upper_halves(S::mul(S::seconds(pairs), scales[row])), tile + 64 * row);
+    }
   }
 };
 

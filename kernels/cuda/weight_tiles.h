@@ -43,6 +43,18 @@ constexpr std::int32_t bytes_of_tile(TileFormat format) {
   return format == TileFormat::int4_group ? 512 + 128 : 512;
 }
 
+// The scales that lie apart from the tiles, of one row of tiles over `groups` groups of columns.
+constexpr std::int32_t scales_of_tile_row(TileFormat format, std::int32_t groups) {
+  switch (format) {
+    case TileFormat::int8_channel:
+    case TileFormat::e4m3_channel: return rows_of_tile(format);
+    case TileFormat::e4m3_block: return groups;
+    case TileFormat::bf16:
+    case TileFormat::int4_group: break;
+  }
+  return 0;
+}
+
 // A packed matrix in device memory.
 struct WeightTiles {
   TileFormat format;

@@ -7,6 +7,8 @@
 #include <random>
 
 #include "kernels/cpu_family.h"
+#include "kernels/flush_denormals.h"
+#include "kernels/fp8.h"
 #include "kernels/half.h"
 #include "tests/kernels/emulated_unit/emulated_unit.h"
 #include "tests/kernels/families.h"
@@ -286,8 +288,9 @@ TEST_P(Linear, SwigluEqualsItsProductsApart) {
 
 std::vector<LinearCase> linear_cases() {
   std::vector<LinearCase> cases;
-  for (const DType type : {DType::f32, DType::f16, DType::bf16, DType::q4_0, DType::q4_1,
-                           DType::q8_0, DType::q4_k, DType::q6_k, DType::gptq, DType::awq}) {
+  for (const DType type :
+       {DType::f32, DType::f16, DType::bf16, DType::q4_0, DType::q4_1, DType::q8_0, DType::q4_k,
+        DType::q6_k, DType::gptq, DType::awq, DType::i8, DType::e4m3}) {
     const ActivationFormat natural = natural_activations(packed_format(type));
     cases.push_back({type, natural, 1, 1, 128});
     cases.push_back({type, natural, 3, 17, 160});
@@ -300,10 +303,11 @@ std::vector<LinearCase> linear_cases() {
   }
   cases.push_back({DType::q4_1, ActivationFormat::int8, 150, 16, 4096});  // more than one panel
   cases.push_back({DType::bf16, ActivationFormat::bf16, 16, 80, 128});
+  cases.push_back({DType::e4m3, ActivationFormat::bf16, 70, 80, 128});
   cases.push_back({DType::bf16, ActivationFormat::bf16, 70, 192, 128});
   // On a matrix unit: one token, one tile of them, two, more than two; odd numbers of row blocks.
   for (const DType type : {DType::bf16, DType::q4_0, DType::q4_1, DType::q8_0, DType::q4_k,
-                           DType::q6_k, DType::gptq, DType::awq}) {
+                           DType::q6_k, DType::gptq, DType::awq, DType::i8, DType::e4m3}) {
     for (const std::int64_t m : {1, 5, 16, 32}) {
       cases.push_back({type, ActivationFormat::bf16, m, 144, 160, PackedLayout::rows});
     }
@@ -400,6 +404,40 @@ TEST_P(Family, SwigluKeepsANan) {
   std::vector<float> x(32, 1.0f);
   x[5] = std::nanf("");
   EXPECT_TRUE(std::isnan(swiglu_of_identity(table_, x)[5]));
+}
+
+// Products with rows of the identity, in threads that take subnormal numbers for zero.
+TEST_P(Family, ReadsEveryNumberOfE4m3) {
+  const FlushDenormals flush_denormals;
+  std::vector<std::byte> bytes;
+  for (int i = 0; i < 512; ++i) bytes.push_back(std::byte((i & 0x7f) == 0x7f ? 0 : i & 0xff));
+  const float scale = 0x1p-30f;
+  Arena arena;
+  PackedMatrix weights(PackedFormat::f8, 16, 32, arena);
+  for (std::int64_t row = 0; row < 16; ++row) {
+    weights.set_row(row,
+                    {.type = DType::e4m3,
+                     .rows = 16,
+                     .columns = 32,
+                     .values = bytes.data(),
+                     .blocks = {reinterpret_cast<const std::byte*>(&scale), DType::f32, 16, 32}},
+                    row, 0);
+  }
+  std::vector<float> identity(32 * 32);
+  for (std::size_t i = 0; i < 32; ++i) identity[i * 32 + i] = 1.0f;
+  Activations x(table_, identity, 32, 32);
+  const auto lanes = whole_sum(32);
+  for (const auto activations : {ActivationFormat::bf16, ActivationFormat::f32}) {
+    std::vector<float> out(32 * 16);
+    table_.linear(
+        {&weights, activations, x.view(), 32, lanes.steps.data(), 1, 0, 1, out.data(), 16, 512});
+    for (std::size_t row = 0; row < 16; ++row) {
+      for (std::size_t column = 0; column < 32; ++column) {
+        const auto byte = std::to_integer<std::uint8_t>(bytes[row * 32 + column]);
+        EXPECT_EQ(out[column * 16 + row], scale * bf16_to_float(e4m3_to_bf16(byte))) << int{byte};
+      }
+    }
+  }
 }
 
 TEST_P(Family, RopeRotatesPairsHalfAHeadApart) {

@@ -3,6 +3,7 @@
 
 #include <gtest/gtest.h>
 
+#include <array>
 #include <map>
 #include <mutex>
 
@@ -32,8 +33,8 @@ class ZeroTensors final : public model::TensorSource {
       add(scope + "input_layernorm.weight", DType::f32, {hidden});
       add(scope + "post_attention_layernorm.weight", DType::bf16, {hidden});
       add(scope + "self_attn.q_proj.weight", DType::q4_0, {q, hidden});
-      add(scope + "self_attn.k_proj.weight", DType::bf16, {kv, hidden});
-      add(scope + "self_attn.v_proj.weight", DType::f32, {kv, hidden});
+      add(scope + "self_attn.k_proj.weight", i == 0 ? DType::bf16 : DType::e4m3, {kv, hidden});
+      add(scope + "self_attn.v_proj.weight", i == 0 ? DType::f32 : DType::i8, {kv, hidden});
       add(scope + "self_attn.o_proj.weight", DType::q4_1, {hidden, q});
       add(scope + "mlp.gate_proj.weight", DType::q4_1, {inner, hidden});
       // Interleaved with gate in the first layer, beside it in the others.
@@ -56,8 +57,13 @@ class ZeroTensors final : public model::TensorSource {
     auto& bytes = storage_[name];
     bytes.resize(values / kernels::block_values(type) * kernels::block_bytes(type));
     tensors_[name] = {name, type, std::move(shape), bytes, false};
+    // One scale, of i8 and e4m3.
+    tensors_[name].scales = std::as_bytes(std::span(scale_));
+    tensors_[name].scale_rows = tensors_[name].rows();
+    tensors_[name].scale_columns = tensors_[name].columns();
   }
 
+  const std::array<float, 1> scale_{1.0f};
   const std::string path_ = "zeros";
   std::map<std::string, std::vector<std::byte>> storage_;
   std::map<std::string, model::Tensor, std::less<>> tensors_;
@@ -100,7 +106,7 @@ TEST_P(RankMemoryOf, EveryRankIsWhatItsRunnerTakes) {
   constexpr int kThreads = 3;
   const ModelShape shape{
       .config = model.config, .attention_bias = false, .format = [&](const std::string& name) {
-        return matrix_format(model.tensors->find(name)->dtype);
+        return matrix_format(*model.tensors->find(name));
       }};
   const auto expected = rank_memory(shape, Device::cpu, world, 1,
                                     {.block_size = options.block_size,
@@ -165,7 +171,11 @@ TEST(RankMemory, OfAMatrixIsItsRowsInTheFormatOfItsDevice) {
   EXPECT_EQ(matrix_bytes(Device::cuda, MatrixFormat::int8, 20, 64), 20u * (64u + 4u));
   EXPECT_EQ(matrix_bytes(Device::cuda, MatrixFormat::q8, 20, 64), 20u * 2u * 34u);
   EXPECT_EQ(matrix_bytes(Device::cuda, MatrixFormat::q4, 20, 64), 20u * 2u * 20u);
-  EXPECT_THROW(matrix_bytes(Device::cpu, MatrixFormat::fp8, 20, 64), Error);
+  // e4m3 on the CPU: 32 bytes and a scale of 4 for a group.
+  EXPECT_EQ(matrix_bytes(Device::cpu, MatrixFormat::fp8, 20, 64), 32u * 2u * 36u);
+  EXPECT_EQ(matrix_bytes(Device::cpu, MatrixFormat::fp8_block, 20, 64), 32u * 2u * 36u);
+  // On CUDA a scale for every group of 16 rows.
+  EXPECT_EQ(matrix_bytes(Device::cuda, MatrixFormat::fp8_block, 48, 64), 48u * 64u + 3u * 2u * 4u);
 }
 
 }  // namespace
