@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "base/error.h"
+#include "kernels/token_weight.h"
 
 namespace lockstep::shard {
 namespace {
@@ -38,6 +39,10 @@ Sampler::Sampler(comm::Communicator& communicator, VocabRange mine, std::vector<
   if (mine.begin != expected.begin || mine.end != expected.end) {
     throw Error("vocabulary range of rank " + std::to_string(communicator.rank()) +
                 " differs from its place in the list");
+  }
+  if (end > kernels::kMostWeighedTokens) {
+    throw Error("a vocabulary of " + std::to_string(end) + " tokens: the limit is " +
+                std::to_string(kernels::kMostWeighedTokens));
   }
   whole_row_.resize(static_cast<std::size_t>(end));
 }

@@ -6,12 +6,11 @@
 #include <utility>
 
 #include "base/error.h"
+#include "shard/logprobs.h"
 #include "shard/token_selection.h"
 
 namespace lockstep::shard {
 namespace {
-
-constexpr std::int32_t kMostLogprobs = 20;
 
 [[noreturn]] void fail(std::uint64_t sequence_id, const std::string& what) {
   throw Error("plan, sequence " + std::to_string(sequence_id) + ": " + what);
