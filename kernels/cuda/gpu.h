@@ -10,6 +10,7 @@
 #include <string>
 
 #include "kernels/cuda/attention.h"
+#include "kernels/cuda/copy_rows.h"
 #include "kernels/cuda/embedding.h"
 #include "kernels/cuda/flashinfer_attention.h"
 #include "kernels/cuda/plain_products.h"
@@ -20,6 +21,7 @@
 #include "kernels/cuda/swiglu.h"
 #include "kernels/cuda/token_choice.h"
 #include "kernels/cuda/top_logprobs.h"
+#include "kernels/cuda/truncation.h"
 #include "kernels/device/memory_pool.h"
 
 namespace lockstep::kernels::cuda {
@@ -63,6 +65,9 @@ class Gpu {
   virtual void run(const SegmentSumArgs& args) = 0;
   virtual void modify_logits(const TokenChoiceArgs& args) = 0;
   virtual void choose_tokens(const TokenChoiceArgs& args) = 0;
+  virtual void run(const RankWinnersArgs& args) = 0;
+  virtual void run(const CopyRowsArgs& args) = 0;
+  virtual void run(const TruncationArgs& args) = 0;
   virtual void run(const TopLogprobsArgs& args) = 0;
 
   // Products of weights in plain rows. `algorithms`: a file of what was measured before, which may

@@ -64,6 +64,9 @@ void StreamGpu::run(const SwigluArgs& args) { launch(launch_swiglu, args); }
 void StreamGpu::run(const SegmentSumArgs& args) { launch(launch_segment_sum, args); }
 void StreamGpu::modify_logits(const TokenChoiceArgs& args) { launch(launch_modify_logits, args); }
 void StreamGpu::choose_tokens(const TokenChoiceArgs& args) { launch(launch_token_choice, args); }
+void StreamGpu::run(const RankWinnersArgs& args) { launch(launch_rank_winners, args); }
+void StreamGpu::run(const CopyRowsArgs& args) { launch(launch_copy_rows, args); }
+void StreamGpu::run(const TruncationArgs& args) { launch(launch_truncation, args); }
 void StreamGpu::run(const TopLogprobsArgs& args) { launch(launch_top_logprobs, args); }
 
 std::unique_ptr<PlainProducts> StreamGpu::plain_products(const std::string& algorithms) {

@@ -5,6 +5,7 @@
 #include <limits>
 
 #include "kernels/cuda/token_choice.h"
+#include "shard/gpu/sampling_lists.h"
 #include "tests/kernels/cuda/test_gpu.h"
 #include "tests/shard/sampling_fixture.h"
 
@@ -38,43 +39,22 @@ struct Chosen {
 Chosen on_gpu(const std::vector<Row>& rows, VocabRange range) {
   const auto size = static_cast<std::size_t>(range.end - range.begin);
   std::vector<float> logits;
-  std::vector<cuda::RowSampling> sampling;
-  std::vector<cuda::TokenBias> biases;
-  std::vector<std::int32_t> forbidden;
-  std::vector<cuda::CountedToken> counts;
-  const auto run_of = [](const auto& all, const auto& more) {
-    const auto begin = static_cast<std::int32_t>(all.size() - more.size());
-    return cuda::Run{begin, static_cast<std::int32_t>(all.size())};
-  };
+  SamplingLists lists(1 << 16);
   for (const Row& row : rows) {
-    const comm::SamplingParams& params = row.params;
     logits.insert(logits.end(), row.logits.begin() + range.begin, row.logits.begin() + range.end);
-    for (const auto& [token, bias] : params.logit_bias) biases.push_back({token, bias});
-    const bool forbids = row.num_answer_tokens < params.min_tokens;
-    const auto stops = forbids ? params.stop_token_ids : std::vector<std::int32_t>{};
-    forbidden.insert(forbidden.end(), stops.begin(), stops.end());
-    for (const TokenCount& count : row.counts.entries()) {
-      counts.push_back({count.token_id, count.in_answer});
-    }
-    sampling.push_back({.seed = params.seed,
-                        .position = row.position,
-                        .temperature = is_greedy(params) ? 0.0f : params.temperature,
-                        .repetition_penalty = params.repetition_penalty,
-                        .presence_penalty = params.presence_penalty,
-                        .frequency_penalty = params.frequency_penalty,
-                        .biases = run_of(biases, params.logit_bias),
-                        .forbidden = run_of(forbidden, stops),
-                        .counts = run_of(counts, row.counts.entries())});
+    EXPECT_TRUE(lists.add(row.input()));
   }
   const auto slices = static_cast<std::size_t>(cuda::choice_slices(range.begin, range.end));
+  const auto vector = [](auto span) { return std::vector(span.begin(), span.end()); };
   cuda::TestGpu memory;
   const cuda::TokenChoiceArgs args{
       .logits = memory.variable(logits, "logits"),
       .logits_stride = static_cast<std::int64_t>(size),
-      .sampling = memory.constant(sampling, "sampling"),
-      .biases = memory.constant(biases, "biases"),
-      .forbidden = memory.constant(forbidden, "forbidden"),
-      .counts = memory.constant(counts, "counts"),
+      .sampling = memory.constant(vector(lists.rows()), "sampling"),
+      .listed = memory.constant(vector(lists.listed()), "listed"),
+      .sampled = nullptr,
+      .cuts = nullptr,
+      .places = nullptr,
       .candidates = memory.blank<ScoredToken>(rows.size() * slices, "candidates"),
       .winners = memory.blank<ScoredToken>(rows.size(), "winners"),
       .begin_token = range.begin,

@@ -9,6 +9,7 @@
 
 #include "base/error.h"
 #include "kernels/cuda/attention.cuh"
+#include "kernels/cuda/copy_rows.cuh"
 #include "kernels/cuda/embedding.cuh"
 #include "kernels/cuda/flashinfer_combine.cuh"
 #include "kernels/cuda/product.cuh"
@@ -18,6 +19,7 @@
 #include "kernels/cuda/swiglu.cuh"
 #include "kernels/cuda/token_choice.cuh"
 #include "kernels/cuda/top_logprobs.cuh"
+#include "kernels/cuda/truncation.cuh"
 #include "kernels/fp8.h"
 #include "kernels/half.h"
 #include "tests/kernels/cuda/flashinfer_reference.h"
@@ -235,9 +237,23 @@ void ExecutedGpu::choose_tokens(const TokenChoiceArgs& args) {
              [](auto& t, const auto& a) { choose_among_slices(t, a); });
 }
 
+void ExecutedGpu::run(const RankWinnersArgs& args) {
+  put_kernel(choose_among_ranks_grid(args), args,
+             [](auto& t, const auto& a) { choose_among_ranks(t, a); });
+}
+
+void ExecutedGpu::run(const CopyRowsArgs& args) {
+  put_kernel(copy_rows_grid(args), args, [](auto& t, const auto& a) { copy_rows(t, a); });
+}
+
+void ExecutedGpu::run(const TruncationArgs& args) {
+  put_kernel(truncation_grid(args), args, [](auto& t, const auto& a) { truncate_rows(t, a); });
+}
+
 void ExecutedGpu::run(const TopLogprobsArgs& args) {
-  put_kernel(logprobs_of_slices_grid(args), args,
-             [](auto& t, const auto& a) { logprobs_of_slices(t, a); });
+  put_kernel(best_of_slices_grid(args), args, [](auto& t, const auto& a) { best_of_slices(t, a); });
+  put_kernel(weights_of_slices_grid(args), args,
+             [](auto& t, const auto& a) { weights_of_slices(t, a); });
   put_kernel(logprobs_of_rows_grid(args), args,
              [](auto& t, const auto& a) { logprobs_of_rows(t, a); });
 }

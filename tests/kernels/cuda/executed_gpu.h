@@ -49,6 +49,9 @@ class ExecutedGpu final : public Gpu {
   void run(const SegmentSumArgs& args) override;
   void modify_logits(const TokenChoiceArgs& args) override;
   void choose_tokens(const TokenChoiceArgs& args) override;
+  void run(const RankWinnersArgs& args) override;
+  void run(const CopyRowsArgs& args) override;
+  void run(const TruncationArgs& args) override;
   void run(const TopLogprobsArgs& args) override;
 
   // Sums from the first column to the last; rows past those asked for become not a number.
