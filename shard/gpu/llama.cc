@@ -179,6 +179,14 @@ std::int32_t GpuLlamaRunner::common_group(const model::ModelConfig& config, int 
   return common;
 }
 
+std::vector<VocabRange> GpuLlamaRunner::vocab_ranges() const {
+  std::vector<VocabRange> ranges;
+  for (const Partition& part : parts_) {
+    ranges.push_back({part.vocabulary.begin, part.vocabulary.end});
+  }
+  return ranges;
+}
+
 // Cleared: FlashInfer multiplies what lies behind a sequence's end by zero.
 void GpuLlamaRunner::allocate_cache(std::int32_t num_blocks) {
   num_blocks_ = num_blocks;

@@ -91,6 +91,9 @@ class GpuLlamaRunner final : public ModelRunner {
   VocabRange vocab_range() const override {
     return {part().vocabulary.begin, part().vocabulary.end};
   }
+  // Of every rank of the stage.
+  std::vector<VocabRange> vocab_ranges() const;
+  std::int64_t logits_stride() const { return logits_stride_; }
 
   std::size_t weight_bytes() const { return weights_.bytes(); }
   std::int32_t recordings() const { return recorded_; }

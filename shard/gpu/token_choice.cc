@@ -3,7 +3,10 @@
 #include <spdlog/spdlog.h>
 
 #include <algorithm>
-#include <set>
+#include <string>
+
+#include "base/error.h"
+#include "shard/truncation.h"
 
 namespace lockstep::shard {
 namespace {
@@ -12,191 +15,210 @@ using namespace kernels::cuda;
 
 constexpr char kLabel[] = "choice of tokens";
 
-bool needs_whole_row(const comm::SamplingParams& params) {
-  return params.logprobs >= 0 || has_truncation(params);
-}
-
-bool forbids_stop_tokens(const SamplingInput& input) {
-  return input.num_answer_tokens < input.params->min_tokens;
-}
-
-// The kernel adds a row's biases all at once.
-bool biases_a_token_twice(const comm::SamplingParams& params) {
-  std::set<std::int32_t> seen;
-  for (const auto& [token, bias] : params.logit_bias) {
-    if (!seen.insert(token).second) return true;
-  }
-  return false;
-}
-
 template <class T>
-const T* uploaded(StepUpload& upload, const std::vector<T>& values) {
+const T* uploaded(StepUpload& upload, std::span<const T> values) {
   const auto piece = upload.add<T>(std::ssize(values));
   std::ranges::copy(values, piece.host.begin());
   return piece.device;
 }
 
-template <class T>
-Run end_of(const std::vector<T>& values, std::size_t begin) {
-  return {static_cast<std::int32_t>(begin), static_cast<std::int32_t>(values.size())};
+// A row may be dealt twice: raw and modified.
+std::int32_t most_dealt(const GpuChoiceOptions& options) { return 2 * options.max_sequences; }
+
+// Of the modified rows, those that one rank gets.
+std::int32_t most_truncated(const GpuChoiceOptions& options, int ranks) {
+  return static_cast<std::int32_t>(divide_up(options.max_sequences, ranks));
 }
 
 }  // namespace
 
-std::size_t GpuTokenChoice::upload_bytes(std::int32_t max_sequences) {
-  const auto listed = static_cast<std::size_t>(kListed);
-  return StepUpload::whole_pieces(static_cast<std::size_t>(max_sequences) * sizeof(RowSampling)) +
-         StepUpload::whole_pieces(listed * sizeof(TokenBias)) +
-         StepUpload::whole_pieces(listed * sizeof(std::int32_t)) +
-         StepUpload::whole_pieces(listed * sizeof(CountedToken));
+std::size_t GpuTokenChoice::upload_bytes(const GpuChoiceOptions& options, int ranks) {
+  const auto rows = static_cast<std::size_t>(options.max_sequences);
+  return 2 * StepUpload::whole_pieces(rows * sizeof(RowSampling)) +
+         StepUpload::whole_pieces(static_cast<std::size_t>(options.most_listed) *
+                                  sizeof(ListedToken)) +
+         StepUpload::whole_pieces(rows * sizeof(RowTruncation)) +
+         StepUpload::whole_pieces(rows * sizeof(std::int32_t)) +
+         GpuWholeRows::upload_bytes(most_dealt(options), ranks) +
+         LogprobRows::upload_bytes(options.max_sequences);
 }
 
-GpuTokenChoice::GpuTokenChoice(GpuLlamaRunner& model, std::int32_t max_sequences, Gpu& gpu,
+GpuTokenChoice::GpuTokenChoice(GpuLlamaRunner& model, const GpuChoiceOptions& options, Gpu& gpu,
                                comm::GpuExchange& exchange, Sampler& sampler)
     : model_(model),
       gpu_(gpu),
       exchange_(exchange),
       sampler_(sampler),
-      max_sequences_(max_sequences),
+      options_(model.has_head() ? options : GpuChoiceOptions{.max_sequences = 0, .most_listed = 0}),
+      whole_(gpu, exchange, model.vocab_ranges(), most_dealt(options_)),
+      logprobs_(gpu, exchange, whole_, options_.max_sequences),
       candidates_(gpu, kLabel,
-                  std::int64_t{max_sequences} *
+                  std::int64_t{options_.max_sequences} *
                       choice_slices(model.vocab_range().begin, model.vocab_range().end)),
-      winners_(gpu, kLabel, std::int64_t{max_sequences} * exchange.size()),
-      all_winners_(gpu.pinned_memory().allocate(
-          kLabel, static_cast<std::size_t>(winners_.size()) * sizeof(ScoredToken))) {}
-
-// Whether the row's lists have room beside those of the rows before.
-bool GpuTokenChoice::fits(const SamplingInput& input) const {
-  const comm::SamplingParams& params = *input.params;
-  const auto room = [](std::size_t there, std::size_t more) {
-    return there + more <= static_cast<std::size_t>(kListed);
-  };
-  return room(lists_.biases.size(), params.logit_bias.size()) &&
-         room(lists_.forbidden.size(), params.stop_token_ids.size()) &&
-         (input.counts == nullptr || room(lists_.counts.size(), input.counts->entries().size())) &&
-         !biases_a_token_twice(params);
-}
-
-void GpuTokenChoice::list(const SamplingInput& input) {
-  const comm::SamplingParams& params = *input.params;
-  const std::size_t biases = lists_.biases.size(), forbidden = lists_.forbidden.size(),
-                    counts = lists_.counts.size();
-  for (const auto& [token, bias] : params.logit_bias) lists_.biases.push_back({token, bias});
-  if (forbids_stop_tokens(input)) {
-    lists_.forbidden.insert(lists_.forbidden.end(), params.stop_token_ids.begin(),
-                            params.stop_token_ids.end());
-  }
-  if (has_penalty(params)) {
-    for (const TokenCount& count : input.counts->entries()) {
-      lists_.counts.push_back({count.token_id, count.in_answer});
-    }
-  }
-  lists_.rows.push_back({.seed = params.seed,
-                         .position = input.position,
-                         .temperature = is_greedy(params) ? 0.0f : params.temperature,
-                         .repetition_penalty = params.repetition_penalty,
-                         .presence_penalty = params.presence_penalty,
-                         .frequency_penalty = params.frequency_penalty,
-                         .biases = end_of(lists_.biases, biases),
-                         .forbidden = end_of(lists_.forbidden, forbidden),
-                         .counts = end_of(lists_.counts, counts)});
-}
+      whole_candidates_(gpu, kLabel,
+                        std::int64_t{most_truncated(options_, exchange.size())} *
+                            choice_slices(0, whole_.vocabulary())),
+      winners_(gpu, kLabel, std::int64_t{options_.max_sequences} * exchange.size()),
+      chosen_(gpu, kLabel, options_.max_sequences),
+      cuts_(gpu, kLabel, most_truncated(options_, exchange.size())),
+      downloaded_(gpu.pinned_memory().allocate(
+          kLabel, static_cast<std::size_t>(options_.max_sequences) * sizeof(ScoredToken))),
+      lists_(options_.most_listed) {}
 
 void GpuTokenChoice::lay_out(std::span<const SamplingInput> inputs) {
-  if (std::ssize(inputs) > max_sequences_) {
+  if (std::ssize(inputs) > options_.max_sequences) {
     throw Error("tokens to choose: " + std::to_string(inputs.size()) + ", the limit is " +
-                std::to_string(max_sequences_));
+                std::to_string(options_.max_sequences));
   }
-  lists_.rows.clear();
-  lists_.biases.clear();
-  lists_.forbidden.clear();
-  lists_.counts.clear();
+  lists_.clear();
   host_rows_.clear();
-  for (std::size_t row = 0; row < inputs.size(); ++row) {
-    if (!needs_whole_row(*inputs[row].params) && fits(inputs[row])) {
-      list(inputs[row]);
+  truncated_rows_.clear();
+  logprob_rows_.clear();
+  std::int32_t best = 0;
+  for (std::int32_t row = 0; row < std::ssize(inputs); ++row) {
+    const SamplingInput& input = inputs[static_cast<std::size_t>(row)];
+    if (!lists_.add(input)) {
+      host_rows_.push_back(row);
       continue;
     }
-    host_rows_.push_back(row);
-    lists_.rows.push_back({.seed = 0,  // a choice that nobody looks at
-                           .position = 0,
-                           .temperature = 0.0f,
-                           .repetition_penalty = 1.0f,
-                           .presence_penalty = 0.0f,
-                           .frequency_penalty = 0.0f,
-                           .biases = {},
-                           .forbidden = {},
-                           .counts = {}});
+    if (has_truncation(*input.params)) {
+      truncated_rows_.push_back(row);
+      lists_.choose_elsewhere();
+    }
+    if (input.params->logprobs < 0) continue;
+    logprob_rows_.push_back(row);
+    best = std::max(best, input.params->logprobs);
   }
   if (!host_rows_.empty() && host_rows_count_ == 0) {
-    spdlog::info(
-        "tokens with top_k, top_p, min_p or logprobs are chosen on the host: their logits are "
-        "downloaded");
+    spdlog::warn(
+        "biases, stop tokens and penalties of a step take more than {} entries: the tokens of some "
+        "rows are chosen on the host (lockstep_gpu_rows_chosen_on_host_total)",
+        options_.most_listed);
   }
   host_rows_count_ += host_rows_.size();
   const auto rows = static_cast<std::int32_t>(inputs.size());
   StepUpload& upload = model_.step_upload();
   args_ = {.logits = nullptr,
            .logits_stride = 0,
-           .sampling = uploaded(upload, lists_.rows),
-           .biases = uploaded(upload, lists_.biases),
-           .forbidden = uploaded(upload, lists_.forbidden),
-           .counts = uploaded(upload, lists_.counts),
+           .sampling = uploaded(upload, lists_.rows()),
+           .listed = uploaded(upload, lists_.listed()),
+           .sampled = nullptr,
+           .cuts = nullptr,
+           .places = nullptr,
            .candidates = candidates_.data(),
-           .winners = winners_.data() + std::int64_t{exchange_.rank()} * rows,
+           .winners = exchange_.size() > 1 ? winners_.data() + std::int64_t{exchange_.rank()} * rows
+                                           : chosen_.data(),
            .begin_token = model_.vocab_range().begin,
            .end_token = model_.vocab_range().end,
            .rows = rows};
+  std::vector<std::int32_t> dealt = logprob_rows_;
+  dealt.insert(dealt.end(), truncated_rows_.begin(), truncated_rows_.end());
+  whole_.lay_out(dealt, model_.logits_stride(), upload);
+  logprobs_.lay_out(logprob_rows_, best, upload);
+  lay_out_truncated(inputs, static_cast<std::int32_t>(logprob_rows_.size()));
+}
+
+// What this rank needs to choose the tokens of its whole rows. `before`: rows that are dealt before
+// the modified ones.
+void GpuTokenChoice::lay_out_truncated(std::span<const SamplingInput> inputs, std::int32_t before) {
+  const auto dealt = before + static_cast<std::int32_t>(truncated_rows_.size());
+  const std::int32_t first = whole_.share(before);
+  std::vector<RowSampling> sampling;
+  std::vector<RowTruncation> truncation;
+  std::vector<std::int32_t> places;
+  for (std::int32_t i = first; i < whole_.share(dealt); ++i) {
+    const std::int32_t row = truncated_rows_[static_cast<std::size_t>(whole_.dealt_as(i) - before)];
+    const comm::SamplingParams& params = *inputs[static_cast<std::size_t>(row)].params;
+    sampling.push_back(lists_.rows()[static_cast<std::size_t>(row)]);
+    sampling.back().elsewhere = 0;
+    truncation.push_back({.temperature = params.temperature,
+                          .least_distance = least_distance(params.min_p),
+                          .top_p = params.top_p,
+                          .top_k = params.top_k});
+    places.push_back(row);
+  }
+  StepUpload& upload = model_.step_upload();
+  const auto rows = static_cast<std::int32_t>(places.size());
+  truncation_ = {.logits = whole_.row(first),
+                 .logits_stride = whole_.stride(),
+                 .truncation = uploaded<RowTruncation>(upload, truncation),
+                 .cuts = cuts_.data(),
+                 .vocabulary = whole_.vocabulary(),
+                 .rows = rows};
+  whole_args_ = {.logits = whole_.row(first),
+                 .logits_stride = whole_.stride(),
+                 .sampling = uploaded<RowSampling>(upload, sampling),
+                 .listed = args_.listed,
+                 .sampled = nullptr,
+                 .cuts = cuts_.data(),
+                 .places = uploaded<std::int32_t>(upload, places),
+                 .candidates = whole_candidates_.data(),
+                 .winners = args_.winners,
+                 .begin_token = 0,
+                 .end_token = whole_.vocabulary(),
+                 .rows = rows};
 }
 
 void GpuTokenChoice::launch(const GpuLogits& logits) {
-  const auto rows = static_cast<std::size_t>(args_.rows);
+  const auto raw = static_cast<std::int32_t>(logprob_rows_.size());
   for (std::size_t i = 0; i < host_rows_.size(); ++i) {  // before they are modified
-    model_.download(static_cast<std::int32_t>(host_rows_[i]), static_cast<std::int32_t>(i));
+    model_.download(host_rows_[i], static_cast<std::int32_t>(i));
   }
-  if (host_rows_.size() == rows) return;
+  whole_.take(logits.values, 0, raw);
   args_.logits = logits.values;
   args_.logits_stride = logits.stride;
   gpu_.modify_logits(args_);
+  whole_.take(logits.values, raw, raw + static_cast<std::int32_t>(truncated_rows_.size()));
+  whole_.deal();
   gpu_.choose_tokens(args_);
+  gpu_.run(truncation_);
+  gpu_.choose_tokens(whole_args_);
+  gather_winners();
+  logprobs_.launch(chosen_.data());
+  const auto rows = static_cast<std::size_t>(args_.rows);
+  gpu_.download({static_cast<std::byte*>(downloaded_.data()), rows * sizeof(ScoredToken)},
+                chosen_.data(), kLabel);
+}
+
+void GpuTokenChoice::gather_winners() {
   const auto ranks = static_cast<std::size_t>(exchange_.size());
-  if (ranks > 1) {
-    const std::vector<std::size_t> counts(ranks, rows * sizeof(ScoredToken));
-    exchange_.all_gather(args_.winners, winners_.data(), counts, "best tokens");
-  }
-  gpu_.download({static_cast<std::byte*>(all_winners_.data()), ranks * rows * sizeof(ScoredToken)},
-                winners_.data(), kLabel);
+  if (ranks == 1) return;
+  const std::vector<std::size_t> counts(ranks,
+                                        static_cast<std::size_t>(args_.rows) * sizeof(ScoredToken));
+  exchange_.all_gather(args_.winners, winners_.data(), counts, "best tokens");
+  gpu_.run(RankWinnersArgs{.winners = winners_.data(),
+                           .chosen = chosen_.data(),
+                           .ranks = exchange_.size(),
+                           .rows = args_.rows});
 }
 
 std::vector<comm::SampledToken> GpuTokenChoice::finish(std::span<const SamplingInput> inputs) {
   std::vector<comm::SampledToken> results(inputs.size());
-  const std::span all(static_cast<const ScoredToken*>(all_winners_.data()),
-                      all_winners_.size() / sizeof(ScoredToken));
-  const auto ranks = static_cast<std::size_t>(exchange_.size());
-  auto next_host_row = host_rows_.begin();
+  const auto* chosen = static_cast<const ScoredToken*>(downloaded_.data());
   std::vector<SamplingInput> on_host;
-  for (std::size_t row = 0; row < inputs.size(); ++row) {
-    if (next_host_row != host_rows_.end() && *next_host_row == row) {
-      on_host.push_back(inputs[row]);
-      ++next_host_row;
+  for (std::int32_t row = 0; row < std::ssize(inputs); ++row) {
+    const auto at = static_cast<std::size_t>(row);
+    if (std::ranges::binary_search(host_rows_, row)) {
+      on_host.push_back(inputs[at]);
       continue;
     }
-    ScoredToken winner;
-    for (std::size_t rank = 0; rank < ranks; ++rank) {
-      const ScoredToken candidate = all[rank * inputs.size() + row];
-      if (wins(candidate, winner)) winner = candidate;
-    }
-    check_winner(winner, inputs[row]);
-    results[row].sequence_id = inputs[row].sequence_id;
-    results[row].token_id = winner.token_id;
+    check_winner(chosen[at], inputs[at]);
+    results[at].sequence_id = inputs[at].sequence_id;
+    results[at].token_id = chosen[at].token_id;
+  }
+  for (std::size_t i = 0; i < logprob_rows_.size(); ++i) {
+    const auto row = static_cast<std::size_t>(logprob_rows_[i]);
+    logprobs_.add_to(results[row], static_cast<std::int32_t>(i), inputs[row]);
   }
   if (on_host.empty()) return results;
   const VocabRange range = model_.vocab_range();
-  const auto chosen =
+  const auto tokens =
       sampler_.sample(model_.host_logits().first(on_host.size() *
                                                  static_cast<std::size_t>(range.end - range.begin)),
                       on_host);
-  for (std::size_t i = 0; i < chosen.size(); ++i) results[host_rows_[i]] = chosen[i];
+  for (std::size_t i = 0; i < tokens.size(); ++i) {
+    results[static_cast<std::size_t>(host_rows_[i])] = tokens[i];
+  }
   return results;
 }
 

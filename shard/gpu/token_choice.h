@@ -10,27 +10,34 @@
 #include "kernels/cuda/gpu.h"
 #include "shard/gpu/array.h"
 #include "shard/gpu/llama.h"
+#include "shard/gpu/logprob_rows.h"
+#include "shard/gpu/sampling_lists.h"
 #include "shard/gpu/step_upload.h"
+#include "shard/gpu/whole_rows.h"
 #include "shard/sampler.h"
 #include "shard/token_selection.h"
 
 namespace lockstep::shard {
 
+struct GpuChoiceOptions {
+  std::int32_t max_sequences = 64;  // of a step
+  // Entries of a step's biases, forbidden tokens and counted tokens that there is room for.
+  std::int32_t most_listed = 1 << 20;
+};
+
 // Chooses what Sampler chooses from the same logits, bit for bit:
-//   - rows that need no more than the largest score: on the GPU; eight bytes a rank and row are
-//     exchanged and come to the host, where every rank finds the same winner;
-//   - rows with top_k, top_p, min_p or logprobs, or with longer lists than there is room for: their
-//     raw logits come to the host, and the Sampler chooses.
+//   - the winner among a rank's tokens is looked for where their logits are; winners are exchanged,
+//     and every GPU finds the best of them;
+//   - of rows with top_k, top_p or min_p, and with logprobs, a rank gets whole ones (GpuWholeRows):
+//     modified ones to cut off tokens and to look for the winner, raw ones for logprobs;
+//   - rows with longer lists than there is room for come to the host, and the Sampler chooses.
 class GpuTokenChoice {
  public:
-  // Entries of a step's biases, of its forbidden tokens and of its counted ones that there is room
-  // for.
-  static constexpr std::int32_t kListed = 1 << 16;
   // What lay_out() takes of a step's upload, at most.
-  static std::size_t upload_bytes(std::int32_t max_sequences);
+  static std::size_t upload_bytes(const GpuChoiceOptions& options, int ranks);
 
   // All must outlive it. The ranks of exchange and sampler are the same.
-  GpuTokenChoice(GpuLlamaRunner& model, std::int32_t max_sequences, kernels::cuda::Gpu& gpu,
+  GpuTokenChoice(GpuLlamaRunner& model, const GpuChoiceOptions& options, kernels::cuda::Gpu& gpu,
                  comm::GpuExchange& exchange, Sampler& sampler);
 
   // Adds what the choice needs to the model's upload.
@@ -47,27 +54,28 @@ class GpuTokenChoice {
   std::uint64_t host_rows() const { return host_rows_count_; }
 
  private:
-  struct Lists {
-    std::vector<kernels::cuda::RowSampling> rows;
-    std::vector<kernels::cuda::TokenBias> biases;
-    std::vector<std::int32_t> forbidden;
-    std::vector<kernels::cuda::CountedToken> counts;
-  };
-  bool fits(const SamplingInput& input) const;
-  void list(const SamplingInput& input);
+  void lay_out_truncated(std::span<const SamplingInput> inputs, std::int32_t before);
+  void gather_winners();
 
   GpuLlamaRunner& model_;
   kernels::cuda::Gpu& gpu_;
   comm::GpuExchange& exchange_;
   Sampler& sampler_;
-  const std::int32_t max_sequences_;
-  GpuArray<ScoredToken> candidates_;         // [sequences, slices of this rank's tokens]
-  GpuArray<ScoredToken> winners_;            // [ranks, rows of the step]
-  kernels::device::Allocation all_winners_;  // the same on the host, pinned
+  const GpuChoiceOptions options_;
+  GpuWholeRows whole_;
+  LogprobRows logprobs_;
+  GpuArray<ScoredToken> candidates_;        // [sequences, slices of this rank's tokens]
+  GpuArray<ScoredToken> whole_candidates_;  // [this rank's whole rows, slices of all tokens]
+  GpuArray<ScoredToken> winners_;           // [ranks, rows of the step]
+  GpuArray<ScoredToken> chosen_;            // [rows of the step]
+  GpuArray<std::uint64_t> cuts_;            // [this rank's whole rows]
+  kernels::device::Allocation downloaded_;  // chosen_ on the host, pinned
 
-  Lists lists_;  // of the step; kept for their memory
-  kernels::cuda::TokenChoiceArgs args_ = {};
-  std::vector<std::size_t> host_rows_;  // of the step
+  // Of the step:
+  SamplingLists lists_;
+  std::vector<std::int32_t> host_rows_, truncated_rows_, logprob_rows_;
+  kernels::cuda::TokenChoiceArgs args_ = {}, whole_args_ = {};
+  kernels::cuda::TruncationArgs truncation_ = {};
   std::uint64_t host_rows_count_ = 0;
 };
 

@@ -300,13 +300,14 @@ TEST_F(GpuStages, ChooseTokensInTheLastStageAlone) {
   const auto chosen = [&](Shape shape) {
     std::vector<std::vector<std::int32_t>> tokens(static_cast<std::size_t>(shape.stages));
     Way way;
-    way.options.sampling_bytes = GpuTokenChoice::upload_bytes(way.options.max_sequences);
+    const GpuChoiceOptions choice_options{.max_sequences = way.options.max_sequences,
+                                          .most_listed = 100};
+    way.options.sampling_bytes = GpuTokenChoice::upload_bytes(choice_options, shape.tp);
     Pipeline(model_, shape, way, [&](const Rank& rank) {
       StepTimes times(rank.ranks);
       Sampler sampler(rank.ranks, rank.runner.vocab_range(),
                       std::vector{rank.runner.vocab_range()});
-      GpuTokenChoice choice(rank.runner, way.options.max_sequences, rank.gpu, rank.exchange,
-                            sampler);
+      GpuTokenChoice choice(rank.runner, choice_options, rank.gpu, rank.exchange, sampler);
       GpuStepRunner steps(rank.runner, choice, times);
       for (const comm::SampledToken& token : steps.run(batch, inputs)) {
         tokens[static_cast<std::size_t>(rank.stage)].push_back(token.token_id);

@@ -18,13 +18,29 @@ namespace {
 constexpr MirrorLimits kLimits{.block_size = 16, .num_blocks = 24, .vocab_size = 107};
 
 std::vector<comm::SamplingParams> kinds() {
-  return {params_of({}), params_of({.temperature = 1.0f, .seed = 3}),
+  return {params_of({.logprobs = 20}),
+          params_of({.temperature = 1.0f, .presence_penalty = 2.0f, .seed = 3}),
           params_of({.temperature = 0.8f, .top_k = 20, .seed = 4, .logprobs = 2}),
-          params_of({.temperature = 1.0f, .presence_penalty = 2.0f, .seed = 5}),
           params_of({.repetition_penalty = 1.5f,
                      .min_tokens = 2,
                      .stop_token_ids = {3, 4, 5},
-                     .logit_bias = {{7, 2.0f}, {90, -50.0f}}})};
+                     .logit_bias = {{7, 2.0f}, {90, -50.0f}}}),
+          params_of({.temperature = 1.5f, .top_p = 0.9f, .seed = 6}),
+          params_of({.temperature = 1.2f,
+                     .top_p = 0.7f,
+                     .min_p = 0.02f,
+                     .seed = 7,
+                     .logprobs = 0,
+                     .logit_bias = {{7, 3.0f}}})};
+}
+
+const model::Model& one_layer() {
+  static const model::Model model = [] {
+    auto config = small_config();
+    config.num_hidden_layers = 1;
+    return make_model(config);
+  }();
+  return model;
 }
 
 // The plans of a batch with one sequence of each kind: prompts in the first step, cut in two for
@@ -71,8 +87,12 @@ struct Ran {
   int recordings = 0;
 };
 
+constexpr std::int32_t kSequences = 8;
+constexpr GpuChoiceOptions kRoom{.max_sequences = kSequences, .most_listed = 1000};
+
 // Every rank's run. `on_gpu`: where tokens are chosen.
-std::vector<Ran> run(const model::Model& model, int world, bool on_gpu) {
+std::vector<Ran> run(const model::Model& model, int world, bool on_gpu,
+                     const GpuChoiceOptions& options = kRoom) {
   std::vector<Ran> ran(static_cast<std::size_t>(world));
   comm::spawn_ranks(world, std::chrono::seconds(120), [&](comm::Communicator& communicator) {
     Ran& mine = ran[static_cast<std::size_t>(communicator.rank())];
@@ -83,7 +103,6 @@ std::vector<Ran> run(const model::Model& model, int world, bool on_gpu) {
     for (const Partition& part : parts) {
       ranges.push_back({part.vocabulary.begin, part.vocabulary.end});
     }
-    constexpr std::int32_t kSequences = 8;
     GpuLlamaRunner runner(
         model.config,
         random_weights(model, parts[static_cast<std::size_t>(communicator.rank())], gpu),
@@ -91,17 +110,17 @@ std::vector<Ran> run(const model::Model& model, int world, bool on_gpu) {
          .max_batch_tokens = 48,
          .max_sequences = kSequences,
          .max_positions = 64,
-         .sampling_bytes = GpuTokenChoice::upload_bytes(kSequences)},
+         .sampling_bytes = GpuTokenChoice::upload_bytes(options, world)},
         gpu, exchange);
     runner.allocate_cache(kLimits.num_blocks);
     StepTimes times(communicator);
     Sampler sampler(communicator, runner.vocab_range(), ranges);
-    GpuTokenChoice choice(runner, kSequences, gpu, exchange, sampler);
+    GpuTokenChoice choice(runner, options, gpu, exchange, sampler);
     GpuStepRunner on_device(runner, choice, times);
     HostStepRunner on_host(runner, sampler, times, true);
     StepRunner& steps = on_gpu ? static_cast<StepRunner&>(on_device) : on_host;
     Worker worker(steps, communicator, kLimits, times);
-    for (const comm::StepPlan& plan : plans(4)) mine.reports.push_back(worker.execute(plan));
+    for (const comm::StepPlan& plan : plans(3)) mine.reports.push_back(worker.execute(plan));
     mine.host_rows = choice.host_rows();
     mine.recordings = runner.recordings();
     communicator.barrier("end");
@@ -124,25 +143,36 @@ void expect_same_tokens(const Ran& a, const Ran& b) {
 }
 
 TEST(GpuTokenChoice, IsTheHostsChoice) {
-  const model::Model model = make_model(small_config());
-  const auto on_gpu = run(model, 1, true);
-  expect_same_tokens(on_gpu[0], run(model, 1, false)[0]);
+  const auto on_gpu = run(one_layer(), 1, true);
+  expect_same_tokens(on_gpu[0], run(one_layer(), 1, false)[0]);
   EXPECT_EQ(on_gpu[0].reports[1].sampled.size(), kinds().size());
-  EXPECT_EQ(on_gpu[0].host_rows, 5u);  // the sequence with top_k and logprobs
+  EXPECT_EQ(on_gpu[0].reports[1].sampled[0].top_logprobs.size(), 20u);
+  EXPECT_EQ(on_gpu[0].host_rows, 0u);
   EXPECT_EQ(on_gpu[0].recordings, 1);
 }
 
 TEST(GpuTokenChoice, IsTheSameOnAllRanksAndAtEveryWorldSize) {
-  const model::Model model = make_model(small_config());
-  const auto alone = run(model, 1, true);
-  for (const int world : {2, 3}) {
-    const auto ranks = run(model, world, true);
+  const auto alone = run(one_layer(), 1, true);
+  for (const int world : {2, 3, 4}) {
+    const auto ranks = run(one_layer(), world, true);
     expect_same_tokens(ranks[0], alone[0]);
     for (const Ran& rank : ranks) {
+      EXPECT_EQ(rank.host_rows, 0u);
       for (std::size_t step = 0; step < rank.reports.size(); ++step) {
         EXPECT_EQ(rank.reports[step].digest, alone[0].reports[step].digest);
       }
     }
+  }
+}
+
+// Of two sequences, of which there is room for one.
+TEST(GpuTokenChoice, IsTheSameWhereListsHaveNoRoom) {
+  const auto alone = run(one_layer(), 1, true);
+  for (const int world : {1, 2}) {
+    const auto ranks =
+        run(one_layer(), world, true, {.max_sequences = kSequences, .most_listed = 13});
+    expect_same_tokens(ranks[0], alone[0]);
+    EXPECT_EQ(ranks[0].host_rows, 4u);
   }
 }
 
