@@ -108,9 +108,9 @@ class CudaTruncation : public cuda::OnTestGpu {};
 TEST_F(CudaTruncation, KeepsTheCpusTokensAndDrawsTheCpusToken) {
   for (const float deviation : {0.3f, 3.0f, 20.0f}) {
     std::vector<Row> rows;
-    for (const int top_k : {0, 1, 40, 5000}) {
-      for (const float top_p : {1.0f, 0.9f, 0.3f, 1e-30f}) {
-        for (const float min_p : {0.0f, 0.01f, 1.0f}) {
+    for (const int top_k : {0, 40, 5000}) {
+      for (const float top_p : {1.0f, 0.9f, 1e-30f}) {
+        for (const float min_p : {0.0f, 0.01f}) {
           const auto seed = rows.size();
           const comm::SamplingParams params =
               params_of({.temperature = 0.5f + 0.3f * static_cast<float>(seed % 4),
