@@ -35,8 +35,20 @@ class Recording {
   virtual std::size_t nodes() const = 0;  // operations in it
 };
 
+// A point in the line of a Gpu's work.
+class Mark {
+ public:
+  virtual ~Mark() = default;
+  // Puts it behind what is in line now.
+  virtual void set() = 0;
+  // Whether all work before it is done; does not wait. One that was never set is reached.
+  virtual bool reached() = 0;
+  // Waits until it is reached. `what` names the work in errors.
+  virtual void wait(const char* what) = 0;
+};
+
 // One thread at a time. Calls put work in line and return; what goes wrong on the device shows in
-// synchronize() or in any later call, as an Error that names rank and device.
+// synchronize(), in a Mark or in any later call, as an Error that names rank and device.
 class Gpu {
  public:
   virtual ~Gpu() = default;
@@ -77,6 +89,9 @@ class Gpu {
   // Records what `body` puts in line; none of it runs. Inside, nothing may synchronize or allocate.
   // Throws Error, or what `body` throws.
   virtual std::unique_ptr<Recording> record(const std::function<void()>& body) = 0;
+
+  // The GPU must outlive it.
+  virtual std::unique_ptr<Mark> make_mark() = 0;
 
   // Waits until everything in line is done. `what` names the work in errors.
   virtual void synchronize(const char* what) = 0;

@@ -43,6 +43,7 @@ class StreamGpu final : public Gpu {
 
   std::unique_ptr<PlainProducts> plain_products(const std::string& algorithms) override;
   std::unique_ptr<Recording> record(const std::function<void()>& body) override;
+  std::unique_ptr<Mark> make_mark() override;
   void synchronize(const char* what) override;
 
  private:

@@ -44,7 +44,7 @@ bool SamplingLists::add(const SamplingInput& input) {
                   .biases = {},
                   .forbidden = {},
                   .counts = {},
-                  .sampled_row = -1,
+                  .sampled_row = has_penalty(params) ? input.sampled_row : -1,
                   .elsewhere = 0};
   std::size_t begin = listed_.size();
   for (const auto& [token, bias] : params.logit_bias) {

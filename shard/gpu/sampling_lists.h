@@ -22,8 +22,8 @@ class SamplingLists {
   bool add(const SamplingInput& input);
   // A row of which nothing is chosen.
   void add_none();
-  // The winner of the last row is looked for elsewhere; its logits are modified all the same.
-  void choose_elsewhere() { rows_.back().elsewhere = 1; }
+  // The row's winner is looked for elsewhere; its logits are modified all the same.
+  void choose_elsewhere(std::int32_t row) { rows_[static_cast<std::size_t>(row)].elsewhere = 1; }
 
   std::span<const kernels::cuda::RowSampling> rows() const { return rows_; }
   std::span<const kernels::cuda::ListedToken> listed() const { return listed_; }

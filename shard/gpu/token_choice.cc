@@ -3,6 +3,8 @@
 #include <spdlog/spdlog.h>
 
 #include <algorithm>
+#include <limits>
+#include <numeric>
 #include <string>
 
 #include "base/error.h"
@@ -20,6 +22,19 @@ const T* uploaded(StepUpload& upload, std::span<const T> values) {
   const auto piece = upload.add<T>(std::ssize(values));
   std::ranges::copy(values, piece.host.begin());
   return piece.device;
+}
+
+constexpr RowTruncation kNoTruncation{.temperature = 1.0f,
+                                      .least_distance = -std::numeric_limits<float>::infinity(),
+                                      .top_p = 1.0f,
+                                      .top_k = 0};
+
+RowTruncation truncation_of(const comm::SamplingParams& params) {
+  if (!has_truncation(params)) return kNoTruncation;
+  return {.temperature = params.temperature,
+          .least_distance = least_distance(params.min_p),
+          .top_p = params.top_p,
+          .top_k = params.top_k};
 }
 
 // A row may be dealt twice: raw and modified.
@@ -58,83 +73,114 @@ GpuTokenChoice::GpuTokenChoice(GpuLlamaRunner& model, const GpuChoiceOptions& op
       whole_candidates_(gpu, kLabel,
                         std::int64_t{most_truncated(options_, exchange.size())} *
                             choice_slices(0, whole_.vocabulary())),
-      winners_(gpu, kLabel, std::int64_t{options_.max_sequences} * exchange.size()),
-      chosen_(gpu, kLabel, options_.max_sequences),
+      winners_(gpu, kLabel,
+               exchange.size() > 1 ? std::int64_t{options_.max_sequences} * exchange.size() : 0),
       cuts_(gpu, kLabel, most_truncated(options_, exchange.size())),
-      downloaded_(gpu.pinned_memory().allocate(
-          kLabel, static_cast<std::size_t>(options_.max_sequences) * sizeof(ScoredToken))),
-      lists_(options_.most_listed) {}
+      lists_(options_.most_listed) {
+  for (Step& step : steps_) {
+    step.chosen = gpu.pinned_memory().allocate(
+        kLabel, static_cast<std::size_t>(options_.max_sequences) * sizeof(ScoredToken));
+    step.downloaded = gpu.make_mark();
+  }
+}
 
-void GpuTokenChoice::lay_out(std::span<const SamplingInput> inputs) {
+void GpuTokenChoice::begin(std::span<const SamplingInput> inputs) {
   if (std::ssize(inputs) > options_.max_sequences) {
     throw Error("tokens to choose: " + std::to_string(inputs.size()) + ", the limit is " +
                 std::to_string(options_.max_sequences));
   }
-  lists_.clear();
-  host_rows_.clear();
-  truncated_rows_.clear();
-  logprob_rows_.clear();
-  std::int32_t best = 0;
-  for (std::int32_t row = 0; row < std::ssize(inputs); ++row) {
-    const SamplingInput& input = inputs[static_cast<std::size_t>(row)];
-    if (!lists_.add(input)) {
-      host_rows_.push_back(row);
-      continue;
-    }
-    if (has_truncation(*input.params)) {
-      truncated_rows_.push_back(row);
-      lists_.choose_elsewhere();
-    }
-    if (input.params->logprobs < 0) continue;
-    logprob_rows_.push_back(row);
-    best = std::max(best, input.params->logprobs);
-  }
-  if (!host_rows_.empty() && host_rows_count_ == 0) {
-    spdlog::warn(
-        "biases, stop tokens and penalties of a step take more than {} entries: the tokens of some "
-        "rows are chosen on the host (lockstep_gpu_rows_chosen_on_host_total)",
-        options_.most_listed);
-  }
-  host_rows_count_ += host_rows_.size();
-  const auto rows = static_cast<std::int32_t>(inputs.size());
+  turn_ = 1 - turn_;
+  ++num_begun_;
+  sort_out(inputs);
+  const Step& step = steps_[turn_];
+  const std::int32_t rows = model_.logit_rows();
   StepUpload& upload = model_.step_upload();
+  // The lists go last: of all pieces theirs alone has not a size of the rows' number.
   args_ = {.logits = nullptr,
            .logits_stride = 0,
            .sampling = uploaded(upload, lists_.rows()),
-           .listed = uploaded(upload, lists_.listed()),
-           .sampled = nullptr,
+           .listed = nullptr,
+           .sampled = model_.sampled(),
            .cuts = nullptr,
            .places = nullptr,
            .candidates = candidates_.data(),
            .winners = exchange_.size() > 1 ? winners_.data() + std::int64_t{exchange_.rank()} * rows
-                                           : chosen_.data(),
+                                           : model_.sampled(),
            .begin_token = model_.vocab_range().begin,
            .end_token = model_.vocab_range().end,
            .rows = rows};
-  std::vector<std::int32_t> dealt = logprob_rows_;
-  dealt.insert(dealt.end(), truncated_rows_.begin(), truncated_rows_.end());
+  std::vector<std::int32_t> dealt = step.logprob_rows;
+  dealt.insert(dealt.end(), whole_choice_rows_.begin(), whole_choice_rows_.end());
   whole_.lay_out(dealt, model_.logits_stride(), upload);
-  logprobs_.lay_out(logprob_rows_, best, upload);
-  lay_out_truncated(inputs, static_cast<std::int32_t>(logprob_rows_.size()));
+  logprobs_.lay_out(step.logprob_rows, best_, turn_, upload);
+  lay_out_whole_choice(inputs, static_cast<std::int32_t>(step.logprob_rows.size()));
+  args_.listed = uploaded(upload, lists_.listed());
+}
+
+// Which way each row goes.
+void GpuTokenChoice::sort_out(std::span<const SamplingInput> inputs) {
+  Step& step = steps_[turn_];
+  step.rows.clear();
+  step.host_rows.clear();
+  step.on_host.clear();
+  step.logprob_rows.clear();
+  whole_choice_rows_.clear();
+  lists_.clear();
+  best_ = 0;
+  for (std::int32_t row = 0; row < std::ssize(inputs); ++row) {
+    const SamplingInput& input = inputs[static_cast<std::size_t>(row)];
+    step.rows.push_back({input.sequence_id, input.position, input.params->logprobs});
+    if (!lists_.add(input)) {
+      step.host_rows.push_back(row);
+      step.on_host.push_back(input);
+      continue;
+    }
+    if (has_truncation(*input.params)) whole_choice_rows_.push_back(row);
+    if (input.params->logprobs < 0) continue;
+    step.logprob_rows.push_back(row);
+    best_ = std::max(best_, input.params->logprobs);
+  }
+  for (auto row = std::ssize(inputs); row < model_.logit_rows(); ++row) lists_.add_none();
+  settle_tail();
+  for (const std::int32_t row : whole_choice_rows_) lists_.choose_elsewhere(row);
+  if (step.host_rows.empty() || has_warned_) return;
+  has_warned_ = true;
+  spdlog::warn(
+      "biases, stop tokens and penalties of a step take more than {} entries: the tokens of some "
+      "rows are chosen on the host (lockstep_gpu_rows_chosen_on_host_total)",
+      options_.most_listed);
+}
+
+// A recording holds whole rows only if it is all of them. That is worth their way where most need
+// it.
+void GpuTokenChoice::settle_tail() {
+  const Step& step = steps_[turn_];
+  tail_ = Tail::other;
+  if (!step.host_rows.empty() || !step.logprob_rows.empty()) return;
+  if (whole_choice_rows_.empty()) tail_ = Tail::plain;
+  if (!model_.may_be_recorded() || 2 * whole_choice_rows_.size() <= step.rows.size()) return;
+  tail_ = Tail::whole;
+  whole_choice_rows_.resize(static_cast<std::size_t>(model_.logit_rows()));
+  std::iota(whole_choice_rows_.begin(), whole_choice_rows_.end(), 0);
 }
 
 // What this rank needs to choose the tokens of its whole rows. `before`: rows that are dealt before
 // the modified ones.
-void GpuTokenChoice::lay_out_truncated(std::span<const SamplingInput> inputs, std::int32_t before) {
-  const auto dealt = before + static_cast<std::int32_t>(truncated_rows_.size());
+void GpuTokenChoice::lay_out_whole_choice(std::span<const SamplingInput> inputs,
+                                          std::int32_t before) {
+  const auto dealt = before + static_cast<std::int32_t>(whole_choice_rows_.size());
   const std::int32_t first = whole_.share(before);
   std::vector<RowSampling> sampling;
   std::vector<RowTruncation> truncation;
   std::vector<std::int32_t> places;
   for (std::int32_t i = first; i < whole_.share(dealt); ++i) {
-    const std::int32_t row = truncated_rows_[static_cast<std::size_t>(whole_.dealt_as(i) - before)];
-    const comm::SamplingParams& params = *inputs[static_cast<std::size_t>(row)].params;
+    const std::int32_t row =
+        whole_choice_rows_[static_cast<std::size_t>(whole_.dealt_as(i) - before)];
     sampling.push_back(lists_.rows()[static_cast<std::size_t>(row)]);
     sampling.back().elsewhere = 0;
-    truncation.push_back({.temperature = params.temperature,
-                          .least_distance = least_distance(params.min_p),
-                          .top_p = params.top_p,
-                          .top_k = params.top_k});
+    truncation.push_back(row < std::ssize(inputs)
+                             ? truncation_of(*inputs[static_cast<std::size_t>(row)].params)
+                             : kNoTruncation);
     places.push_back(row);
   }
   StepUpload& upload = model_.step_upload();
@@ -148,8 +194,8 @@ void GpuTokenChoice::lay_out_truncated(std::span<const SamplingInput> inputs, st
   whole_args_ = {.logits = whole_.row(first),
                  .logits_stride = whole_.stride(),
                  .sampling = uploaded<RowSampling>(upload, sampling),
-                 .listed = args_.listed,
-                 .sampled = nullptr,
+                 .listed = nullptr,  // they are modified
+                 .sampled = args_.sampled,
                  .cuts = cuts_.data(),
                  .places = uploaded<std::int32_t>(upload, places),
                  .candidates = whole_candidates_.data(),
@@ -159,25 +205,28 @@ void GpuTokenChoice::lay_out_truncated(std::span<const SamplingInput> inputs, st
                  .rows = rows};
 }
 
+GpuStepTail GpuTokenChoice::tail() {
+  return {.put_in_line = [this](const GpuLogits& logits) { launch(logits); },
+          .recordable_as = static_cast<std::int32_t>(tail_)};
+}
+
 void GpuTokenChoice::launch(const GpuLogits& logits) {
-  const auto raw = static_cast<std::int32_t>(logprob_rows_.size());
-  for (std::size_t i = 0; i < host_rows_.size(); ++i) {  // before they are modified
-    model_.download(host_rows_[i], static_cast<std::int32_t>(i));
+  const Step& step = steps_[turn_];
+  const auto raw = static_cast<std::int32_t>(step.logprob_rows.size());
+  for (std::size_t i = 0; i < step.host_rows.size(); ++i) {  // before they are modified
+    model_.download(step.host_rows[i], static_cast<std::int32_t>(i));
   }
   whole_.take(logits.values, 0, raw);
   args_.logits = logits.values;
   args_.logits_stride = logits.stride;
   gpu_.modify_logits(args_);
-  whole_.take(logits.values, raw, raw + static_cast<std::int32_t>(truncated_rows_.size()));
+  whole_.take(logits.values, raw, raw + static_cast<std::int32_t>(whole_choice_rows_.size()));
   whole_.deal();
   gpu_.choose_tokens(args_);
   gpu_.run(truncation_);
   gpu_.choose_tokens(whole_args_);
   gather_winners();
-  logprobs_.launch(chosen_.data());
-  const auto rows = static_cast<std::size_t>(args_.rows);
-  gpu_.download({static_cast<std::byte*>(downloaded_.data()), rows * sizeof(ScoredToken)},
-                chosen_.data(), kLabel);
+  logprobs_.launch(model_.sampled());
 }
 
 void GpuTokenChoice::gather_winners() {
@@ -187,39 +236,55 @@ void GpuTokenChoice::gather_winners() {
                                         static_cast<std::size_t>(args_.rows) * sizeof(ScoredToken));
   exchange_.all_gather(args_.winners, winners_.data(), counts, "best tokens");
   gpu_.run(RankWinnersArgs{.winners = winners_.data(),
-                           .chosen = chosen_.data(),
+                           .chosen = model_.sampled(),
                            .ranks = exchange_.size(),
                            .rows = args_.rows});
 }
 
-std::vector<comm::SampledToken> GpuTokenChoice::finish(std::span<const SamplingInput> inputs) {
-  std::vector<comm::SampledToken> results(inputs.size());
-  const auto* chosen = static_cast<const ScoredToken*>(downloaded_.data());
-  std::vector<SamplingInput> on_host;
-  for (std::int32_t row = 0; row < std::ssize(inputs); ++row) {
-    const auto at = static_cast<std::size_t>(row);
-    if (std::ranges::binary_search(host_rows_, row)) {
-      on_host.push_back(inputs[at]);
-      continue;
-    }
-    check_winner(chosen[at], inputs[at]);
-    results[at].sequence_id = inputs[at].sequence_id;
-    results[at].token_id = chosen[at].token_id;
+void GpuTokenChoice::download() {
+  Step& step = steps_[turn_];
+  logprobs_.download();
+  gpu_.download(
+      {static_cast<std::byte*>(step.chosen.data()), step.rows.size() * sizeof(ScoredToken)},
+      model_.sampled(), kLabel);
+  step.downloaded->set();
+}
+
+StepResult GpuTokenChoice::finish() {
+  const Step& step = oldest();
+  const std::size_t turn = num_begun_ == 2 ? 1 - turn_ : turn_;
+  --num_begun_;
+  StepResult result;
+  result.sampled.resize(step.rows.size());
+  result.rows_on_host = static_cast<std::uint32_t>(step.host_rows.size());
+  const auto* chosen = static_cast<const ScoredToken*>(step.chosen.data());
+  const auto input_of = [&](std::size_t row) {
+    return SamplingInput{.sequence_id = step.rows[row].sequence_id,
+                         .position = step.rows[row].position};
+  };
+  for (std::size_t row = 0; row < step.rows.size(); ++row) {
+    if (std::ranges::binary_search(step.host_rows, static_cast<std::int32_t>(row))) continue;
+    check_winner(chosen[row], input_of(row));
+    result.sampled[row].sequence_id = step.rows[row].sequence_id;
+    result.sampled[row].token_id = chosen[row].token_id;
   }
-  for (std::size_t i = 0; i < logprob_rows_.size(); ++i) {
-    const auto row = static_cast<std::size_t>(logprob_rows_[i]);
-    logprobs_.add_to(results[row], static_cast<std::int32_t>(i), inputs[row]);
+  for (std::size_t i = 0; i < step.logprob_rows.size(); ++i) {
+    const auto row = static_cast<std::size_t>(step.logprob_rows[i]);
+    logprobs_.add_to(result.sampled[row], turn, static_cast<std::int32_t>(i),
+                     step.rows[row].logprobs, input_of(row));
   }
-  if (on_host.empty()) return results;
+  if (!step.on_host.empty()) choose_on_host(step, result.sampled);
+  return result;
+}
+
+void GpuTokenChoice::choose_on_host(const Step& step, std::span<comm::SampledToken> results) {
   const VocabRange range = model_.vocab_range();
-  const auto tokens =
-      sampler_.sample(model_.host_logits().first(on_host.size() *
-                                                 static_cast<std::size_t>(range.end - range.begin)),
-                      on_host);
+  const auto logits = model_.host_logits().first(step.on_host.size() *
+                                                 static_cast<std::size_t>(range.end - range.begin));
+  const auto tokens = sampler_.sample(logits, step.on_host);
   for (std::size_t i = 0; i < tokens.size(); ++i) {
-    results[static_cast<std::size_t>(host_rows_[i])] = tokens[i];
+    results[static_cast<std::size_t>(step.host_rows[i])] = tokens[i];
   }
-  return results;
 }
 
 }  // namespace lockstep::shard

@@ -48,7 +48,7 @@ TEST_P(WholeRowsOfWorlds, EachIsWholeOnItsRankAsItWasWhenItWasTaken) {
     const auto memory = gpu.memory().allocate("logits", kRows * kStride * sizeof(float));
     auto* logits = static_cast<float*>(memory.data());
     GpuWholeRows whole(gpu, exchange, ranges, 8);
-    StepUpload upload(gpu, GpuWholeRows::upload_bytes(8, world), [] {});
+    StepUpload upload(gpu, GpuWholeRows::upload_bytes(8, world), [](kernels::cuda::Mark&) {});
     const std::vector<std::vector<std::int32_t>> steps = {{5, 0, 3, 1, 0}, {2}};
     for (const auto& rows : steps) {
       const auto fill = [&](std::int32_t added) {
@@ -89,7 +89,7 @@ TEST(WholeRows, RefusesMoreThanThereIsRoomFor) {
     kernels::cuda::ExecutedGpu gpu;
     ExecutedExchange exchange(gpu, communicator);
     GpuWholeRows whole(gpu, exchange, ranges_of(1), 2);
-    StepUpload upload(gpu, 1 << 12, [] {});
+    StepUpload upload(gpu, 1 << 12, [](kernels::cuda::Mark&) {});
     upload.begin();
     EXPECT_THAT(
         [&] {
