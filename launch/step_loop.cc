@@ -38,11 +38,12 @@ void StepLoop::finish() {
   if (computed) step_done_();
 }
 
-// Polls both, for a device and a socket have nothing to be waited for together.
+// Polls both, for a device and a socket have nothing to be waited for together. Not for long: only
+// Worker::finish() notices that a rank is missing, and is to say so before the coordinator does.
 std::optional<comm::StepPlan> StepLoop::plan_meanwhile() {
   if (last_ || !worker_.can_start()) return std::nullopt;
   const TraceSpan span = waiting("wait for a plan or the step");
-  const auto end = std::chrono::steady_clock::now() + deadline_;
+  const auto end = std::chrono::steady_clock::now() + deadline_ / 8;
   while (!worker_.done() && std::chrono::steady_clock::now() < end) {
     if (auto plan = plans_.poll()) return plan;
     sched_yield();

@@ -17,9 +17,8 @@ namespace lockstep::launch {
 // finds its next step in line.
 class StepLoop {
  public:
-  // All must outlive it; `tracer` may be nullptr. `deadline`: how long a plan may take to come, and
-  // a step to be done before finish() looks who is missing. `step_done` is called after every
-  // report of a step that has computed something.
+  // All must outlive it; `tracer` may be nullptr. `deadline`: how long a plan may take to come.
+  // `step_done` is called after every report of a step that has computed something.
   StepLoop(shard::Worker& worker, comm::PlanSubscriber& plans, comm::Activity& activity,
            std::chrono::milliseconds deadline, Tracer* tracer, std::function<void()> step_done)
       : worker_(worker),

@@ -139,7 +139,8 @@ TEST_F(CudaTruncation, CutsAmongEqualsAsTheCpu) {
     }
     for (const Sampling& sampling :
          {Sampling{.top_k = 3}, Sampling{.top_k = 2900}, Sampling{.top_p = 0.5f},
-          Sampling{.top_p = 0.999f}, Sampling{.top_p = 0.7f, .top_k = 100}}) {
+          Sampling{.top_p = 0.999f}, Sampling{.top_p = 0.7f, .top_k = 100},
+          Sampling{.min_p = 1.0f}}) {
       Sampling warm = sampling;
       warm.temperature = 0.8f;
       rows.push_back({row, params_of(warm)});

@@ -4,83 +4,14 @@
 
 #include <gtest/gtest.h>
 
-#include <map>
-
 #include "shard/gpu/step_runner.h"
 #include "shard/worker.h"
+#include "tests/shard/gpu/choice_plans.h"
 #include "tests/shard/gpu/executed_exchange.h"
 #include "tests/shard/gpu/random_weights.h"
-#include "tests/shard/sampling_fixture.h"
 
 namespace lockstep::shard {
 namespace {
-
-constexpr MirrorLimits kLimits{.block_size = 16, .num_blocks = 24, .vocab_size = 107};
-
-std::vector<comm::SamplingParams> kinds() {
-  return {params_of({.logprobs = 20}),
-          params_of({.temperature = 1.0f, .presence_penalty = 2.0f, .seed = 3}),
-          params_of({.temperature = 0.8f, .top_k = 20, .seed = 4, .logprobs = 2}),
-          params_of({.repetition_penalty = 1.5f,
-                     .min_tokens = 2,
-                     .stop_token_ids = {3, 4, 5},
-                     .logit_bias = {{7, 2.0f}, {90, -50.0f}}}),
-          params_of({.temperature = 1.5f, .top_p = 0.9f, .seed = 6}),
-          params_of({.temperature = 1.2f,
-                     .top_p = 0.7f,
-                     .min_p = 0.02f,
-                     .seed = 7,
-                     .logprobs = 0,
-                     .logit_bias = {{7, 3.0f}}})};
-}
-
-const model::Model& one_layer() {
-  static const model::Model model = [] {
-    auto config = small_config();
-    config.num_hidden_layers = 1;
-    return make_model(config);
-  }();
-  return model;
-}
-
-// The plans of a batch with one sequence of each kind: prompts in the first step, cut in two for
-// the first sequence, then some tokens each.
-std::vector<comm::StepPlan> plans(int steps,
-                                  const std::vector<comm::SamplingParams>& kinds = kinds()) {
-  std::vector<comm::StepPlan> all;
-  std::map<std::uint64_t, std::int32_t> ends;
-  std::int32_t next_block = 0;
-  const auto compute = [&](comm::StepPlan& plan, std::uint64_t id, std::int32_t count,
-                           bool samples) {
-    comm::PlanEntry entry;
-    entry.sequence_id = id;
-    entry.first_position = ends[id];
-    entry.num_tokens = count;
-    entry.samples = samples;
-    if (ends[id] == 0) entry.new_blocks.push_back(next_block++);
-    ends[id] += count;
-    plan.entries.push_back(entry);
-  };
-  for (int step = 0; step <= steps; ++step) {
-    comm::StepPlan& plan = all.emplace_back();
-    plan.epoch = 6;
-    plan.sequence_number = static_cast<std::uint64_t>(step) + 1;
-    for (std::uint64_t id = 1; id <= kinds.size(); ++id) {
-      if (step == 0) {
-        comm::SequenceStart start;
-        start.sequence_id = id;
-        start.sampling = kinds[id - 1];
-        start.token_ids = some_tokens(static_cast<int>(2 + id), static_cast<unsigned>(id));
-        start.num_prompt_tokens = static_cast<std::int32_t>(start.token_ids.size());
-        plan.starts.push_back(start);
-        compute(plan, id, id == 1 ? 1 : start.num_prompt_tokens, id != 1);
-      } else {
-        compute(plan, id, id == 1 && step == 1 ? 2 : 1, true);
-      }
-    }
-  }
-  return all;
-}
 
 struct Ran {
   std::vector<comm::StepReport> reports;
@@ -101,7 +32,7 @@ struct Way {
 
 // Every rank's run.
 std::vector<Ran> run(int world, const std::vector<comm::StepPlan>& plans, const Way& way = {}) {
-  const model::Model& model = one_layer();
+  const model::Model model = one_layer();
   std::vector<Ran> ran(static_cast<std::size_t>(world));
   comm::spawn_ranks(world, std::chrono::seconds(120), [&](comm::Communicator& communicator) {
     Ran& mine = ran[static_cast<std::size_t>(communicator.rank())];
@@ -110,13 +41,13 @@ std::vector<Ran> run(int world, const std::vector<comm::StepPlan>& plans, const 
     const Partition part =
         partition_model(model.config, world)[static_cast<std::size_t>(communicator.rank())];
     GpuLlamaRunner runner(model.config, random_weights(model, part, gpu),
-                          {.block_size = kLimits.block_size,
+                          {.block_size = kChoiceLimits.block_size,
                            .max_batch_tokens = 48,
                            .max_sequences = kSequences,
                            .max_positions = 64,
                            .sampling_bytes = GpuTokenChoice::upload_bytes(way.options, world)},
                           gpu, exchange);
-    runner.allocate_cache(kLimits.num_blocks);
+    runner.allocate_cache(kChoiceLimits.num_blocks);
     gpu.synchronize("start");
     StepTimes times(communicator);
     Sampler sampler(communicator, runner.vocab_range(), runner.vocab_ranges());
@@ -124,7 +55,7 @@ std::vector<Ran> run(int world, const std::vector<comm::StepPlan>& plans, const 
     GpuStepRunner on_device(runner, choice, times);
     HostStepRunner on_host(runner, sampler, times, true);
     StepRunner& steps = way.on_gpu ? static_cast<StepRunner&>(on_device) : on_host;
-    Worker worker(steps, communicator, kLimits, times);
+    Worker worker(steps, communicator, kChoiceLimits, times);
     const auto finish_one = [&] { mine.reports.push_back(worker.finish()); };
     for (const comm::StepPlan& plan : plans) {
       while (worker.num_started() > 0 && !(way.ahead && worker.can_start())) finish_one();
@@ -191,17 +122,18 @@ TEST(GpuTokenChoice, IsTheSameOnAllRanksAtEveryWorldSizeOneStepAhead) {
 }
 
 // Of rows that need no whole row of the vocabulary, and of rows most of which do; three in steps of
-// four. Besides the recording there is the step's upload, and its way back.
+// four. Tokens depend on biases and on the answer so far. Besides the recording there is the step's
+// upload, and its way back.
 TEST(GpuTokenChoice, IsPartOfRecordings) {
+  Sampling taking_turns{.frequency_penalty = 400.0f, .logit_bias = {{33, 1000.0f}, {44, 900.0f}}};
+  const auto greedy = params_of(taking_turns);
+  taking_turns.temperature = 1.5f;
+  taking_turns.top_k = 15;
+  const auto top_k = params_of(taking_turns);
   const auto penalties = params_of({.temperature = 1.0f, .presence_penalty = 2.0f, .seed = 3});
   const auto top_p = params_of({.temperature = 1.5f, .top_p = 0.8f, .seed = 4});
-  const auto top_k = params_of({.temperature = 1.5f,
-                                .top_k = 15,
-                                .repetition_penalty = 1.2f,
-                                .seed = 5,
-                                .logit_bias = {{7, 2.0f}}});
-  for (const auto& kinds : {std::vector{params_of({}), penalties, penalties},
-                            std::vector{params_of({}), top_p, top_k}}) {
+  for (const auto& kinds :
+       {std::vector{penalties, greedy, penalties}, std::vector{top_p, greedy, top_k}}) {
     const auto steps = plans(5, kinds);
     const auto expected = run(1, steps, {.on_gpu = false});
     for (const int world : {1, 2, 3}) {
