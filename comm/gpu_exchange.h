@@ -6,6 +6,8 @@
 #include <span>
 #include <string_view>
 
+#include "kernels/cuda/gpu.h"
+
 namespace lockstep::comm {
 
 // One rank's end. All ranks call the same operations in the same order with matching counts.
@@ -33,6 +35,8 @@ class GpuExchange {
   // Returns when everything that this rank has put in line is done. Throws CollectiveTimeout when
   // it is not within the deadline, and Error when something failed.
   virtual void wait(std::string_view what) = 0;
+  // The same for what is in line before `mark`.
+  virtual void wait(kernels::cuda::Mark& mark, std::string_view what) = 0;
 };
 
 }  // namespace lockstep::comm

@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "base/error.h"
+#include "kernels/token_weight.h"
 
 namespace lockstep::shard {
 namespace {
@@ -40,6 +41,10 @@ Sampler::Sampler(comm::Communicator& communicator, VocabRange mine, std::vector<
   if (mine.begin != expected.begin || mine.end != expected.end) {
     throw Error("vocabulary range of rank " + std::to_string(communicator.rank()) +
                 " differs from its place in the list");
+  }
+  if (end > kernels::kMostWeighedTokens) {
+    throw Error("a vocabulary of " + std::to_string(end) + " tokens: the limit is " +
+                std::to_string(kernels::kMostWeighedTokens));
   }
 }
 

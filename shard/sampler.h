@@ -25,7 +25,8 @@ class Sampler {
   // `mine`: the vocabulary rows of this rank; `all`: those of every rank, which follow each other
   // from 0 without gaps (a range may be empty). The communicator must outlive the sampler, and so
   // must `pool`, over which rows are shared out; without one, the calling thread does them all.
-  // Throws Error if `all` is not so, or `mine` is not all[rank].
+  // Throws Error if `all` is not so, or `mine` is not all[rank], or the vocabulary is too large for
+  // sums of weights (kernels/token_weight.h).
   Sampler(comm::Communicator& communicator, VocabRange mine, std::vector<VocabRange> all,
           kernels::ThreadPool* pool = nullptr);
 

@@ -177,8 +177,12 @@ void NcclCommunicator::settle(const char* call, const Operation& operation) {
 }
 
 void NcclCommunicator::wait(const Stream& stream, std::string_view what) {
+  wait_until([&stream] { return stream.idle(); }, what);
+}
+
+void NcclCommunicator::wait_until(const std::function<bool()>& done, std::string_view what) {
   const Operation operation = begin(what);
-  for (int polls = 1; !stream.idle(); ++polls) {
+  for (int polls = 1; !done(); ++polls) {
     if (communicator_ != nullptr) require(async_result(operation), "NCCL", operation);
     if (polls % kPollsBeforeYield != 0) continue;
     if (Clock::now() > operation.deadline) {

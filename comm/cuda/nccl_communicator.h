@@ -7,6 +7,7 @@
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -70,6 +71,8 @@ class NcclCommunicator {
   // Returns when everything on the stream is done. Throws CollectiveTimeout when it is not within
   // the deadline, and Error when NCCL or the device says that something failed.
   void wait(const kernels::cuda::Stream& stream, std::string_view what);
+  // The same for work of which `done` tells.
+  void wait_until(const std::function<bool()>& done, std::string_view what);
 
  private:
   friend class ExchangeBuffer;

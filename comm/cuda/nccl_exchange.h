@@ -27,6 +27,9 @@ class NcclExchange final : public GpuExchange {
     communicator_.all_to_all(send, send_counts, received, receive_counts, stream_, what);
   }
   void wait(std::string_view what) override { communicator_.wait(stream_, what); }
+  void wait(kernels::cuda::Mark& mark, std::string_view what) override {
+    communicator_.wait_until([&mark] { return mark.reached(); }, what);
+  }
 
  private:
   NcclCommunicator& communicator_;

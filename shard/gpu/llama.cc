@@ -115,15 +115,16 @@ GpuLlamaRunner::GpuLlamaRunner(const model::ModelConfig& config, GpuWeights weig
             has_head() ? whole_granules(options.max_sequences) * config.hidden_size : 0),
       logits_(gpu, "logits",
               has_head() ? whole_granules(options.max_sequences) * logits_stride_ : 0),
+      sampled_(gpu, "choice of tokens", has_head() ? options.max_sequences : 0),
       downloaded_(gpu.pinned_memory().allocate(
           "logits", has_head() ? static_cast<std::size_t>(options.max_sequences * logits_stride_) *
                                      sizeof(float)
                                : 0)),
       flashinfer_(make_flashinfer()),
       upload_(gpu, upload_bytes(options) + (flashinfer_ ? flashinfer_->upload_bytes() : 0),
-              [this] { wait("an earlier step"); }),
+              [this](Mark& copied) { wait(copied, "an earlier step"); }),
       stream_(gpu, place, options.max_batch_tokens * config.hidden_size,
-              [this](const char* what) { wait(what); }) {
+              [this](Mark& copied, const char* what) { wait(copied, what); }) {
   const RopeTable rope(config, options.max_positions);
   const auto angles = static_cast<std::size_t>(options.max_positions * (config.head_dim / 2));
   make_plain_products();
@@ -179,6 +180,14 @@ std::int32_t GpuLlamaRunner::common_group(const model::ModelConfig& config, int 
   return common;
 }
 
+std::vector<VocabRange> GpuLlamaRunner::vocab_ranges() const {
+  std::vector<VocabRange> ranges;
+  for (const Partition& part : parts_) {
+    ranges.push_back({part.vocabulary.begin, part.vocabulary.end});
+  }
+  return ranges;
+}
+
 // Cleared: FlashInfer multiplies what lies behind a sequence's end by zero.
 void GpuLlamaRunner::allocate_cache(std::int32_t num_blocks) {
   num_blocks_ = num_blocks;
@@ -216,15 +225,24 @@ GpuLlamaRunner::SumPlanArrays GpuLlamaRunner::sum_plan(const kernels::LaneProgra
   return arrays;
 }
 
-GpuLogits GpuLlamaRunner::launch() {
+GpuLogits GpuLlamaRunner::launch(const GpuStepTail& tail) {
   if (step_.rows == 0) return {};
   upload_.send();
   if (place_.previous != nullptr) receive_hidden();
-  if (Recording* recording = recorded_step_ ? recording_of_step() : nullptr) {
+  const auto put_tail = [&] {
+    if (tail.put_in_line) tail.put_in_line({logits_.data(), logits_stride_, step_.wanted});
+  };
+  shape_.tail = recorded_step_ ? tail.recordable_as : 0;
+  const auto work = [&] {
+    run(step_);
+    if (shape_.tail != 0) put_tail();
+  };
+  if (Recording* recording = recorded_step_ ? recording_of_step(work) : nullptr) {
     recording->launch();
   } else {
-    run(step_);
+    work();
   }
+  if (shape_.tail == 0) put_tail();
   if (place_.next == nullptr) return {logits_.data(), logits_stride_, wanted_};
   stream_.send(hidden_.data(), batch_rows_ * config_.hidden_size);
   return {};
@@ -244,11 +262,11 @@ void GpuLlamaRunner::receive_hidden() {
 
 // A shape's first step is not recorded: it loads the kernels, which a capture of CUDA had better
 // not do, and many shapes come once.
-Recording* GpuLlamaRunner::recording_of_step() {
+Recording* GpuLlamaRunner::recording_of_step(const std::function<void()>& work) {
   const auto [found, first] = recordings_.try_emplace(shape_);
   if (first) return nullptr;
   if (found->second == nullptr && recorded_ < options_.max_recordings) {
-    found->second = gpu_.record([this] { run(step_); });
+    found->second = gpu_.record(work);
     ++recorded_;
     spdlog::debug("recorded a step of {} rows up to {} positions: {} operations", step_.rows,
                   step_.chunks * kChunkPositions, found->second->nodes());
@@ -262,9 +280,9 @@ Recording* GpuLlamaRunner::recording_of_step() {
 void GpuLlamaRunner::wait(const char* what) {
   exchange_.wait(what);
   gpu_.synchronize(what);
-  upload_.settle();
-  stream_.settle();
 }
+
+void GpuLlamaRunner::wait(Mark& mark, const char* what) { exchange_.wait(mark, what); }
 
 std::span<float> GpuLlamaRunner::forward(std::span<const ForwardSequence> batch) {
   begin(batch);
@@ -314,6 +332,7 @@ SegmentSum GpuLlamaRunner::embed(const Step& step) {
                     .layout = weights_.embedding.plain ? plain_rows(config_.hidden_size)
                                                        : tiles(config_.hidden_size),
                     .token_ids = step.token_ids,
+                    .sampled = sampled_.data(),
                     .begin_token = part().vocabulary.begin,
                     .end_token = part().vocabulary.end,
                     .out = reducer_.segments(kEmbedding, values),

@@ -46,6 +46,10 @@ class ExecutedExchange final : public comm::GpuExchange {
     gpu_.synchronize(std::string(what).c_str());
     ++waits;
   }
+  void wait(kernels::cuda::Mark& mark, std::string_view what) override {
+    mark.wait(std::string(what).c_str());
+    ++waits;
+  }
 
   int exchanges = 0;
   int waits = 0;

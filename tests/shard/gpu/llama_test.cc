@@ -39,12 +39,13 @@ struct Ran {
 
 Ran run(const model::Model& model, int world, const Steps& steps,
         const GpuRunnerOptions& options = small_options(),
-        kernels::cuda::Runs runs = kernels::cuda::Runs::once, bool plain = false) {
+        kernels::cuda::Runs runs = kernels::cuda::Runs::once, bool plain = false,
+        kernels::cuda::Doing doing = kernels::cuda::Doing::at_once) {
   std::vector<std::vector<std::vector<float>>> per_rank(static_cast<std::size_t>(world));
   Ran ran;
   comm::spawn_ranks(world, std::chrono::seconds(120), [&](comm::Communicator& communicator) {
     const auto rank = static_cast<std::size_t>(communicator.rank());
-    kernels::cuda::ExecutedGpu gpu(runs);
+    kernels::cuda::ExecutedGpu gpu(runs, doing);
     ExecutedExchange exchange(gpu, communicator);
     const auto parts = partition_model(model.config, world);
     // One rank alone takes the tests' own way to the weights, others the loader's.
@@ -311,11 +312,16 @@ TEST_F(GpuLlama, RecordsAttentionByFlashInfer) {
 
 // And for the upload of the step before the last, with the ranks' deadline.
 TEST_F(GpuLlama, WaitsOnlyForLogits) {
+  const auto late = [&](const Steps& steps) {
+    return run(model_, 1, steps, small_options(), kernels::cuda::Runs::once, false,
+               kernels::cuda::Doing::when_asked);
+  };
   const Steps steps{{piece(0, 9, false)}, {piece(9, 20, false)}, {piece(20, 21, true)}};
-  EXPECT_EQ(run(model_, 1, {steps[0], steps[1]}).waits, 0);
-  EXPECT_EQ(run(model_, 1, steps).waits, 2);
-  EXPECT_EQ(
-      run(model_, 1, {{piece(0, 9, false)}, {piece(9, 10, true)}, {piece(10, 11, true)}}).waits, 2);
+  EXPECT_EQ(late({steps[0], steps[1]}).waits, 0);
+  const Ran ran = late(steps);
+  EXPECT_EQ(ran.waits, 2);
+  EXPECT_EQ(ran.bits, run(model_, 1, steps).bits);
+  EXPECT_EQ(late({{piece(0, 9, false)}, {piece(9, 10, true)}, {piece(10, 11, true)}}).waits, 2);
 }
 
 TEST_F(GpuLlama, RefusesWhatIsBeyondItsLimits) {

@@ -30,6 +30,9 @@ class NoExchange final : public comm::GpuExchange {
     throw Error("one rank exchanges");
   }
   void wait(std::string_view what) override { gpu_.synchronize(std::string(what).c_str()); }
+  void wait(kernels::cuda::Mark& mark, std::string_view what) override {
+    mark.wait(std::string(what).c_str());
+  }
 
  private:
   kernels::cuda::Gpu& gpu_;
