@@ -30,6 +30,7 @@ class UnitProduct {
 
   // Takes `count` row blocks (1 or 2) from `block` on.
   void take(std::int64_t block, int count) {
+    if (count_ == 0) prefetch_lines(call_.weights->block(block), kUnitPrefetchBytes);
     block_ = block;
     count_ = count;
     if (W::kWidens && !few_tokens()) widen();
