@@ -114,6 +114,7 @@ const char* name_of(TileFormat format) {
     case TileFormat::bf16: return "bf16";
     case TileFormat::int8_channel: return "int8";
     case TileFormat::int4_group: return "int4";
+    case TileFormat::e4m3_block: return "e4m3_block";
     default: return "e4m3";
   }
 }
@@ -124,7 +125,8 @@ void product(Bench& bench, TileFormat format, std::int32_t m, std::int32_t n, st
   const auto bytes = static_cast<std::size_t>(tile_rows * groups * bytes_of_tile(format));
   const int copies = copies_of(bytes);
   const auto tiles = bench.array(bytes * static_cast<std::size_t>(copies), "tiles");
-  const auto scales = bench.array(static_cast<std::size_t>(n + 32) * 4, "scales");
+  const auto scales = bench.array(
+      static_cast<std::size_t>(tile_rows * scales_of_tile_row(format, groups) + 1) * 4, "scales");
   const auto x = bench.array(static_cast<std::size_t>(m) * static_cast<std::size_t>(k) * 2, "x");
   const auto out =
       bench.array(static_cast<std::size_t>(m) * static_cast<std::size_t>(n) * 4, "out");
@@ -234,7 +236,7 @@ void measure(bool quick) {
   const Device device(find_devices(), 0, 0, 1);
   Bench bench(device, quick ? 0.02 : 0.2);
   using enum TileFormat;
-  for (const auto format : {bf16, e4m3_channel, int8_channel, int4_group}) {
+  for (const auto format : {bf16, e4m3_channel, e4m3_block, int8_channel, int4_group}) {
     for (const std::int32_t m : {1, 16, 128}) {
       if (quick && m > 1) continue;
       product(bench, format, m, kHidden + 2 * kHeads * kHeadDim, kHidden);  // q, k and v

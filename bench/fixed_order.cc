@@ -56,7 +56,7 @@ class OrderBench {
       : config_(model.config),
         communicator_(communicator),
         parts_(shard::partition_model(config_, communicator.size())),
-        weights_(shard::load_weights(model, part(), pool_)),
+        weights_(shard::load_weights(model, part(), pool_, {{}, kernels_.bf16_layout})),
         attended_(kMostRows, weights_.layers[0].o.columns()),
         inner_(kMostRows, weights_.layers[0].down.columns()),
         times_(communicator),
@@ -65,8 +65,8 @@ class OrderBench {
                  .max_batch_tokens = kMostRows,
                  .max_positions = 2 * kMostRows},
                 communicator, pool_, kernels_, times_) {
-    fill(attended_);
-    fill(inner_);
+    fill(attended_, weights_.layers[0].o);
+    fill(inner_, weights_.layers[0].down);
   }
 
   void run(std::int32_t rows, bool is_first) {
@@ -104,8 +104,8 @@ class OrderBench {
     std::printf(
         "%s{\"ranks\": %d, \"rows\": %d, \"fixed_us\": %.1f, \"free_us\": %.1f, "
         "\"step_us\": %.1f}",
-        is_first ? "[\n" : ",\n", communicator_.size(), rows, best_us(fixed_us),
-        best_us(free_us), best_us(step_us));
+        is_first ? "[\n" : ",\n", communicator_.size(), rows, best_us(fixed_us), best_us(free_us),
+        best_us(step_us));
   }
 
  private:
@@ -117,12 +117,12 @@ class OrderBench {
     return {tree, runs, communicator_, pool_, kernels_, kMostRows * config_.hidden_size};
   }
 
-  void fill(shard::Activations& x) {
+  void fill(shard::Activations& x, const kernels::PackedMatrix& weights) {
     std::mt19937 random(1);
     for (std::int64_t i = 0; i < kMostRows * x.columns(); ++i) {
       x.row(0)[i] = static_cast<float>(static_cast<int>(random() % 2001) - 1000) / 500;
     }
-    x.round(kernels_, {.bf16 = true, .int8 = true}, 0, kMostRows);
+    x.round(kernels_, compute_.rounded_forms({&weights}), 0, kMostRows);
   }
 
   int agreed(int rounds) {
@@ -143,17 +143,16 @@ class OrderBench {
   }
 
   double sums(std::int32_t rows, Sums (&both)[2]) {
-    const shard::Compute compute{&pool_, &kernels_, {}};
     const std::int64_t values = rows * config_.hidden_size;
     return timed([&] {
       for (const shard::LayerWeights& layer : weights_.layers) {
         const shard::Product o[] = {
             {&layer.o, both[0].reducer.segments(values), config_.hidden_size, values}};
-        shard::multiply(compute, attended_, rows, both[0].program, o);
+        shard::multiply(compute_, attended_, rows, both[0].program, o);
         read(both[0].reducer.reduce(values, "o"), rows);
         const shard::Product down[] = {
             {&layer.down, both[1].reducer.segments(values), config_.hidden_size, values}};
-        shard::multiply(compute, inner_, rows, both[1].program, down);
+        shard::multiply(compute_, inner_, rows, both[1].program, down);
         read(both[1].reducer.reduce(values, "down"), rows);
       }
     });
@@ -190,6 +189,7 @@ class OrderBench {
   comm::Communicator& communicator_;
   const kernels::cpu::KernelTable& kernels_ = kernels::kernel_table(kernels::select_family("auto"));
   kernels::ThreadPool pool_{1};
+  const shard::Compute compute_{&pool_, &kernels_, {}};
   const std::vector<shard::Partition> parts_;
   const shard::Weights weights_;
   shard::Activations attended_, inner_;

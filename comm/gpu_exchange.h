@@ -9,6 +9,8 @@
 #include <string_view>
 #include <vector>
 
+#include "kernels/cuda/gpu.h"
+
 namespace lockstep::comm {
 
 // What peer_memory() takes of a device for `bytes`: CUDA recommends to share whole pieces of 2 MiB
@@ -57,6 +59,9 @@ class GpuExchange {
   // it is not within the deadline, and Error when something failed. `look` is called now and then
   // meanwhile, and in the end: what it throws ends the waiting.
   virtual void wait(std::string_view what, const std::function<void()>& look) = 0;
+  // The same for what is in line before `mark`.
+  virtual void wait(kernels::cuda::Mark& mark, std::string_view what,
+                    const std::function<void()>& look) = 0;
 };
 
 }  // namespace lockstep::comm

@@ -93,6 +93,8 @@ struct StepReport {
   std::uint32_t sampling_us = 0;
   // Before the step, for its plan; 0 when no sequence goes on in it: the replica was idle.
   std::uint32_t plan_wait_us = 0;
+  // On GPUs: the step's tokens that the host has chosen, of rows for which the device has no room.
+  std::uint32_t rows_on_host = 0;
   std::vector<SampledToken> sampled;
 };
 

@@ -104,6 +104,8 @@ class PlanSubscriber {
   // The next plan. Throws Error when none comes in time, when its epoch is another, and when plans
   // are missing before it.
   StepPlan receive(std::chrono::milliseconds deadline);
+  // The same if it is there; never waits.
+  std::optional<StepPlan> poll();
 
   // Throws Error when the report's epoch or rank is another, and when the coordinator takes no
   // more reports.

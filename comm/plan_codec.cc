@@ -78,6 +78,7 @@ void fields(Io& io, Type<StepReport>) {
   io.required("elementwise_us", &StepReport::elementwise_us);
   io.required("sampling_us", &StepReport::sampling_us);
   io.required("plan_wait_us", &StepReport::plan_wait_us);
+  io.optional("rows_on_host", &StepReport::rows_on_host);
   io.optional("sampled", &StepReport::sampled);
 }
 

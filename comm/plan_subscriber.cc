@@ -1,3 +1,6 @@
+#include <optional>
+#include <utility>
+
 #include "base/error.h"
 #include "comm/plan_bus.h"
 #include "comm/plan_codec.h"
@@ -18,13 +21,17 @@ PlanSubscriber::PlanSubscriber(zmq::context_t& context, const PlanBusAddress& ad
 }
 
 StepPlan PlanSubscriber::receive(std::chrono::milliseconds deadline) {
-  zmq::message_t message;
-  if (!wait_readable(socket_, std::chrono::steady_clock::now() + deadline) ||
-      !socket_.recv(message, zmq::recv_flags::dontwait)) {
-    throw Error("plan bus: no plan within " + std::to_string(deadline.count()) +
-                " ms; the last one was " + std::to_string(last_plan_) + " of epoch " +
-                std::to_string(epoch_));
+  if (wait_readable(socket_, std::chrono::steady_clock::now() + deadline)) {
+    if (std::optional<StepPlan> plan = poll()) return std::move(*plan);
   }
+  throw Error("plan bus: no plan within " + std::to_string(deadline.count()) +
+              " ms; the last one was " + std::to_string(last_plan_) + " of epoch " +
+              std::to_string(epoch_));
+}
+
+std::optional<StepPlan> PlanSubscriber::poll() {
+  zmq::message_t message;
+  if (!socket_.recv(message, zmq::recv_flags::dontwait)) return std::nullopt;
   StepPlan plan = decode_step_plan(bytes_of(message));
   if (plan.epoch != epoch_ || plan.sequence_number != last_plan_ + 1) {
     throw Error("plan bus: rank " + std::to_string(rank_) + " got plan " +

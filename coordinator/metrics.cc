@@ -42,6 +42,8 @@ Metrics::Metrics(std::int32_t world_size)
       num_preemptions_(counter("num_preemptions_total", "Preemptions for want of KV blocks.")),
       clients_dropped_(counter("clients_dropped_total",
                                "Clients that vanished or stopped reading with requests open.")),
+      gpu_rows_on_host_(counter("gpu_rows_chosen_on_host_total",
+                                "Tokens that hosts have chosen, for want of room on their GPUs.")),
       parts_(prometheus::BuildCounter()
                  .Name("lockstep_step_part_seconds_total")
                  .Help("Time of a rank's steps by part; waiting is for plans while sequences run.")
@@ -71,6 +73,8 @@ Metrics::Metrics(std::int32_t world_size)
 
 void Metrics::step_done(const std::vector<comm::StepReport>& reports) {
   step_.Observe(reports[0].compute_us * 1e-6);
+  // The ranks of a stage choose the same tokens, and only those of the last stage choose any.
+  gpu_rows_on_host_.Increment(reports.back().rows_on_host);
   for (const comm::StepReport& report : reports) {
     shard_wait_[report.rank]->Increment(report.wait_us * 1e-6);
     const RankParts& parts = rank_parts_[report.rank];

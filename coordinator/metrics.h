@@ -57,6 +57,7 @@ class Metrics {
   prometheus::Counter& generation_tokens_;
   prometheus::Counter& num_preemptions_;
   prometheus::Counter& clients_dropped_;
+  prometheus::Counter& gpu_rows_on_host_;
   std::vector<prometheus::Counter*> requests_;    // by FinishReason
   std::vector<prometheus::Counter*> shard_wait_;  // by rank
   // Where the time goes. The coordinator's part is beside those of the ranks: it runs meanwhile.

@@ -17,10 +17,16 @@ namespace lockstep::kernels {
 // Nibbles of q4_0 and q4_1: byte i holds value i in its low half and value i + 16 in its high half.
 //
 // gptq and awq are those quantizers' files: nibbles in words, with scales and zero points in
-// tensors of their own (gptq_layout.h, awq_layout.h).
-enum class DType { f32, f16, bf16, i32, q4_0, q4_1, q8_0, q4_k, q6_k, gptq, awq };
+// tensors of their own (gptq_layout.h, awq_layout.h). i8 and e4m3 (fp8.h) are bytes, with scales in
+// a tensor of their own (byte_layout.h).
+enum class DType { f32, f16, bf16, i32, q4_0, q4_1, q8_0, q4_k, q6_k, gptq, awq, i8, e4m3 };
 
-// Values in one storage block of `type`; rows are a whole number of blocks. More than 1: quantized.
+// Whether a stored number stands for itself.
+constexpr bool is_plain(DType type) {
+  return type == DType::f32 || type == DType::f16 || type == DType::bf16;
+}
+
+// Values in one storage block of `type`; rows are a whole number of blocks.
 std::size_t block_values(DType type);
 
 // Bytes of one storage block of `type`.

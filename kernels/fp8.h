@@ -19,6 +19,18 @@ constexpr float e4m3_to_float(std::uint8_t bits) {
   return std::bit_cast<float>(sign | magnitude << 20) * 0x1p120f;
 }
 
+// The same in bf16, by operations on whole numbers alone: float e4m3_to_float() would lose
+// subnormal numbers in threads that take such for zero (flush_denormals.h). REQUIRES: not a NaN.
+inline constexpr std::uint16_t kE4m3SubnormalBf16[8] = {0,      0x3b00, 0x3b80, 0x3bc0,
+                                                        0x3c00, 0x3c20, 0x3c40, 0x3c60};
+inline constexpr int kE4m3ExponentBf16 = 120 << 7;  // what an exponent of bf16 is above e4m3's
+constexpr std::uint16_t e4m3_to_bf16(std::uint8_t bits) {
+  const int sign = (bits & 0x80) << 8;
+  const int magnitude = bits & 0x7f;
+  return static_cast<std::uint16_t>(sign | (magnitude < 8 ? kE4m3SubnormalBf16[magnitude]
+                                                          : (magnitude << 4) + kE4m3ExponentBf16));
+}
+
 // Rounds to the nearest even; what is beyond 448 becomes 448 with its sign, and a NaN stays one.
 constexpr std::uint8_t float_to_e4m3(float value) {
   const auto bits = std::bit_cast<std::uint32_t>(value);

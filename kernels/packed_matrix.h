@@ -13,16 +13,28 @@ namespace lockstep::kernels {
 // Rows that lie interleaved: one 512-bit register of 32-bit sums.
 inline constexpr std::int64_t kRowBlock = 16;
 
-// What one row block of one group of 32 columns holds, 16 rows side by side:
+// How the 16 rows of a block share the memory of a group of 32 columns. interleaved: side by side,
+// for vectors that hold a column of all of them; rows: one after the other, for a matrix unit.
+enum class PackedLayout { interleaved, rows };
+
+// What one row block of one group of 32 columns holds, interleaved:
 //   q4:  256 bytes of nibbles, 16 f16 scales, 16 f16 minima. Byte 64*c + 4*r + j holds, in its low
 //        half, column 4*c + j of row r, in its high half column 16 + 4*c + j (c, j = 0..3).
 //   q8:  512 signed bytes, 16 f16 scales. Byte 64*c + 4*r + j is column 4*c + j of row r (c =
 //        0..7).
+//   f8:  512 bytes of e4m3, 16 f32 scales. Byte 32*(c/2) + 2*r + c%2 is column c of row r: pairs of
+//        columns.
 //   bf16: element 32*(c/2) + 2*r + c%2 is column c of row r: pairs of columns.
 //   f16, f32: element 16*c + r is column c of row r.
+// In rows:
+//   q4:  256 bytes of nibbles, 16 f16 scales, 16 f16 minima. The 16-bit word 32*(r/4) + c holds, in
+//        its bits 4*(r%4) to 4*(r%4) + 3, column c of row r.
+//   q8:  512 signed bytes, 16 f16 scales. Byte 32*r + 16*(c%2) + c/2 is column c of row r.
+//   f8:  512 bytes of e4m3, 16 f32 scales. Byte 32*r + c is column c of row r.
+//   bf16: element 32*r + c is column c of row r.
 // Row blocks follow each other, and inside one the groups in order of K: a product reads memory
 // front to back.
-enum class PackedFormat { q4, q8, bf16, f16, f32 };
+enum class PackedFormat { q4, q8, f8, bf16, f16, f32 };
 
 // The format that a tensor of `type` is packed into (weight_format.cc). Throws Error when weights
 // are not of such a type.
@@ -35,8 +47,10 @@ class PackedMatrix {
  public:
   PackedMatrix() = default;
   // An empty matrix of `rows` x `columns` in `arena`, which must outlive it. Rows are padded with
-  // zeros to a multiple of 16. Throws Error unless columns % 32 == 0.
-  PackedMatrix(PackedFormat format, std::int64_t rows, std::int64_t columns, Arena& arena);
+  // zeros to a multiple of 16. Throws Error unless columns % 32 == 0. REQUIRES: q4, q8 or bf16
+  // where the layout is rows.
+  PackedMatrix(PackedFormat format, std::int64_t rows, std::int64_t columns, Arena& arena,
+               PackedLayout layout = PackedLayout::interleaved);
 
   // Packs columns [first_column, first_column + columns()) of row `source_row` of `source` as row
   // `row`, which must be empty. REQUIRES: they are inside `source`, whose type packs into format(),
@@ -48,6 +62,7 @@ class PackedMatrix {
   void get_row(std::int64_t row, std::span<float> out) const;
 
   PackedFormat format() const { return format_; }
+  PackedLayout layout() const { return layout_; }
   std::int64_t rows() const { return rows_; }
   std::int64_t columns() const { return columns_; }
   std::int64_t row_blocks() const { return (rows_ + kRowBlock - 1) / kRowBlock; }
@@ -58,12 +73,15 @@ class PackedMatrix {
   }
 
  private:
+  void set_e4m3(std::int64_t row, const StoredMatrix& source, std::int64_t source_row,
+                std::int64_t first_column);
   void set_values(std::int64_t row, const StoredMatrix& source, std::int64_t source_row,
                   std::int64_t first_column);
   std::byte* group(std::int64_t row, std::int64_t group);
   const std::byte* group(std::int64_t row, std::int64_t group) const;
 
   PackedFormat format_ = PackedFormat::f32;
+  PackedLayout layout_ = PackedLayout::interleaved;
   std::int64_t rows_ = 0;
   std::int64_t columns_ = 0;
   std::size_t block_bytes_ = 0;

@@ -17,6 +17,15 @@ struct SeparateScales {
   std::uint32_t zero_offset = 0;      // what must be added to each word of `zeros`
 };
 
+// Scales in a tensor of their own, one of each for a block of the matrix: value = scale * number.
+// They are finite and above 0.
+struct BlockScales {
+  const std::byte* scales = nullptr;  // [blocks of rows, blocks of columns], row after row
+  DType type = DType::f32;            // or f16, or bf16
+  std::int64_t rows = 0;              // of a block; the last one may have fewer
+  std::int64_t columns = 0;  // the same; a multiple of 32, or not fewer than the matrix has
+};
+
 // [rows, columns] = [out_features, in_features].
 struct StoredMatrix {
   DType type = DType::f32;
@@ -24,6 +33,7 @@ struct StoredMatrix {
   std::int64_t columns = 0;
   const std::byte* values = nullptr;  // row after row; gptq and awq have their own order
   SeparateScales apart = {};          // of gptq and awq
+  BlockScales blocks = {};            // of i8 and e4m3
 };
 
 // 32 quantized values of one row: value = scale * values[i] + minimum.

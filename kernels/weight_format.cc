@@ -5,6 +5,7 @@
 
 #include "base/error.h"
 #include "kernels/awq_layout.h"
+#include "kernels/byte_layout.h"
 #include "kernels/gguf_blocks.h"
 #include "kernels/gguf_k_blocks.h"
 #include "kernels/gptq_layout.h"
@@ -25,6 +26,8 @@ constexpr std::array kFormats{
     WeightFormat{DType::q6_k, "q6_k", 256, 210, PackedFormat::q8, read_q6_k},
     WeightFormat{DType::gptq, "gptq", 32, 16, PackedFormat::q4, read_gptq},
     WeightFormat{DType::awq, "awq", 32, 16, PackedFormat::q4, read_awq},
+    WeightFormat{DType::i8, "i8", 1, 1, PackedFormat::q8, read_i8},
+    WeightFormat{DType::e4m3, "e4m3", 1, 1, PackedFormat::f8, nullptr},
 };
 
 constexpr bool in_order() {

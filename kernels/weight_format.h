@@ -17,7 +17,8 @@ struct WeightFormat {
   std::size_t block_values;
   std::size_t block_bytes;             // without the scales that lie apart
   std::optional<PackedFormat> packed;  // nothing: not a type of weights
-  GroupReader read_group;              // nullptr: single values, copied as they are
+  // nullptr: values that are copied as they are, those of e4m3 beside their scales.
+  GroupReader read_group;
 };
 
 const WeightFormat& weight_format(DType type);

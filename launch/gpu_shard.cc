@@ -38,8 +38,13 @@ kernels::cuda::AttentionBackend settle_attention(const ServeOptions& options,
   return choice.backend;
 }
 
+shard::GpuChoiceOptions choice_options(const ServeOptions& options) {
+  return {.max_sequences = options.max_num_seqs};
+}
+
 shard::GpuRunnerOptions runner_options(const ServeOptions& options, const ReplicaSizes& sizes,
-                                       kernels::cuda::AttentionBackend attention) {
+                                       kernels::cuda::AttentionBackend attention, int ranks,
+                                       bool chooses) {
   return {.kv_format = cache_format(options),
           .block_size = options.block_size,
           .max_batch_tokens = options.max_num_batched_tokens,
@@ -48,15 +53,8 @@ shard::GpuRunnerOptions runner_options(const ServeOptions& options, const Replic
           .attention = attention,
           .product_algorithms =
               options.weight_cache.empty() ? "" : options.weight_cache + "/matmul-algorithms",
-          .sampling_bytes = shard::GpuTokenChoice::upload_bytes(options.max_num_seqs)};
-}
-
-std::vector<shard::VocabRange> vocabularies(const std::vector<shard::Partition>& parts) {
-  std::vector<shard::VocabRange> ranges;
-  for (const shard::Partition& part : parts) {
-    ranges.push_back({part.vocabulary.begin, part.vocabulary.end});
-  }
-  return ranges;
+          .sampling_bytes =
+              chooses ? shard::GpuTokenChoice::upload_bytes(choice_options(options), ranks) : 0};
 }
 
 // "layers 16 to 31 of 32": what this rank's numbers are of. "" where there is one stage.
@@ -112,9 +110,10 @@ GpuShard::GpuShard(const ServeOptions& options, const model::Model& model,
       sizes_{.max_model_len = settle_model_len(options, model)},
       attention_(settle_attention(options, model.config, *rank_, world.rank() == 0)),
       runner_(model.config, load_weights(options, model, part(), mpi, *rank_),
-              runner_options(options, sizes_, attention_), rank_->gpu(), rank_->exchange(), place),
-      sampler_(stage, runner_.vocab_range(), vocabularies(parts_)),
-      choice_(runner_, options.max_num_seqs, rank_->gpu(), rank_->exchange(), sampler_),
+              runner_options(options, sizes_, attention_, stage.size(), place.next == nullptr),
+              rank_->gpu(), rank_->exchange(), place),
+      sampler_(stage, runner_.vocab_range(), runner_.vocab_ranges()),
+      choice_(runner_, choice_options(options), rank_->gpu(), rank_->exchange(), sampler_),
       steps_(runner_, choice_, times) {
   if (stage.rank() == 0) spdlog::info("{}: {}", rank_->device(), rank_->all_reduce().reason);
   sizes_.num_blocks = settle_blocks(options, model, mpi, world);

@@ -21,16 +21,18 @@ shard::ModelShape stored_shape(const model::ModelConfig& config, bool attention_
             const model::Tensor* found = tensors.find(tensor);
             if (found == nullptr)
               throw Error(tensors.path() + ": tensor '" + tensor + "' is missing");
-            return shard::matrix_format(found->dtype);
+            return shard::matrix_format(*found);
           }};
 }
 
-// What config.json calls the types of matrices: torch_dtype, or the quantizer's quant_method.
-constexpr std::array<std::pair<std::string_view, MatrixFormat>, 7> kStoredAs{
+// What an outline calls the types of matrices.
+constexpr std::array<std::pair<std::string_view, MatrixFormat>, 9> kStoredAs{
     {{"bfloat16", MatrixFormat::bf16},
      {"float16", MatrixFormat::f16},
      {"float32", MatrixFormat::f32},
      {"fp8", MatrixFormat::fp8},
+     {"fp8_block", MatrixFormat::fp8_block},
+     {"int8", MatrixFormat::int8},
      {"gptq", MatrixFormat::q4},
      {"awq", MatrixFormat::q4},
      {"", MatrixFormat::bf16}}};
@@ -53,6 +55,7 @@ std::string name(MatrixFormat format) {
     case MatrixFormat::q8: return "q8";
     case MatrixFormat::q4: return "q4";
     case MatrixFormat::fp8: return "fp8";
+    case MatrixFormat::fp8_block: return "fp8_block";
     case MatrixFormat::int8: break;
   }
   return "int8";

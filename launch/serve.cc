@@ -22,6 +22,7 @@
 #include "launch/kernel_choice.h"
 #include "launch/pipeline.h"
 #include "launch/replica_sizes.h"
+#include "launch/step_loop.h"
 #include "launch/termination.h"
 #include "launch/timeline.h"
 #include "launch/version.h"
@@ -287,17 +288,12 @@ class Rank {
               << (stage_ ? *stage_ : *world_).name() << "\" pid=" << getpid() << std::endl;
   }
 
-  comm::StepPlan receive(comm::PlanSubscriber& plans) {
-    const TraceSpan span(tracer(), {"shard", "waiting", "wait for the plan"});
-    return plans.receive(options_.deadline);
-  }
-
   void work(shard::LlamaRunner& runner, comm::PlanSubscriber& plans) {
     std::vector<shard::VocabRange> ranges;
     for (const auto& part : parts_) {
       ranges.push_back({part.vocabulary.begin, part.vocabulary.end});
     }
-    shard::Sampler sampler(stage(), runner.vocab_range(), ranges);
+    shard::Sampler sampler(stage(), runner.vocab_range(), ranges, &pool_);
     shard::HostStepRunner steps(runner, sampler, times_, place_.stage.last());
     work(steps, plans);
   }
@@ -316,13 +312,9 @@ class Rank {
     // Last: all other threads of this rank have been started, and may run anywhere.
     const kernels::PinnedThread pinned = pool_.pin_caller();
     if (gpu_) gpu_->bind_thread();
-    while (true) {
-      const comm::StepPlan plan = receive(plans);
-      const comm::Activity::Scope scope(activity, "step", plan.sequence_number);
-      plans.send(worker.execute(plan));
-      if (timeline_ && !plan.entries.empty()) timeline_->step_done();
-      if (plan.shutdown) return;
-    }
+    StepLoop(worker, plans, activity, options_.deadline, tracer(), [this] {
+      if (timeline_) timeline_->step_done();
+    }).run();
   }
 
   const ServeOptions& options_;

@@ -113,7 +113,7 @@ void check_tensors(const Family& family, const ModelConfig& config, const Tensor
   std::set<std::string, std::less<>> known;
   for (TensorNeed& need : family.tensors(config)) {
     const Tensor& tensor = tensors.require(need.name, need.shape);
-    const bool quantized = kernels::block_values(tensor.dtype) > 1;
+    const bool quantized = !kernels::is_plain(tensor.dtype);
     if ((quantized && !need.may_be_quantized) || tensor.dtype == kernels::DType::i32) {
       fail(tensors.path(), "tensor " + in_quotes(need.name) + ": type " +
                                std::string(kernels::name(tensor.dtype)) +

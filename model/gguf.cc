@@ -224,7 +224,7 @@ void check_quantization_version(const GgufMetadata& metadata,
                                 const std::vector<TensorInfo>& infos) {
   constexpr std::string_view kKey = "general.quantization_version";
   const bool quantized = std::ranges::any_of(
-      infos, [](const TensorInfo& info) { return kernels::block_values(info.dtype) > 1; });
+      infos, [](const TensorInfo& info) { return !kernels::is_plain(info.dtype); });
   if (quantized && metadata.find(kKey) != nullptr) {
     metadata.integer(kKey, kQuantizationVersion, kQuantizationVersion);
   }

@@ -45,9 +45,34 @@ bool has_family(const std::string& architecture) {
   });
 }
 
+// Whether a group of compressed-tensors has a scale for each block of weights.
+bool has_block_strategy(const JsonFields& group) {
+  const auto weights = group.object("weights");
+  return weights && weights->string("strategy") == "block";
+}
+
+// "fp8", "fp8_block" and "int8" where that is what the quantizer's many words come to, else its
+// name.
+std::string quantized_as(const JsonFields& quantization) {
+  const std::string method =
+      quantization.require("quant_method", quantization.string("quant_method"));
+  if (method == "fp8") return quantization.has("weight_block_size") ? "fp8_block" : "fp8";
+  if (method == "fbgemm_fp8") return "fp8";
+  if (method != "compressed-tensors") return method;
+  const std::string format = quantization.string("format").value_or("");
+  if (format == "int-quantized") return "int8";
+  if (format != "float-quantized") return method;
+  if (const auto groups = quantization.object("config_groups")) {
+    for (const auto& [name, group] : groups->value().items()) {
+      if (has_block_strategy(groups->require(name, groups->object(name)))) return "fp8_block";
+    }
+  }
+  return "fp8";
+}
+
 std::string stored_as(const JsonFields& fields) {
   if (const auto quantization = fields.object("quantization_config")) {
-    return quantization->require("quant_method", quantization->string("quant_method"));
+    return quantized_as(*quantization);
   }
   // transformers 5 calls it "dtype".
   if (const auto type = fields.string("torch_dtype")) return *type;
@@ -73,11 +98,16 @@ bool has_weights(const std::string& folder) {
          path_exists(folder + "/model.safetensors.index.json");
 }
 
+std::optional<HfQuantization> read_quantization(const std::string& file) {
+  const nlohmann::json parsed = read_json(file, kMaxConfigBytes);
+  return read_hf_quantization(JsonFields(parsed, file));
+}
+
 Outline read_folder(const std::string& folder) {
   Outline outline = read_config_json(folder + "/config.json");
   if (!has_weights(folder)) return outline;
   if (!outline.served) {
-    outline.tensors = read_hf_weights(folder, std::nullopt);
+    outline.tensors = read_hf_weights(folder, read_quantization(folder + "/config.json"));
     return outline;
   }
   const HfConfig read = read_hf_config(folder);

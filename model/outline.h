@@ -18,8 +18,9 @@ struct Outline {
   // The tensors, of which only types and shapes are to be looked at; nullptr where there is no more
   // than a config.json.
   std::unique_ptr<TensorSource> tensors;
-  // How a config.json says that matrices are kept: "bfloat16", "float16", "float32", "fp8", "gptq",
-  // "awq", or what else stands in torch_dtype or quant_method; "" where it says nothing.
+  // How a config.json says that matrices are kept: "bfloat16", "float16", "float32", "fp8",
+  // "fp8_block", "int8", "gptq", "awq", or what else stands in torch_dtype or quant_method; ""
+  // where it says nothing.
   std::string stored_as;
 };
 

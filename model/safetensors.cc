@@ -20,8 +20,11 @@ DType read_dtype(const JsonFields& entry) {
   if (name == "F32") return DType::f32;
   if (name == "F16") return DType::f16;
   if (name == "BF16") return DType::bf16;
+  if (name == "F8_E4M3") return DType::e4m3;
   if (name == "I32") return DType::i32;
-  entry.fail_at("dtype", in_quotes(name) + " is not supported; supported are F32, F16, BF16, I32");
+  if (name == "I8") return DType::i8;
+  entry.fail_at("dtype", in_quotes(name) +
+                             " is not supported; supported are F32, F16, BF16, F8_E4M3, I32, I8");
 }
 
 // An array of integers between 0 and INT64_MAX.
@@ -43,6 +46,7 @@ std::vector<std::int64_t> read_integers(const JsonFields& entry, std::string_vie
 Tensor read_tensor(const std::string& name, const JsonFields& entry,
                    std::span<const std::byte> data) {
   Tensor tensor{name, read_dtype(entry), read_integers(entry, "shape"), {}};
+  if (tensor.shape.empty()) tensor.shape = {1};  // a single number
   const std::uint64_t bytes =
       tensor_bytes(tensor.dtype, tensor.shape, entry.file(), "tensor " + in_quotes(name));
   const auto offsets = read_integers(entry, "data_offsets");

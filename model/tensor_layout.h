@@ -23,7 +23,9 @@ std::uint64_t tensor_bytes(kernels::DType type, std::span<const std::int64_t> sh
 
 // The alignment that a pointer to elements (or block headers) of `type` needs.
 constexpr std::size_t element_alignment(kernels::DType type) {
-  return type == kernels::DType::f32 || type == kernels::DType::i32 ? 4 : 2;
+  using kernels::DType;
+  if (type == DType::i8 || type == DType::e4m3) return 1;
+  return type == DType::f32 || type == DType::i32 ? 4 : 2;
 }
 
 // "[576, 1536]"

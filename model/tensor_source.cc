@@ -25,7 +25,8 @@ kernels::StoredMatrix Tensor::matrix() const {
           rows(),
           columns(),
           data.data(),
-          {scales.data(), zeros.data(), group_size, zero_offset}};
+          {scales.data(), zeros.data(), group_size, zero_offset},
+          {scales.data(), scale_type, scale_rows, scale_columns}};
 }
 
 const Tensor& TensorSource::require(std::string_view name,

@@ -27,6 +27,10 @@ struct Tensor {
   std::span<const std::byte> zeros = {};
   std::int64_t group_size = 0;
   std::uint32_t zero_offset = 0;
+  // Of i8 and e4m3, kernels::BlockScales: the type of `scales` and the block that has one.
+  kernels::DType scale_type = kernels::DType::f32;
+  std::int64_t scale_rows = 0;
+  std::int64_t scale_columns = 0;
 
   std::int64_t rows() const;      // product of all dimensions but the last
   std::int64_t columns() const;   // the last dimension

@@ -10,6 +10,12 @@ namespace {
 // in the first-level cache, whose sets repeat every 4 KiB.
 constexpr std::int64_t kRowPadding = 64;
 
+// Tiles are whole.
+std::int64_t rows_of_tiles(std::int64_t rows) {
+  constexpr std::int64_t kRows = kernels::cpu::kTileTokens;
+  return (rows + kRows - 1) / kRows * kRows;
+}
+
 template <class T>
 kernels::AlignedBuffer buffer(std::int64_t count) {
   return kernels::AlignedBuffer(static_cast<std::size_t>(count) * sizeof(T));
@@ -22,7 +28,7 @@ Activations::Activations(std::int64_t max_rows, std::int64_t columns)
       rounded_stride_(columns + kRowPadding),
       group_stride_(columns / kernels::kGroup),
       values_(buffer<float>(max_rows * columns)),
-      halves_(buffer<std::uint16_t>(max_rows * rounded_stride_)),
+      halves_(buffer<std::uint16_t>(rows_of_tiles(max_rows) * rounded_stride_)),
       half_sums_(buffer<float>(max_rows * group_stride_)),
       bytes_(buffer<std::int8_t>(max_rows * rounded_stride_)),
       scales_(buffer<float>(max_rows * group_stride_)),
@@ -32,10 +38,10 @@ Activations::Activations(std::int64_t max_rows, std::int64_t columns)
 std::size_t Activations::bytes(std::int64_t max_rows, std::int64_t columns) {
   const std::int64_t rounded = columns + kRowPadding;
   const std::int64_t groups = columns / kernels::kGroup;
-  constexpr std::int64_t kRounded = sizeof(std::uint16_t) + sizeof(std::int8_t);
   constexpr std::int64_t kOfGroup = 3 * sizeof(float) + sizeof(std::int32_t);
-  return static_cast<std::size_t>(
-      max_rows * (columns * std::int64_t{sizeof(float)} + rounded * kRounded + groups * kOfGroup));
+  const std::int64_t of_row = columns * std::int64_t{sizeof(float)} + rounded + groups * kOfGroup;
+  return static_cast<std::size_t>(max_rows * of_row + rows_of_tiles(max_rows) * rounded *
+                                                          std::int64_t{sizeof(std::uint16_t)});
 }
 
 std::size_t Activations::bytes() const {
@@ -50,6 +56,8 @@ std::size_t Activations::bytes() const {
 kernels::cpu::ActivationRows Activations::view(std::int64_t row, std::int64_t column) const {
   const std::int64_t rounded = row * rounded_stride_ + column;
   const std::int64_t group = row * group_stride_ + column / kernels::kGroup;
+  constexpr std::int64_t kTileRows = kernels::cpu::kTileTokens;
+  const std::int64_t tile_stride = kTileRows * columns_;
   return {.values = values_.as<float>() + row * columns_ + column,
           .stride = columns_,
           .halves = halves_.as<std::uint16_t>() + rounded,
@@ -60,7 +68,10 @@ kernels::cpu::ActivationRows Activations::view(std::int64_t row, std::int64_t co
                     .offsets = offsets_.as<float>() + group,
                     .biases = biases_.as<std::int32_t>() + group,
                     .value_stride = rounded_stride_,
-                    .group_stride = group_stride_}};
+                    .group_stride = group_stride_},
+          .tiles = {.values = halves_.as<std::uint16_t>() + row / kTileRows * tile_stride +
+                              column * kTileRows,
+                    .row_stride = tile_stride}};
 }
 
 void Activations::round(const kernels::cpu::KernelTable& kernels, RoundedForms forms,
@@ -69,13 +80,16 @@ void Activations::round(const kernels::cpu::KernelTable& kernels, RoundedForms f
   const kernels::cpu::ActivationRows rows = view(begin, column);
   if (forms.bf16) kernels.round_rows(rows, end - begin, columns);
   if (forms.int8) kernels.quantize_rows(rows, end - begin, columns);
+  if (forms.tiles) kernels.tile_rows(rows, end - begin, columns);
 }
 
 RoundedForms Compute::rounded_forms(
     std::initializer_list<const kernels::PackedMatrix*> all_weights) const {
   RoundedForms forms;
   for (const kernels::PackedMatrix* weights : all_weights) {
-    forms.bf16 |= activations(*weights) == kernels::ActivationFormat::bf16;
+    const bool in_rows = weights->layout() == kernels::PackedLayout::rows;
+    forms.tiles |= in_rows;
+    forms.bf16 |= !in_rows && activations(*weights) == kernels::ActivationFormat::bf16;
     forms.int8 |= activations(*weights) == kernels::ActivationFormat::int8;
   }
   return forms;
@@ -128,6 +142,7 @@ void multiply_swiglu(const Compute& compute, const Activations& x, std::int64_t 
                              .out_f32 = compute.activations(down) == kernels::ActivationFormat::f32,
                              .out_bf16 = forms.bf16,
                              .out_int8 = forms.int8,
+                             .out_tiles = forms.tiles,
                              .group_begin = begin,
                              .group_end = end});
   });

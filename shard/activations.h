@@ -1,6 +1,7 @@
 // Rows of activations and the products they enter.
 #pragma once
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <initializer_list>
@@ -22,19 +23,36 @@ class ActivationChoice {
   constexpr explicit ActivationChoice(kernels::ActivationFormat wanted) : wanted_(wanted) {}
 
   kernels::ActivationFormat operator()(const kernels::PackedMatrix& weights) const {
-    return wanted_ && kernels::suits(*wanted_, weights.format())
+    return wanted_ && kernels::suits(*wanted_, weights.format(), weights.layout())
                ? *wanted_
-               : kernels::natural_activations(weights.format());
+               : kernels::natural_activations(weights.format(), weights.layout());
+  }
+
+  // How weights are to be packed for a family that wants those that it multiplies by bf16 in
+  // `bf16_layout`.
+  kernels::PackedLayout layout(kernels::PackedFormat weights,
+                               kernels::PackedLayout bf16_layout) const {
+    using enum kernels::ActivationFormat;
+    if (!kernels::suits(bf16, weights)) return kernels::PackedLayout::interleaved;
+    const auto form = wanted_ && kernels::suits(*wanted_, weights)
+                          ? *wanted_
+                          : kernels::natural_activations(weights, bf16_layout);
+    return form == bf16 ? bf16_layout : kernels::PackedLayout::interleaved;
   }
 
  private:
   std::optional<kernels::ActivationFormat> wanted_;
 };
 
-// The rounded forms that some products need of their activations.
+// The rounded forms that some products need of their activations. bf16 and tiles, of which no
+// activations need both, share their memory.
 struct RoundedForms {
   bool bf16 = false;
   bool int8 = false;
+  bool tiles = false;
+
+  // Rows that are rounded together.
+  std::int64_t rows() const { return tiles ? kernels::cpu::kTileTokens : 1; }
 };
 
 // [rows, columns] in f32, with copies in bf16 and int8 for the products that take them.
@@ -51,7 +69,8 @@ class Activations {
   const float* row(std::int64_t row) const { return values_.as<float>() + row * columns_; }
 
   // Makes the rounded copies of columns [column, column + columns) of rows [begin, end).
-  // REQUIRES: multiples of 32.
+  // REQUIRES: columns are multiples of 32; for tiles, rows begin and end where tiles do, or at the
+  // end of the batch.
   void round(const kernels::cpu::KernelTable& kernels, RoundedForms forms, std::int64_t begin,
              std::int64_t end, std::int64_t column, std::int64_t columns);
   void round(const kernels::cpu::KernelTable& kernels, RoundedForms forms, std::int64_t begin,
@@ -59,7 +78,7 @@ class Activations {
     round(kernels, forms, begin, end, 0, columns_);
   }
 
-  // All forms, from (row, column) on.
+  // All forms, from (row, column) on; tiles from that of the row on.
   kernels::cpu::ActivationRows view(std::int64_t row = 0, std::int64_t column = 0) const;
 
  private:
@@ -68,6 +87,16 @@ class Activations {
   std::int64_t group_stride_;
   mutable kernels::AlignedBuffer values_, halves_, half_sums_, bytes_, scales_, offsets_, biases_;
 };
+
+// Shares rows [0, rows) out over `pool`: body(begin, end), such that each may be rounded in
+// `forms`.
+template <class Body>
+void for_rows(kernels::ThreadPool& pool, std::int64_t rows, RoundedForms forms, const Body& body) {
+  const std::int64_t together = forms.rows();
+  pool.for_ranges((rows + together - 1) / together, [&](std::ptrdiff_t begin, std::ptrdiff_t end) {
+    body(begin * together, std::min(end * together, rows));
+  });
+}
 
 // One weight matrix and where its product goes: out[segment][row][n], rows `row_stride` apart,
 // segments `segment_stride` apart.

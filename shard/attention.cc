@@ -86,6 +86,7 @@ void Attention::lay_out(std::span<const ForwardSequence> batch) {
                      heads_apart, chunks_apart);
     first_row += rows;
   }
+  num_rows_ = first_row;
 }
 
 void Attention::lay_out_sequence(std::int32_t sequence, std::int32_t first_row, std::int32_t rows,
@@ -139,8 +140,10 @@ void Attention::run(std::span<const ForwardSequence> batch, KvCache& cache, std:
         .block_table = batch[static_cast<std::size_t>(item.sequence)].block_table.data(),
         .scratch = scratch_.as<float>() + thread * scratch_floats_};
   };
+  // Tiles are of many items' rows: they are made at the end.
+  const RoundedForms by_item{.bf16 = forms.bf16, .int8 = forms.int8};
   const auto round = [&](const Item& item) {
-    attended.round(kernels_, forms, item.first_row, item.first_row + item.rows,
+    attended.round(kernels_, by_item, item.first_row, item.first_row + item.rows,
                    item.query_heads.begin * head_dim, item.query_heads.size() * head_dim);
   };
   share_out(pieces_.size() + items_.size(), [&](int thread, std::size_t i) {
@@ -166,6 +169,10 @@ void Attention::run(std::span<const ForwardSequence> batch, KvCache& cache, std:
     kernels_.combine_chunks(call(item, thread),
                             parts_.as<float>() + item.first_part * part_floats_);
     round(item);
+  });
+  if (!forms.tiles) return;
+  for_rows(pool_, num_rows_, forms, [&](std::int64_t begin, std::int64_t end) {
+    attended.round(kernels_, {.tiles = true}, begin, end);
   });
 }
 

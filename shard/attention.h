@@ -68,6 +68,7 @@ class Attention {
   const std::int32_t max_queries_;     // query heads of a key-value head
   const std::int64_t scratch_floats_;  // of a thread
   const std::int64_t part_floats_;     // of a piece
+  std::int64_t num_rows_ = 0;          // of the batch
   std::vector<Item> items_;            // computed whole
   std::vector<Item> long_items_;       // computed in pieces, one a chunk
   std::vector<Piece> pieces_;

@@ -38,7 +38,8 @@ LlamaRunner::LlamaRunner(const model::Model& model, const RunnerOptions& options
                          options.max_batch_tokens * config_.hidden_size),
       mlp_reducer_(lane_tree(config_), lane_runs(parts_, &Partition::mlp_lanes), communicator, pool,
                    kernels, options.max_batch_tokens * config_.hidden_size),
-      weights_(load_weights(model, part(), pool, options.weight_cache)),
+      weights_(load_weights(model, part(), pool, {options.activations, kernels.bf16_layout},
+                            options.weight_cache)),
       cache_(config_, part(), options.kv_format, options.block_size, options.num_blocks),
       attention_(config_, part(), options.max_positions, pool, kernels),
       rope_(config_, options.max_positions),
@@ -191,8 +192,8 @@ void LlamaRunner::add_and_norm(const std::optional<ReducedSum>& update,
                                const std::vector<float>& weight, RoundedForms forms) {
   const StepTimes::Phase phase(*times_, Part::elementwise, "norm");
   const std::int64_t columns = config_.hidden_size;
-  pool_->for_ranges(tokens(), [&](std::ptrdiff_t begin, std::ptrdiff_t end) {
-    for (std::ptrdiff_t row = begin; row < end; ++row) {
+  for_rows(*pool_, tokens(), forms, [&](std::int64_t begin, std::int64_t end) {
+    for (std::int64_t row = begin; row < end; ++row) {
       float* hidden = hidden_.row(row);
       float* normed = normed_.row(row);
       if (update)

@@ -3,15 +3,15 @@
 #include <cmath>
 #include <limits>
 
-#include "kernels/deterministic_math.h"
+#include "kernels/token_weight.h"
 #include "shard/ranked_tokens.h"
 #include "shard/row_scan.h"
 
 namespace lockstep::shard {
 
 Logprobs::Logprobs(std::span<const float> raw_logits) : raw_logits_(raw_logits) {
-  const double top = static_cast<double>(BlockMaxima(raw_logits).top());
-  log_sum_ = top + kernels::deterministic_log(sum_of_exponentials(raw_logits, 1.0f, top));
+  const float top = BlockMaxima(raw_logits).top();
+  log_sum_ = kernels::log_of_weights(sum_of_weights(raw_logits, 1.0f, top), top);
 }
 
 float Logprobs::of(std::int32_t token_id) const {

@@ -9,7 +9,11 @@
 
 namespace lockstep::shard {
 
-// log softmax of a row of raw logits, computed in double in one order, rounded to float.
+// The most of a token's best that a request may ask for.
+inline constexpr std::int32_t kMostLogprobs = 20;
+
+// log softmax of a row of raw logits: the sum of the tokens' weights (kernels/token_weight.h), the
+// rest in double, rounded to float.
 // The row must outlive the object.
 class Logprobs {
  public:

@@ -89,7 +89,6 @@ std::optional<MatrixFormat> narrower_weights(const ModelShape& shape, const Memo
   const std::size_t now = whole_weights(shape, device, sizes);
   for (const MatrixFormat format :
        {MatrixFormat::bf16, MatrixFormat::fp8, MatrixFormat::int8, MatrixFormat::q4}) {
-    if (format == MatrixFormat::fp8 && device == Device::cpu) continue;
     const ModelShape other = in_format(shape, format);
     if (whole_weights(other, device, sizes) >= now) continue;
     if (plan_memory(other, plan.tensor_parallel, plan.pipeline, plan.limits, sizes).fits()) {

@@ -15,6 +15,9 @@ struct ForwardSequence {
   std::span<const std::int32_t>
       block_table;            // KV blocks of positions [0, first_position + num_tokens)
   bool wants_logits = false;  // of the last token
+  // The last of token_ids is not known yet: it is what the step before has chosen for its row of
+  // this number (StepRunner). -1: all are known, as ModelRunner::forward() has it.
+  std::int32_t sampled_row = -1;
 };
 
 // Rows [begin, end) of the vocabulary.

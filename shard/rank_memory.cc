@@ -27,9 +27,10 @@ PackedFormat packed(MatrixFormat format) {
     case MatrixFormat::int8:
     case MatrixFormat::q8: return PackedFormat::q8;
     case MatrixFormat::q4: return PackedFormat::q4;
-    case MatrixFormat::fp8: break;
+    case MatrixFormat::fp8:
+    case MatrixFormat::fp8_block: break;
   }
-  throw Error("weights in fp8: the CPU computes in f32, f16, bf16, int8 and q4");
+  return PackedFormat::f8;
 }
 
 std::size_t packed_bytes(MatrixFormat format, std::int64_t rows, std::int64_t columns) {
@@ -130,10 +131,13 @@ ReducerMemory activations(const model::ModelConfig& config, std::span<const Part
 
 }  // namespace
 
-MatrixFormat matrix_format(kernels::DType type) {
-  switch (kernels::packed_format(type)) {
+MatrixFormat matrix_format(const model::Tensor& tensor) {
+  switch (kernels::packed_format(tensor.dtype)) {
     case PackedFormat::q4: return MatrixFormat::q4;
-    case PackedFormat::q8: return MatrixFormat::q8;
+    case PackedFormat::q8:
+      return tensor.dtype == kernels::DType::i8 ? MatrixFormat::int8 : MatrixFormat::q8;
+    case PackedFormat::f8:
+      return tensor.scale_columns < tensor.columns() ? MatrixFormat::fp8_block : MatrixFormat::fp8;
     case PackedFormat::bf16: return MatrixFormat::bf16;
     case PackedFormat::f16: return MatrixFormat::f16;
     case PackedFormat::f32: break;
@@ -144,8 +148,7 @@ MatrixFormat matrix_format(kernels::DType type) {
 std::size_t matrix_bytes(Device device, MatrixFormat format, std::int64_t rows,
                          std::int64_t columns) {
   if (device == Device::cpu) return packed_bytes(format, rows, columns);
-  const auto tiles = gpu_format(format);
-  return bytes_of_tiles(tiles, rows, columns) + bytes_of_scales(tiles, rows, columns);
+  return kernels::cuda::bytes_of_matrix(gpu_format(format), rows, columns);
 }
 
 std::vector<RankMemory> rank_memory(const ModelShape& shape, Device device, int tensor_parallel,

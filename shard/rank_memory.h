@@ -9,9 +9,9 @@
 
 #include "kernels/cuda/attention_backend.h"
 #include "kernels/cuda/paged_cache.h"
-#include "kernels/dtype.h"
 #include "kernels/kv_format.h"
 #include "model/config.h"
+#include "model/tensor_source.h"
 #include "shard/partition.h"
 
 namespace lockstep::shard {
@@ -21,16 +21,16 @@ enum class Device { cpu, cuda };
 // How a device keeps the values of a weight matrix.
 //   q4, q8: groups of 32 columns. q4: nibbles, a scale and a minimum in f16, so 5 bits a weight;
 //           q8: bytes and a scale in f16, so 8.5 bits.
-//   fp8, int8: a byte a weight, and for each row a scale in f32. The CPU has no fp8, and keeps int8
-//           as q8.
+//   fp8, int8: a byte a weight, and for each row a scale in f32. The CPU keeps fp8 with a scale in
+//           f32 for every group of a row, so 9 bits, and int8 as q8.
+//   fp8_block: the same for blocks of a matrix. CUDA keeps a scale for every group of 16 rows.
 // The CPU keeps rows in blocks of 16 (kernels/packed_matrix.h), CUDA in tiles of 8, 16 or 32
 // (kernels/cuda/weight_tiles.h), with bf16 in the place of f32, f16 and q8.
-enum class MatrixFormat { f32, f16, bf16, q8, q4, fp8, int8 };
+enum class MatrixFormat { f32, f16, bf16, q8, q4, fp8, fp8_block, int8 };
 
-// What a tensor of `type` is kept as. Throws Error when weights are not of such a type.
-MatrixFormat matrix_format(kernels::DType type);
+// What `tensor` is kept as. Throws Error when it is not one of weights.
+MatrixFormat matrix_format(const model::Tensor& tensor);
 
-// Throws Error naming the format when the device has none such.
 std::size_t matrix_bytes(Device device, MatrixFormat format, std::int64_t rows,
                          std::int64_t columns);
 

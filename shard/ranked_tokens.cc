@@ -1,22 +1,13 @@
 #include "shard/ranked_tokens.h"
 
 #include <algorithm>
-#include <bit>
+
+#include "kernels/ranking_key.h"
 
 namespace lockstep::shard {
 namespace {
 
 constexpr float kInfinity = std::numeric_limits<float>::infinity();
-
-// Orders as (logit descending, id ascending) when compared as an integer: the bits of a float are
-// ordered like its value once those of negative ones are flipped. Adding 0 makes -0 equal to 0.
-std::uint64_t ranking_key(float logit, std::uint32_t token_id) {
-  const std::uint32_t bits = std::bit_cast<std::uint32_t>(logit + 0.0f);
-  const std::uint32_t ascending = (bits >> 31) != 0 ? ~bits : bits | 0x80000000u;
-  return (std::uint64_t{~ascending} << 32) | token_id;
-}
-
-std::int32_t token_of(std::uint64_t key) { return static_cast<std::int32_t>(key & 0xFFFFFFFFu); }
 
 }  // namespace
 
@@ -30,7 +21,7 @@ std::int32_t RankedTokens::at(std::size_t rank) {
       return -1;
     }
   }
-  return token_of(keys_[rank]);
+  return kernels::token_of(keys_[rank]);
 }
 
 // Adds the tokens of a wider distance from the top: a row of a language model falls off so fast
@@ -44,8 +35,8 @@ void RankedTokens::widen() {
     const std::span<const float> values = scan_block(row_, block);
     for (std::size_t i = 0; i < values.size(); ++i) {
       if (values[i] >= floor_ && values[i] < ceiling && values[i] > -kInfinity) {
-        keys_.push_back(ranking_key(
-            values[i], static_cast<std::uint32_t>(block * BlockMaxima::kScanBlock + i)));
+        const auto token = static_cast<std::int32_t>(block * BlockMaxima::kScanBlock + i);
+        keys_.push_back(kernels::ranking_key(values[i], token));
       }
     }
   }

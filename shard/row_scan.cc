@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <array>
 
-#include "kernels/deterministic_math.h"
+#include "kernels/token_weight.h"
 
 namespace lockstep::shard {
 namespace {
@@ -44,23 +44,10 @@ BlockMaxima::BlockMaxima(std::span<const float> row)
   }
 }
 
-double sum_of_exponentials(std::span<const float> row, float divisor, double shift) {
-  constexpr std::size_t kSums = 8;
-  std::array<double, kSums> sums{};
-  std::size_t i = 0;
-  for (; i + kSums <= row.size(); i += kSums) {
-    for (std::size_t lane = 0; lane < kSums; ++lane) {
-      sums[lane] +=
-          kernels::deterministic_exp(static_cast<double>(row[i + lane] / divisor) - shift);
-    }
-  }
-  for (std::size_t lane = 0; i < row.size(); ++i, ++lane) {
-    sums[lane] += kernels::deterministic_exp(static_cast<double>(row[i] / divisor) - shift);
-  }
-  for (std::size_t half = kSums / 2; half > 0; half /= 2) {
-    for (std::size_t lane = 0; lane < half; ++lane) sums[lane] += sums[lane + half];
-  }
-  return sums[0];
+std::uint64_t sum_of_weights(std::span<const float> row, float divisor, float top) {
+  std::uint64_t sum = 0;
+  for (const float logit : row) sum += kernels::token_weight(logit / divisor - top);
+  return sum;
 }
 
 }  // namespace lockstep::shard

@@ -36,9 +36,8 @@ inline std::span<const float> scan_block(std::span<const float> row, std::size_t
   return row.subspan(begin, std::min(BlockMaxima::kScanBlock, row.size() - begin));
 }
 
-// sum over i of e^(row[i] / divisor - shift), each term in double; the quotient is rounded to
-// float. Eight running sums (term i goes to sum i mod 8), combined in one tree: a fixed order.
-// REQUIRES: no quotient exceeds shift.
-double sum_of_exponentials(std::span<const float> row, float divisor, double shift);
+// The sum of the tokens' weights (kernels/token_weight.h), at distances row[i] / divisor - top.
+// REQUIRES: no quotient exceeds top; at most kernels::kMostWeighedTokens values.
+std::uint64_t sum_of_weights(std::span<const float> row, float divisor, float top);
 
 }  // namespace lockstep::shard

@@ -1,10 +1,12 @@
 #include "shard/sampler.h"
 
 #include <algorithm>
+#include <exception>
 #include <string>
 #include <utility>
 
 #include "base/error.h"
+#include "kernels/token_weight.h"
 
 namespace lockstep::shard {
 namespace {
@@ -20,8 +22,9 @@ bool needs_whole_row(const comm::SamplingParams& params) {
 
 }  // namespace
 
-Sampler::Sampler(comm::Communicator& communicator, VocabRange mine, std::vector<VocabRange> all)
-    : communicator_(communicator), mine_(mine), all_(std::move(all)) {
+Sampler::Sampler(comm::Communicator& communicator, VocabRange mine, std::vector<VocabRange> all,
+                 kernels::ThreadPool* pool)
+    : communicator_(communicator), mine_(mine), all_(std::move(all)), pool_(pool) {
   if (all_.size() != static_cast<std::size_t>(communicator.size())) {
     throw Error("vocabulary ranges: " + std::to_string(all_.size()) + " for " +
                 std::to_string(communicator.size()) + " ranks");
@@ -39,7 +42,29 @@ Sampler::Sampler(comm::Communicator& communicator, VocabRange mine, std::vector<
     throw Error("vocabulary range of rank " + std::to_string(communicator.rank()) +
                 " differs from its place in the list");
   }
-  whole_row_.resize(static_cast<std::size_t>(end));
+  if (end > kernels::kMostWeighedTokens) {
+    throw Error("a vocabulary of " + std::to_string(end) + " tokens: the limit is " +
+                std::to_string(kernels::kMostWeighedTokens));
+  }
+}
+
+template <class Work>
+void Sampler::for_rows(std::size_t count, const Work& work) {
+  std::vector<std::exception_ptr> failures(count);
+  const auto run = [&](std::ptrdiff_t begin, std::ptrdiff_t end) {
+    for (auto i = static_cast<std::size_t>(begin); i < static_cast<std::size_t>(end); ++i) {
+      try {
+        work(i);
+      } catch (...) {
+        failures[i] = std::current_exception();
+      }
+    }
+  };
+  const auto rows = static_cast<std::ptrdiff_t>(count);
+  pool_ == nullptr ? run(0, rows) : pool_->for_ranges(rows, run);
+  for (const std::exception_ptr& failure : failures) {
+    if (failure) std::rethrow_exception(failure);
+  }
 }
 
 std::vector<comm::SampledToken> Sampler::sample(std::span<float> local_logits,
@@ -65,12 +90,13 @@ std::vector<comm::SampledToken> Sampler::sample(std::span<float> local_logits,
 void Sampler::sample_by_best(std::span<float> local_logits, std::span<const SamplingInput> inputs,
                              std::span<const std::size_t> rows,
                              std::span<comm::SampledToken> results) {
-  std::vector<ScoredToken> mine;
-  for (const std::size_t row : rows) {
-    const std::span<float> logits = local_logits.subspan(row * local_size(), local_size());
-    modify_logits(logits, mine_, inputs[row]);
-    mine.push_back(best_token(logits, mine_, inputs[row]));
-  }
+  std::vector<ScoredToken> mine(rows.size());
+  for_rows(rows.size(), [&](std::size_t i) {
+    const SamplingInput& input = inputs[rows[i]];
+    const std::span<float> logits = local_logits.subspan(rows[i] * local_size(), local_size());
+    modify_logits(logits, mine_, input);
+    mine[i] = best_token(logits, mine_, input);
+  });
   std::vector<ScoredToken> all(all_.size() * rows.size());
   const std::vector<std::size_t> counts(all_.size(), rows.size() * sizeof(ScoredToken));
   communicator_.all_gather(std::as_bytes(std::span(mine)), std::as_writable_bytes(std::span(all)),
@@ -97,7 +123,9 @@ void Sampler::sample_by_row(std::span<const float> local_logits,
     const auto logits = local_logits.subspan(row * local_size(), local_size());
     local_rows_.insert(local_rows_.end(), logits.begin(), logits.end());
   }
-  gathered_rows_.resize(rows.size() * whole_row_.size());
+  const auto vocab_size = static_cast<std::size_t>(all_.back().end);
+  gathered_rows_.resize(rows.size() * vocab_size);
+  whole_rows_.resize(rows.size() * vocab_size);
   std::vector<std::size_t> counts;
   for (const VocabRange range : all_) {
     counts.push_back(rows.size() * size_of(range) * sizeof(float));
@@ -105,7 +133,8 @@ void Sampler::sample_by_row(std::span<const float> local_logits,
   communicator_.all_gather(std::as_bytes(std::span(local_rows_)),
                            std::as_writable_bytes(std::span(gathered_rows_)), counts,
                            "sampler logits");
-  for (std::size_t i = 0; i < rows.size(); ++i) {
+  for_rows(rows.size(), [&](std::size_t i) {
+    const std::span whole_row = std::span(whole_rows_).subspan(i * vocab_size, vocab_size);
     for (const VocabRange range : all_) {
       // The rows of rank r begin after those of the ranks before it, which hold range.begin
       // columns together.
@@ -113,10 +142,10 @@ void Sampler::sample_by_row(std::span<const float> local_logits,
           gathered_rows_.begin() +
           static_cast<std::ptrdiff_t>(rows.size() * static_cast<std::size_t>(range.begin) +
                                       i * size_of(range));
-      std::copy_n(first, size_of(range), whole_row_.begin() + range.begin);
+      std::copy_n(first, size_of(range), whole_row.begin() + range.begin);
     }
-    results[rows[i]] = select_token(whole_row_, inputs[rows[i]]);
-  }
+    results[rows[i]] = select_token(whole_row, inputs[rows[i]]);
+  });
 }
 
 }  // namespace lockstep::shard

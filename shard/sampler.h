@@ -8,6 +8,7 @@
 
 #include "comm/communicator.h"
 #include "comm/message.h"
+#include "kernels/thread_pool.h"
 #include "shard/model_runner.h"
 #include "shard/token_selection.h"
 
@@ -22,9 +23,12 @@ namespace lockstep::shard {
 class Sampler {
  public:
   // `mine`: the vocabulary rows of this rank; `all`: those of every rank, which follow each other
-  // from 0 without gaps (a range may be empty). The communicator must outlive the sampler.
-  // Throws Error if `all` is not so, or `mine` is not all[rank].
-  Sampler(comm::Communicator& communicator, VocabRange mine, std::vector<VocabRange> all);
+  // from 0 without gaps (a range may be empty). The communicator must outlive the sampler, and so
+  // must `pool`, over which rows are shared out; without one, the calling thread does them all.
+  // Throws Error if `all` is not so, or `mine` is not all[rank], or the vocabulary is too large for
+  // sums of weights (kernels/token_weight.h).
+  Sampler(comm::Communicator& communicator, VocabRange mine, std::vector<VocabRange> all,
+          kernels::ThreadPool* pool = nullptr);
 
   // Chooses one token for each input from its row of `local_logits`
   // [inputs.size(), mine.end - mine.begin], which is modified. A collective call: all ranks pass
@@ -39,15 +43,20 @@ class Sampler {
   void sample_by_row(std::span<const float> local_logits, std::span<const SamplingInput> inputs,
                      std::span<const std::size_t> rows, std::span<comm::SampledToken> results);
 
+  // work(i) for every i below count. Throws what the first i whose work throws has thrown.
+  template <class Work>
+  void for_rows(std::size_t count, const Work& work);
+
   std::size_t local_size() const { return static_cast<std::size_t>(mine_.end - mine_.begin); }
 
   comm::Communicator& communicator_;
   VocabRange mine_;
   std::vector<VocabRange> all_;
+  kernels::ThreadPool* pool_;
   // Kept between calls for their memory.
   std::vector<float> local_rows_;     // [rows, local_size()]
   std::vector<float> gathered_rows_;  // for each rank [rows, size of its range]
-  std::vector<float> whole_row_;      // [vocab_size]
+  std::vector<float> whole_rows_;     // [rows, vocab_size]
 };
 
 }  // namespace lockstep::shard

@@ -6,12 +6,11 @@
 #include <utility>
 
 #include "base/error.h"
+#include "shard/logprobs.h"
 #include "shard/token_selection.h"
 
 namespace lockstep::shard {
 namespace {
-
-constexpr std::int32_t kMostLogprobs = 20;
 
 [[noreturn]] void fail(std::uint64_t sequence_id, const std::string& what) {
   throw Error("plan, sequence " + std::to_string(sequence_id) + ": " + what);
@@ -76,7 +75,7 @@ SequenceMirror::SequenceMirror(MirrorLimits limits) : limits_(limits) {
 
 void SequenceMirror::apply(const comm::StepPlan& plan) {
   for (const std::uint64_t sequence_id : plan.ends) end(sequence_id);
-  for (const comm::SequenceStart& start : plan.starts) this->start(start);
+  for (const comm::SequenceStart& start : plan.starts) this->start(start, plan.sequence_number);
   for (const comm::KnownToken& token : plan.sampled) append(token.sequence_id, token.token_id);
   std::unordered_set<std::uint64_t> entered;
   for (const comm::PlanEntry& entry : plan.entries) {
@@ -106,13 +105,31 @@ void SequenceMirror::append(std::uint64_t sequence_id, std::int32_t token_id) {
   if (has_penalty(sequence.sampling)) sequence.counts.add_answer_token(token_id);
 }
 
+SequenceMirror::UnknownToken SequenceMirror::append_unknown(std::uint64_t sequence_id,
+                                                            std::int32_t row) {
+  MirroredSequence& sequence = known(sequence_id);
+  sequence.token_ids.push_back(kUnknownToken);
+  sequence.sampled_row = row;
+  return {sequence_id, sequence.started_by, sequence.token_ids.size() - 1};
+}
+
+void SequenceMirror::learn(const UnknownToken& place, std::int32_t token_id) {
+  check_token(token_id, limits_.vocab_size, place.sequence_id, "sampled token");
+  const auto found = sequences_.find(place.sequence_id);
+  if (found == sequences_.end() || found->second.started_by != place.started_by) return;
+  MirroredSequence& sequence = found->second;
+  sequence.token_ids[place.position] = token_id;
+  if (place.position + 1 == sequence.token_ids.size()) sequence.sampled_row = -1;
+  if (has_penalty(sequence.sampling)) sequence.counts.add_answer_token(token_id);
+}
+
 void SequenceMirror::end(std::uint64_t sequence_id) {
   if (sequences_.erase(sequence_id) == 0) {
     fail(sequence_id, "ends name a sequence that is not known");
   }
 }
 
-void SequenceMirror::start(const comm::SequenceStart& start) {
+void SequenceMirror::start(const comm::SequenceStart& start, std::uint64_t plan) {
   const std::uint64_t id = start.sequence_id;
   const auto size = static_cast<std::int32_t>(start.token_ids.size());
   if (start.num_prompt_tokens < 1 || start.num_prompt_tokens > size) {
@@ -129,7 +146,9 @@ void SequenceMirror::start(const comm::SequenceStart& start) {
                             .token_ids = start.token_ids,
                             .block_table = {},
                             .num_computed = -1,
-                            .counts = {}};
+                            .counts = {},
+                            .started_by = plan,
+                            .sampled_row = -1};
   if (has_penalty(start.sampling)) {
     for (std::int32_t i = 0; i < size; ++i) {
       const std::int32_t token_id = start.token_ids[static_cast<std::size_t>(i)];

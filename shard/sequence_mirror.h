@@ -25,13 +25,19 @@ struct MirrorLimits {
 struct MirroredSequence {
   comm::SamplingParams sampling;
   std::int32_t num_prompt_tokens = 0;
-  std::vector<std::int32_t> token_ids;    // the prompt, then the answer so far
+  // The prompt, then the answer so far; the last may be kUnknownToken.
+  std::vector<std::int32_t> token_ids;
   std::vector<std::int32_t> block_table;  // KV blocks of positions 0, block_size, 2 block_size, ...
   // Positions whose keys and values the cache holds once the plan in hand is executed; -1 before
   // the sequence's first entry, which may begin after a cached prefix.
   std::int32_t num_computed = -1;
-  TokenCounts counts;  // empty unless has_penalty(sampling)
+  TokenCounts counts;             // of the known tokens; empty unless has_penalty(sampling)
+  std::uint64_t started_by = 0;   // the number of the plan
+  std::int32_t sampled_row = -1;  // of an unknown last token: the row of the step that chooses it
 };
+
+// A token that is chosen while the next plan is applied.
+inline constexpr std::int32_t kUnknownToken = -1;
 
 class SequenceMirror {
  public:
@@ -58,13 +64,24 @@ class SequenceMirror {
   // token is outside the vocabulary.
   void append(std::uint64_t sequence_id, std::int32_t token_id);
 
+  // The place of a token that a step under way chooses for its row `row`.
+  struct UnknownToken {
+    std::uint64_t sequence_id, started_by;
+    std::size_t position;
+  };
+  // Appends kUnknownToken to the answer. Throws Error if the sequence is not known.
+  UnknownToken append_unknown(std::uint64_t sequence_id, std::int32_t row);
+  // The token is known now. Nothing where the sequence has ended meanwhile. Throws Error if the
+  // token is outside the vocabulary.
+  void learn(const UnknownToken& place, std::int32_t token_id);
+
   // Number of known sequences.
   std::size_t size() const { return sequences_.size(); }
 
  private:
   MirroredSequence& known(std::uint64_t sequence_id);
   void end(std::uint64_t sequence_id);
-  void start(const comm::SequenceStart& start);
+  void start(const comm::SequenceStart& start, std::uint64_t plan);
   void extend(const comm::PlanEntry& entry);
 
   MirrorLimits limits_;

@@ -55,6 +55,13 @@ class StepTimes {
     const Tracer::Clock::time_point began_;
   };
 
+  // A part's time from `began` to now that was no phase of this thread: a device's.
+  void add(Part part, const char* name, Tracer::Clock::time_point began) {
+    const auto now = Tracer::Clock::now();
+    spent_[static_cast<std::size_t>(part)] += now - began;
+    trace(part, name, began, now);
+  }
+
   // A span of the timeline that is no part: around phases, or beside them.
   TraceSpan span(const char* name, std::uint64_t number) const {
     return TraceSpan(tracer_, {"shard", "step", name, static_cast<std::int64_t>(number)});
@@ -69,11 +76,15 @@ class StepTimes {
     const auto waiting = waited() - phase.waited_;
     spent_[static_cast<std::size_t>(Part::all_reduce)] += waiting;
     spent_[static_cast<std::size_t>(phase.part_)] += now - phase.began_ - waiting;
+    trace(phase.part_, phase.name_, phase.began_, now);
+  }
+
+  void trace(Part part, const char* name, Tracer::Clock::time_point began,
+             Tracer::Clock::time_point now) {
     if (tracer_ == nullptr) return;
     constexpr std::array kCategories = {"product", "attention", "all_reduce", "elementwise",
                                         "sampling"};
-    tracer_->add({"shard", kCategories[static_cast<std::size_t>(phase.part_)], phase.name_},
-                 phase.began_, now);
+    tracer_->add({"shard", kCategories[static_cast<std::size_t>(part)], name}, began, now);
   }
 
   const comm::Communicator& communicator_;

@@ -29,8 +29,11 @@ struct SamplingInput {
   std::uint64_t sequence_id = 0;
   const comm::SamplingParams* params = nullptr;  // never null
   const TokenCounts* counts = nullptr;           // REQUIRES: not null if has_penalty(*params)
-  std::int32_t num_answer_tokens = 0;            // so far, without the token to choose
-  std::int32_t position = 0;  // of the token to choose: its index in the sequence
+  // The answer's last token is not known yet, nor among the counts: it is what the step before has
+  // chosen for its row of this number. -1: all are known, as the functions below have it.
+  std::int32_t sampled_row = -1;
+  std::int32_t num_answer_tokens = 0;  // so far, without the token to choose
+  std::int32_t position = 0;           // of the token to choose: its index in the sequence
 };
 
 using kernels::ScoredToken;

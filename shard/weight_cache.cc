@@ -195,7 +195,8 @@ void add(Hash64& hash, const Range& range) { hash.add(range.begin).add(range.end
 
 }  // namespace
 
-std::uint64_t weight_digest(const model::Model& model, const Partition& part) {
+std::uint64_t weight_digest(const model::Model& model, const Partition& part,
+                            const Packing& packing) {
   Hash64 hash;
   hash.add(model::model_identity(model.path)).add(kPackedWeightsVersion);
   add(hash, part.query_heads);
@@ -203,6 +204,10 @@ std::uint64_t weight_digest(const model::Model& model, const Partition& part) {
   add(hash, part.mlp_lanes);
   add(hash, part.vocabulary);
   add(hash, part.layers);
+  using enum kernels::PackedFormat;
+  for (const kernels::PackedFormat format : {q4, q8, f8, bf16}) {
+    hash.add(static_cast<std::uint32_t>(packing.layout(format)));
+  }
   return hash.value();
 }
 

@@ -7,6 +7,7 @@
 #include "kernels/arena.h"
 #include "kernels/thread_pool.h"
 #include "model/model.h"
+#include "shard/packing.h"
 #include "shard/partition.h"
 
 namespace lockstep::shard {
@@ -17,8 +18,9 @@ namespace lockstep::shard {
 inline constexpr std::uint32_t kPackedWeightsVersion = 1;
 
 // What a rank's packed weights depend on: the model's files (model/model_identity.h), the rank's
-// part, and kPackedWeightsVersion; not on the CPU family.
-std::uint64_t weight_digest(const model::Model& model, const Partition& part);
+// part, the layouts of the formats, and kPackedWeightsVersion; not on the CPU family otherwise.
+std::uint64_t weight_digest(const model::Model& model, const Partition& part,
+                            const Packing& packing);
 
 // One file of one folder: <digest, 16 hexadecimal digits>.packed. Little-endian:
 //

@@ -7,6 +7,7 @@
 #include "base/error.h"
 #include "kernels/half.h"
 #include "shard/weight_cache.h"
+#include "shard/weight_check.h"
 
 namespace lockstep::shard {
 namespace {
@@ -18,8 +19,9 @@ enum class Fill { pack, later };
 
 class Loader {
  public:
-  Loader(const model::Model& model, kernels::ThreadPool& pool, kernels::Arena& arena, Fill fill)
-      : model_(model), pool_(pool), arena_(arena), fill_(fill) {}
+  Loader(const model::Model& model, kernels::ThreadPool& pool, const Packing& packing,
+         kernels::Arena& arena, Fill fill)
+      : model_(model), pool_(pool), packing_(packing), arena_(arena), fill_(fill) {}
 
   // The values of a one-dimensional tensor.
   std::vector<float> vector(const std::string& name, std::int64_t size) {
@@ -33,28 +35,39 @@ class Loader {
   // Rows [rows) and columns [columns) of a matrix of out_features x in_features.
   kernels::PackedMatrix matrix(const std::string& name, std::int64_t out_features,
                                std::int64_t in_features, Range rows, Range columns) {
+    const kernels::PackedFormat format =
+        kernels::packed_format(require(name, out_features, in_features).dtype);
+    return matrix(name, out_features, in_features, rows, columns, packing_.layout(format));
+  }
+  kernels::PackedMatrix matrix(const std::string& name, std::int64_t out_features,
+                               std::int64_t in_features, Range rows, Range columns,
+                               kernels::PackedLayout layout) {
     const Tensor& tensor = require(name, out_features, in_features);
     kernels::PackedMatrix packed(kernels::packed_format(tensor.dtype), rows.size(), columns.size(),
-                                 arena_);
+                                 arena_, layout);
     pack(tensor, rows, columns, packed, [](std::int64_t row) { return row; });
     return packed;
   }
 
   // The projections into the MLP, [ffn, hidden] each, into `layer`: interleaved unless they are
-  // packed in different formats.
+  // packed in different formats. Both are multiplied at once, hence in one layout.
   void mlp_projections(const std::string& mlp, std::int64_t ffn, std::int64_t hidden, Range rows,
                        LayerWeights& layer) {
     const Range all{0, static_cast<std::int32_t>(hidden)};
     const Tensor& gate = require(mlp + "gate_proj.weight", ffn, hidden);
     const Tensor& up = require(mlp + "up_proj.weight", ffn, hidden);
-    if (kernels::packed_format(gate.dtype) != kernels::packed_format(up.dtype)) {
-      layer.gate_up = matrix(mlp + "gate_proj.weight", ffn, hidden, rows, all);
-      layer.up = matrix(mlp + "up_proj.weight", ffn, hidden, rows, all);
+    const auto gate_format = kernels::packed_format(gate.dtype);
+    const auto up_format = kernels::packed_format(up.dtype);
+    const auto layout = packing_.layout(gate_format);
+    if (gate_format != up_format) {
+      const auto both =
+          packing_.layout(up_format) == layout ? layout : kernels::PackedLayout::interleaved;
+      layer.gate_up = matrix(mlp + "gate_proj.weight", ffn, hidden, rows, all, both);
+      layer.up = matrix(mlp + "up_proj.weight", ffn, hidden, rows, all, both);
       return;
     }
     constexpr std::int64_t kRows = kernels::kGroup;
-    layer.gate_up =
-        kernels::PackedMatrix(kernels::packed_format(gate.dtype), 2 * rows.size(), hidden, arena_);
+    layer.gate_up = kernels::PackedMatrix(gate_format, 2 * rows.size(), hidden, arena_, layout);
     pack(gate, rows, all, layer.gate_up,
          [](std::int64_t row) { return row / kRows * 2 * kRows + row % kRows; });
     pack(up, rows, all, layer.gate_up,
@@ -73,6 +86,7 @@ class Loader {
   void pack(const Tensor& tensor, Range rows, Range columns, kernels::PackedMatrix& packed,
             const Place& place) {
     if (fill_ == Fill::later) return;
+    refuse_nan(model_.path, tensor, rows, columns, pool_);
     const kernels::StoredMatrix stored = tensor.matrix();
     pool_.for_ranges(rows.size(), [&](std::ptrdiff_t begin, std::ptrdiff_t end) {
       for (std::int64_t row = begin; row < end; ++row) {
@@ -111,6 +125,7 @@ class Loader {
 
   const model::Model& model_;
   kernels::ThreadPool& pool_;
+  const Packing& packing_;
   kernels::Arena& arena_;
   const Fill fill_;
 };
@@ -166,11 +181,11 @@ std::size_t Weights::bytes() const {
 namespace {
 
 Weights build_weights(const model::Model& model, const Partition& part, kernels::ThreadPool& pool,
-                      Fill fill) {
+                      const Packing& packing, Fill fill) {
   const model::ModelConfig& config = model.config;
   Weights weights;
   weights.arena = std::make_unique<kernels::Arena>();
-  Loader loader(model, pool, *weights.arena, fill);
+  Loader loader(model, pool, packing, *weights.arena, fill);
   const Range all{0, static_cast<std::int32_t>(config.hidden_size)};
   const bool has_head = part.has_head(config);
   if (part.embeds() || (has_head && config.tie_word_embeddings)) {
@@ -192,12 +207,12 @@ Weights build_weights(const model::Model& model, const Partition& part, kernels:
 }  // namespace
 
 Weights load_weights(const model::Model& model, const Partition& part, kernels::ThreadPool& pool,
-                     const std::string& cache_directory) {
-  if (cache_directory.empty()) return build_weights(model, part, pool, Fill::pack);
-  const WeightCache cache(cache_directory, weight_digest(model, part), pool);
-  Weights weights = build_weights(model, part, pool, Fill::later);
+                     const Packing& packing, const std::string& cache_directory) {
+  if (cache_directory.empty()) return build_weights(model, part, pool, packing, Fill::pack);
+  const WeightCache cache(cache_directory, weight_digest(model, part, packing), pool);
+  Weights weights = build_weights(model, part, pool, packing, Fill::later);
   if (cache.restore(*weights.arena)) return weights;
-  weights = build_weights(model, part, pool, Fill::pack);
+  weights = build_weights(model, part, pool, packing, Fill::pack);
   cache.store(*weights.arena);
   return weights;
 }

@@ -9,6 +9,7 @@
 #include "kernels/packed_matrix.h"
 #include "kernels/thread_pool.h"
 #include "model/model.h"
+#include "shard/packing.h"
 #include "shard/partition.h"
 
 namespace lockstep::shard {
@@ -41,10 +42,11 @@ struct Weights {
 };
 
 // Reads this rank's part of a Llama-family model and lets go of the mapped file's pages. Throws
-// Error naming the tensor that is missing or has another shape or a type that does not suit.
-// `cache_directory`: where packed weights are kept from one life to the next (weight_cache.h); "":
-// nowhere.
+// Error naming the tensor that is missing, has another shape or a type that does not suit, or is
+// e4m3 with a NaN.
+// `packing`: in which layout. `cache_directory`: where packed weights are kept from one life to the
+// next (weight_cache.h); "": nowhere.
 Weights load_weights(const model::Model& model, const Partition& part, kernels::ThreadPool& pool,
-                     const std::string& cache_directory = "");
+                     const Packing& packing = {}, const std::string& cache_directory = "");
 
 }  // namespace lockstep::shard

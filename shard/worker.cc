@@ -41,42 +41,65 @@ Worker::Worker(StepRunner& steps, comm::Communicator& communicator, MirrorLimits
       stage_(stage),
       mirror_(limits) {}
 
-comm::StepReport Worker::execute(const comm::StepPlan& plan) {
-  const auto began = Tracer::Clock::now();
-  // Without a sequence that goes on, there was nothing to wait for but clients.
-  const bool goes_on = plan.entries.size() > plan.starts.size();
+bool Worker::can_start() const {
+  if (started_.empty()) return true;
+  return started_.size() == 1 && stage_.count == 1 && steps_.can_begin();
+}
+
+void Worker::start(comm::StepPlan plan) {
+  const auto now = Tracer::Clock::now();
   const TraceSpan span =
       times_.span(plan.entries.empty() ? "heartbeat" : "step", plan.sequence_number);
-  times_.restart();
-  const std::chrono::nanoseconds waited_before = times_.waited();
-
+  if (started_.empty()) forget_times();
   check_order(plan);
   mirror_.apply(plan);
-  std::vector<comm::SampledToken> sampled;
-  if (!plan.entries.empty()) sampled = compute(plan.entries);
-  if (stage_.count == 1) {
-    for (const comm::SampledToken& token : sampled) {
-      mirror_.append(token.sequence_id, token.token_id);
-    }
-  }
-  digest_ = step_digest(digest_, plan, sampled);
+  Started& started = started_.emplace_back(Started{std::move(plan), now, {}});
+  if (!started.plan.entries.empty()) begin(started);
+}
 
+bool Worker::done() const { return started_.front().plan.entries.empty() || steps_.done(); }
+
+comm::StepReport Worker::finish() {
+  const Started started = std::move(started_.front());
+  started_.pop_front();
+  StepResult result;
+  if (!started.plan.entries.empty()) result = steps_.finish();
+  for (std::size_t i = 0; i < started.unknown.size(); ++i) {
+    mirror_.learn(started.unknown[i], result.sampled[i].token_id);
+  }
+  digest_ = step_digest(digest_, started.plan, result.sampled);
+  return report(started, std::move(result));
+}
+
+void Worker::forget_times() {
+  times_.restart();
+  waited_ = times_.waited();
+}
+
+// Parts and waiting are those since the last report: steps may lie one over the other.
+comm::StepReport Worker::report(const Started& started, StepResult result) {
+  const comm::StepPlan& plan = started.plan;
+  // Without a sequence that goes on, there was nothing to wait for but clients.
+  const bool goes_on = plan.entries.size() > plan.starts.size();
   comm::StepReport report{.epoch = plan.epoch,
                           .sequence_number = plan.sequence_number,
                           .rank = stage_.index * communicator_.size() + communicator_.rank(),
                           .digest = digest_,
                           .compute_us = 0,
-                          .wait_us = microseconds(times_.waited() - waited_before),
+                          .wait_us = microseconds(times_.waited() - waited_),
                           .product_us = microseconds(times_.spent(Part::product)),
                           .attention_us = microseconds(times_.spent(Part::attention)),
                           .all_reduce_us = microseconds(times_.spent(Part::all_reduce)),
                           .elementwise_us = microseconds(times_.spent(Part::elementwise)),
                           .sampling_us = microseconds(times_.spent(Part::sampling)),
-                          .plan_wait_us = goes_on ? microseconds(began - last_end_) : 0,
+                          .plan_wait_us = goes_on ? microseconds(started.at - last_end_) : 0,
+                          .rows_on_host = result.rows_on_host,
                           .sampled = {}};
-  if (communicator_.rank() == 0) report.sampled = std::move(sampled);
+  if (communicator_.rank() == 0) report.sampled = std::move(result.sampled);
+  forget_times();
+  const auto begun = std::max(started.at, last_end_);
   last_end_ = Tracer::Clock::now();
-  report.compute_us = microseconds(last_end_ - began);
+  report.compute_us = microseconds(last_end_ - begun);
   return report;
 }
 
@@ -93,14 +116,19 @@ void Worker::check_order(const comm::StepPlan& plan) {
   last_sequence_number_ = plan.sequence_number;
 }
 
-std::vector<comm::SampledToken> Worker::compute(const std::vector<comm::PlanEntry>& entries) {
+void Worker::begin(Started& started) {
   std::vector<ForwardSequence> batch;
   std::vector<SamplingInput> inputs;
-  for (const comm::PlanEntry& entry : entries) {
+  for (const comm::PlanEntry& entry : started.plan.entries) {
     batch.push_back(forward_sequence(entry));
     if (entry.samples) inputs.push_back(sampling_input(entry.sequence_id));
   }
-  return steps_.run(batch, inputs);
+  steps_.begin(batch, inputs);
+  if (stage_.count > 1) return;
+  for (std::size_t row = 0; row < inputs.size(); ++row) {
+    started.unknown.push_back(
+        mirror_.append_unknown(inputs[row].sequence_id, static_cast<std::int32_t>(row)));
+  }
 }
 
 ForwardSequence Worker::forward_sequence(const comm::PlanEntry& entry) const {
@@ -112,7 +140,8 @@ ForwardSequence Worker::forward_sequence(const comm::PlanEntry& entry) const {
   return {.token_ids = std::span(sequence.token_ids).subspan(first, count),
           .first_position = entry.first_position,
           .block_table = std::span(sequence.block_table).first(num_blocks),
-          .wants_logits = entry.samples};
+          .wants_logits = entry.samples,
+          .sampled_row = first + count == sequence.token_ids.size() ? sequence.sampled_row : -1};
 }
 
 SamplingInput Worker::sampling_input(std::uint64_t sequence_id) const {
@@ -121,6 +150,7 @@ SamplingInput Worker::sampling_input(std::uint64_t sequence_id) const {
   return {.sequence_id = sequence_id,
           .params = &sequence.sampling,
           .counts = has_penalty(sequence.sampling) ? &sequence.counts : nullptr,
+          .sampled_row = sequence.sampled_row,
           .num_answer_tokens = length - sequence.num_prompt_tokens,
           .position = length};
 }

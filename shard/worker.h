@@ -1,7 +1,9 @@
 // One rank's execution of step plans.
 #pragma once
 
+#include <chrono>
 #include <cstdint>
+#include <deque>
 #include <memory>
 #include <span>
 #include <vector>
@@ -36,17 +38,41 @@ class Worker {
   Worker(StepRunner& steps, comm::Communicator& communicator, MirrorLimits limits, StepTimes& times,
          Stage stage = {});
 
-  // Executes one plan: forgets its ends, learns its starts, computes its entries, and, where there
-  // is one stage, appends the tokens drawn for those that sample; in a pipeline plans bring them. A
-  // plan without entries touches neither model nor sampler. Throws Error, after which the worker is
-  // of no use, if the plan is not the next one (another epoch than the first plan's, a
-  // sequence_number other than 1, 2, 3, ...) or is malformed (SequenceMirror::apply), and whatever
-  // the model and the sampler throw.
-  comm::StepReport execute(const comm::StepPlan& plan);
+  // Whether a plan may be started now: always where all are finished, and where the step runner
+  // can, beside one that is not. In a pipeline stages wait for each other: one plan at a time.
+  bool can_start() const;
+  // Starts one plan: forgets its ends, learns its starts, begins to compute its entries. A plan
+  // without entries touches neither model nor sampler. REQUIRES: can_start(). Throws Error, after
+  // which the worker is of no use, if the plan is not the next one (another epoch than the first
+  // plan's, a sequence_number other than 1, 2, 3, ...) or is malformed (SequenceMirror::apply), and
+  // whatever the model and the sampler throw.
+  void start(comm::StepPlan plan);
+
+  // Plans that are started and not finished; the oldest of them; whether finish() would not wait.
+  std::size_t num_started() const { return started_.size(); }
+  const comm::StepPlan& oldest() const { return started_.front().plan; }
+  bool done() const;
+  // Ends the oldest plan: waits for its step and, where there is one stage, learns the tokens that
+  // were drawn; in a pipeline plans bring them. Throws whatever the model and the sampler throw.
+  comm::StepReport finish();
+
+  // One plan, started and finished.
+  comm::StepReport execute(const comm::StepPlan& plan) {
+    start(plan);
+    return finish();
+  }
 
  private:
+  struct Started {
+    comm::StepPlan plan;
+    Tracer::Clock::time_point at;
+    std::vector<SequenceMirror::UnknownToken>
+        unknown;  // of a single stage: what it will have drawn
+  };
   void check_order(const comm::StepPlan& plan);
-  std::vector<comm::SampledToken> compute(const std::vector<comm::PlanEntry>& entries);
+  void begin(Started& started);
+  void forget_times();
+  comm::StepReport report(const Started& started, StepResult result);
   ForwardSequence forward_sequence(const comm::PlanEntry& entry) const;
   SamplingInput sampling_input(std::uint64_t sequence_id) const;
 
@@ -60,7 +86,9 @@ class Worker {
   std::uint64_t epoch_ = 0;
   std::uint64_t last_sequence_number_ = 0;
   std::uint64_t digest_ = 0;
+  std::deque<Started> started_;         // and not finished, the oldest first
   Tracer::Clock::time_point last_end_;  // of a step: from then on this rank waits
+  std::chrono::nanoseconds waited_{};   // in collectives, up to the last report
 };
 
 }  // namespace lockstep::shard

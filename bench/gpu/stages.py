@@ -107,7 +107,8 @@ def suite(work):
 
 # Small, and every own kernel.
 SANITIZED = ("CudaGpu.*:*CudaSwiglu.*:*CudaSegmentSum.*:*CudaRmsNorm*:*CudaRopeKv*:*CudaEmbedding.*:"
-             "*CudaTopLogprobs.*:*CudaTokenChoice.ModifiedLogits*:*CudaProduct.EqualsTheDouble*:"
+             "*CudaTopLogprobs.*:*CudaTokenChoice.*Logits*:*CudaTokenChoice.Penalties*:*CudaCopyRows.*:"
+             "*CudaTruncation.CutsAmongEquals*:*CudaProduct.EqualsTheDouble*:"
              "*CudaAttention.PartsGive*")
 
 

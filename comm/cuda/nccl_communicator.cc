@@ -178,6 +178,11 @@ void NcclCommunicator::settle(const char* call, const Operation& operation) {
 
 void NcclCommunicator::wait(const Stream& stream, std::string_view what,
                             const std::function<void()>& look) {
+  wait_until([&stream] { return stream.idle(); }, what, look);
+}
+
+void NcclCommunicator::wait_until(const std::function<bool()>& done, std::string_view what,
+                                  const std::function<void()>& look) {
   const Operation operation = begin(what);
   const auto look_around = [&] {
     try {
@@ -187,7 +192,7 @@ void NcclCommunicator::wait(const Stream& stream, std::string_view what,
       throw;
     }
   };
-  for (int polls = 1; !stream.idle(); ++polls) {
+  for (int polls = 1; !done(); ++polls) {
     if (communicator_ != nullptr) require(async_result(operation), "NCCL", operation);
     if (polls % kPollsBeforeYield != 0) continue;
     look_around();

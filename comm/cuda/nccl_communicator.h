@@ -74,6 +74,10 @@ class NcclCommunicator {
   void wait(
       const kernels::cuda::Stream& stream, std::string_view what,
       const std::function<void()>& look = [] {});
+  // The same for work of which `done` tells.
+  void wait_until(
+      const std::function<bool()>& done, std::string_view what,
+      const std::function<void()>& look = [] {});
 
  private:
   friend class ExchangeBuffer;

@@ -52,6 +52,10 @@ class NcclExchange final : public GpuExchange {
   void wait(std::string_view what, const std::function<void()>& look) override {
     communicator_.wait(stream_, what, look);
   }
+  void wait(kernels::cuda::Mark& mark, std::string_view what,
+            const std::function<void()>& look) override {
+    communicator_.wait_until([&mark] { return mark.reached(); }, what, look);
+  }
 
  private:
   NcclCommunicator& communicator_;

@@ -4,75 +4,92 @@
 namespace lockstep::kernels::cpu {
 namespace {
 
-// Tiles 0 to 3: sums; 4, 5: bf16 activations and weights; 6, 7: bytes. The compiler knows nothing
-// of tiles: every instruction may read or write any memory.
+// Sums in tiles 0 to 3, operands in 4 to 7. The compiler knows nothing of tiles: every instruction
+// may read or write any memory.
 struct Amx {
-  static void configure(int rows) {
-    struct alignas(64) {
-      std::uint8_t palette = 1, start_row = 0, reserved[14] = {};
-      std::uint16_t bytes[16] = {};  // of a row
-      std::uint8_t rows[16] = {};
-    } config;
-    for (int tile = 0; tile < 8; ++tile) {
-      config.bytes[tile] = 64;
-      config.rows[tile] = static_cast<std::uint8_t>(rows);
-    }
-    config.rows[5] = 16;
-    config.bytes[6] = 32;
-    config.rows[7] = 8;
-    asm volatile("ldtilecfg %0" ::"m"(config));
+  static void configure(int tokens) {
+    Shapes shapes;
+    for (int tile = 0; tile < 8; ++tile) shapes.set(tile, 16, 4 * tokens);
+    for (const int weights : {4, 5}) shapes.set(weights, 16, 64);
+    shapes.load();
+  }
+  static void configure_attention(int queries) {
+    Shapes shapes;
+    for (int sums = 0; sums < 4; ++sums) shapes.set(sums, queries, 64);
+    shapes.set(kQueries, queries, 64);
+    shapes.set(kShares, queries, 32);
+    shapes.set(kKeys, 16, 64);
+    shapes.set(kValues, 8, 64);
+    shapes.load();
   }
   static void release() { asm volatile("tilerelease" ::: "memory"); }
 
   template <int I>
   static void zero() {
-    if constexpr (I == 0) asm volatile("tilezero %%tmm0" ::: "memory");
-    if constexpr (I == 1) asm volatile("tilezero %%tmm1" ::: "memory");
-    if constexpr (I == 2) asm volatile("tilezero %%tmm2" ::: "memory");
-    if constexpr (I == 3) asm volatile("tilezero %%tmm3" ::: "memory");
+    static_assert(0 <= I && I < 4);
+    asm volatile("tilezero %%tmm%c0" ::"i"(I) : "memory");
   }
   template <int I>
-  static void store(void* to) {
-    const std::int64_t stride = 64;
-    if constexpr (I == 0)
-      asm volatile("tilestored %%tmm0, (%0,%1,1)" ::"r"(to), "r"(stride) : "memory");
-    if constexpr (I == 1)
-      asm volatile("tilestored %%tmm1, (%0,%1,1)" ::"r"(to), "r"(stride) : "memory");
-    if constexpr (I == 2)
-      asm volatile("tilestored %%tmm2, (%0,%1,1)" ::"r"(to), "r"(stride) : "memory");
-    if constexpr (I == 3)
-      asm volatile("tilestored %%tmm3, (%0,%1,1)" ::"r"(to), "r"(stride) : "memory");
+  static void store(void* to, std::int64_t stride) {
+    static_assert(0 <= I && I < 4);
+    asm volatile("tilestored %%tmm%c2, (%0,%1,1)" ::"r"(to), "r"(stride), "i"(I) : "memory");
+  }
+  template <int W>
+  static void load_weights(const void* from) {
+    static_assert(0 <= W && W < 2);
+    load<4 + W>(from, 64);
+  }
+  template <int T>
+  static void load_tokens(const void* from) {
+    static_assert(0 <= T && T < 2);
+    load<6 + T>(from, 64);
+  }
+  template <int W, int T>
+  static void multiply() {
+    add_product<2 * W + T, 4 + W, 6 + T>();
   }
 
-  static void load_bf16_activations(const void* from, std::int64_t stride) {
-    asm volatile("tileloadd (%0,%1,1), %%tmm4" ::"r"(from), "r"(stride) : "memory");
-  }
-  static void load_bf16_weights(const void* from) {
-    asm volatile("tileloadd (%0,%1,1), %%tmm5" ::"r"(from), "r"(std::int64_t{64}) : "memory");
-  }
+  static void load_queries(const void* from, std::int64_t stride) { load<kQueries>(from, stride); }
+  static void load_keys(const void* from) { load<kKeys>(from, 64); }
   template <int I>
-  static void add_bf16() {
-    if constexpr (I == 0) asm volatile("tdpbf16ps %%tmm5, %%tmm4, %%tmm0" ::: "memory");
-    if constexpr (I == 1) asm volatile("tdpbf16ps %%tmm5, %%tmm4, %%tmm1" ::: "memory");
-    if constexpr (I == 2) asm volatile("tdpbf16ps %%tmm5, %%tmm4, %%tmm2" ::: "memory");
-    if constexpr (I == 3) asm volatile("tdpbf16ps %%tmm5, %%tmm4, %%tmm3" ::: "memory");
+  static void score() {
+    add_product<I, kQueries, kKeys>();
+  }
+  static void load_shares(const void* from, std::int64_t stride) { load<kShares>(from, stride); }
+  static void load_values(const void* from, std::int64_t stride) { load<kValues>(from, stride); }
+  template <int I>
+  static void weigh() {
+    add_product<I, kShares, kValues>();
   }
 
-  static void load_byte_activations(const void* from, std::int64_t stride) {
-    asm volatile("tileloadd (%0,%1,1), %%tmm6" ::"r"(from), "r"(stride) : "memory");
-  }
-  static void load_byte_weights(const void* from) {
-    asm volatile("tileloadd (%0,%1,1), %%tmm7" ::"r"(from), "r"(std::int64_t{64}) : "memory");
-  }
+ private:
+  static constexpr int kQueries = 4, kShares = 5, kKeys = 6, kValues = 7;
+
+  // The operand of LDTILECFG.
+  class Shapes {
+   public:
+    void set(int tile, int rows, int row_bytes) {
+      config_.bytes[tile] = static_cast<std::uint16_t>(row_bytes);
+      config_.rows[tile] = static_cast<std::uint8_t>(rows);
+    }
+    void load() const { asm volatile("ldtilecfg %0" ::"m"(config_)); }
+
+   private:
+    struct alignas(64) {
+      std::uint8_t palette = 1, start_row = 0, reserved[14] = {};
+      std::uint16_t bytes[16] = {};  // of a row
+      std::uint8_t rows[16] = {};
+    } config_;
+  };
+
   template <int I>
-  static void add_signed() {
-    static_assert(I == 0);
-    asm volatile("tdpbssd %%tmm7, %%tmm6, %%tmm0" ::: "memory");
+  static void load(const void* from, std::int64_t stride) {
+    asm volatile("tileloadd (%0,%1,1), %%tmm%c2" ::"r"(from), "r"(stride), "i"(I) : "memory");
   }
-  template <int I>
-  static void add_unsigned() {
-    static_assert(I == 0);
-    asm volatile("tdpbsud %%tmm7, %%tmm6, %%tmm0" ::: "memory");
+  template <int I, int A, int B>
+  static void add_product() {
+    static_assert(0 <= I && I < 4);
+    asm volatile("tdpbf16ps %%tmm%c2, %%tmm%c1, %%tmm%c0" ::"i"(I), "i"(A), "i"(B) : "memory");
   }
 };
 

@@ -1,254 +1,122 @@
-// Products on a matrix unit, for every unit U: AMX (amx.cc), and in tests its emulation, so that
-// what is right here does not wait for a machine that has one.
-//
-// U holds four tiles of sums, of 16 rows by 16, and tiles of what is multiplied.
-//   U::configure(rows)  tiles of sums and activations have so many rows, at most 16; U::release()
-//   U::zero<i>()        the sums of tile i; U::store<i>(memory): rows 64 bytes apart
-//   U::load_bf16_activations(memory, stride): rows of 32, `stride` bytes apart; and
-//   U::load_bf16_weights(memory): 16 pairs of columns by 16 outputs, as they are packed
-//   U::add_bf16<i>()    sums[i] += the product: of each half of the pairs one sum in order, both
-//   added,
-//                       then added to sums[i] (Intel's TDPBF16PS)
-//   U::load_byte_activations(), U::load_byte_weights(): the same in bytes, 8 fours of columns
-//   U::add_signed<i>(), U::add_unsigned<i>(): in whole numbers, of weights with a sign or without
+// The table of a family with a matrix unit U: AMX (amx.cc), and in tests its emulation. What is not
+// multiplied in bf16 goes the way of AVX-512.
 #pragma once
 
-#include <algorithm>
-#include <array>
-#include <utility>
-
-#include "kernels/cpu/linear_body.h"
 #include "kernels/cpu/simd_avx512_bf16.h"
 #include "kernels/cpu/swiglu_body.h"
 #include "kernels/cpu/table_body.h"
+#include "kernels/cpu/unit_attention.h"
+#include "kernels/cpu/unit_product.h"
 #include "kernels/cpu/vnni_dot.h"
 
 namespace lockstep::kernels::cpu {
 
-inline constexpr int kUnitRows = 16;
-// Row blocks whose sums grow side by side: one sum is ready to be added to only after several
-// instructions' time.
-inline constexpr int kSideBySide = 4;
+template <class U, class W>
+void unit_linear(const LinearCall& call) {
+  const UnitInUse<U> in_use(call.m);
+  UnitProduct<U, W> product(call);
+  for (std::int64_t first = 0; first < call.m; first += product.panel()) {
+    const std::int64_t last = std::min(first + product.panel(), call.m);
+    for (std::int64_t block = call.block_begin; block < call.block_end; block += 2) {
+      product.take(block, static_cast<int>(std::min<std::int64_t>(2, call.block_end - block)));
+      for (std::int64_t token = first; token < last; token += product.kTokens) {
+        product.multiply(token, call.out + token * call.row_stride + block * kRowBlock);
+      }
+    }
+  }
+}
 
-// The unit is in use while this lives.
-template <class U>
-class TilesInUse {
+// The sums of a group of 32 columns go from tiles into 8 KiB of stack and leave rounded.
+template <class U, class Gate, class Up>
+class UnitSwiglu {
  public:
-  TilesInUse() { configure(kUnitRows); }
-  ~TilesInUse() { U::release(); }
-  TilesInUse(const TilesInUse&) = delete;
-  TilesInUse& operator=(const TilesInUse&) = delete;
+  explicit UnitSwiglu(const SwigluCall& call)
+      : call_(call), gate_call_(call.gate), up_call_(call.gate) {
+    gate_call_.row_stride = up_call_.row_stride = kGroup;
+    up_call_.weights = call.up;
+  }
 
-  void configure(int rows) {
-    if (rows == rows_) return;
-    U::configure(rows);
-    rows_ = rows;
+  void run() {
+    const std::int64_t m = gate_call_.m;
+    const UnitInUse<U> in_use(m);
+    UnitProduct<U, Gate> gate(gate_call_);
+    UnitProduct<U, Up> up(up_call_);
+    for (std::int64_t first = 0; first < m; first += gate.panel()) {
+      const std::int64_t last = std::min(first + gate.panel(), m);
+      for (std::int64_t group = call_.group_begin; group < call_.group_end; ++group) {
+        const std::int64_t gate_block = group * (call_.interleaved ? 4 : 2);
+        gate.take(gate_block, 2);
+        up.take(gate_block + (call_.interleaved ? 2 : 0), 2);
+        for (std::int64_t token = first; token < last; token += kTokens) {
+          gate.multiply(token, gates_);
+          up.multiply(token, ups_);
+          write(group, token, std::min(kTokens, last - token));
+        }
+      }
+    }
   }
 
  private:
-  int rows_ = 0;
-};
+  static constexpr std::int64_t kTokens = UnitProduct<U, Gate>::kTokens;
 
-// ---- bf16 ----
-
-// One row block of bf16 weights and where its first sum goes.
-struct Bf16Block {
-  const std::byte* weights;
-  float* out;
-};
-
-template <class U, int N>
-void multiply_bf16_blocks(const LinearCall& call, std::int64_t row, int rows,
-                          const Bf16Block* blocks) {
-  constexpr std::int64_t kWeightBytes = kGroup * kRowBlock * sizeof(std::uint16_t);
-  const std::int64_t stride = call.x.half_stride * std::int64_t{sizeof(std::uint16_t)};
-  const auto* x = reinterpret_cast<const std::byte*>(call.x.halves) + row * stride;
-  LaneStack<Avx512Bf16Simd, kUnitRows> stacks[N];
-  std::int64_t group = 0;
-  const auto for_blocks = [&]<int... I>(std::integer_sequence<int, I...>, const auto& visit) {
-    (visit.template operator()<I>(), ...);
-  };
-  constexpr auto kAll = std::make_integer_sequence<int, N>();
-  for (std::int32_t step = 0; step < call.num_steps; ++step) {
-    for_blocks(kAll, [&]<int I>() { U::template zero<I>(); });
-    for (std::int32_t g = 0; g < call.steps[step].groups; ++g, ++group) {
-      U::load_bf16_activations(x + group * kGroup * std::int64_t{sizeof(std::uint16_t)}, stride);
-      for_blocks(kAll, [&]<int I>() {
-        U::load_bf16_weights(blocks[I].weights + group * kWeightBytes);
-        U::template add_bf16<I>();
-      });
-    }
-    for_blocks(kAll, [&]<int I>() {
-      U::template store<I>(stacks[I].next());
-      stacks[I].pushed(call.steps[step].merges);
-    });
+  void write(std::int64_t group, std::int64_t token, std::int64_t tokens) {
+    silu_mul<Avx512Bf16Simd>(gates_, ups_, tokens * kGroup, gates_);
+    write_groups<Avx512Bf16Simd>(call_, gates_, token, tokens, group, 1);
   }
-  for (int i = 0; i < N; ++i) stacks[i].write(call, blocks[i].out, rows);
-}
 
-template <class U, int N = kSideBySide>
-void multiply_bf16(const LinearCall& call, std::int64_t row, int rows, const Bf16Block* blocks,
-                   int count) {
-  if (count == N) return multiply_bf16_blocks<U, N>(call, row, rows, blocks);
-  if constexpr (N > 1) multiply_bf16<U, N - 1>(call, row, rows, blocks, count);
-}
+  const SwigluCall& call_;
+  LinearCall gate_call_, up_call_;
+  alignas(64) float gates_[kTokens * kGroup];
+  alignas(64) float ups_[kTokens * kGroup];
+};
 
-inline bool is_bf16_product(const PackedMatrix& weights, ActivationFormat activations) {
-  return activations == ActivationFormat::bf16 && weights.format() == PackedFormat::bf16;
-}
-
-template <class S, class U>
-void linear_bf16(const LinearCall& call, TilesInUse<U>& tiles) {
-  const std::int64_t quads = (call.block_end - call.block_begin + kSideBySide - 1) / kSideBySide;
-  walk_tiles<S>(call, 0, quads, [&](std::int64_t quad, std::int64_t row, std::int64_t rows) {
-    const std::int64_t first = call.block_begin + quad * kSideBySide;
-    const auto count =
-        static_cast<int>(std::min<std::int64_t>(kSideBySide, call.block_end - first));
-    std::array<Bf16Block, kSideBySide> blocks;
-    for (int i = 0; i < count; ++i) {
-      blocks[static_cast<std::size_t>(i)] = {
-          call.weights->block(first + i),
-          call.out + row * call.row_stride + (first + i) * kRowBlock};
-    }
-    tiles.configure(static_cast<int>(rows));
-    multiply_bf16<U>(call, row, static_cast<int>(rows), blocks.data(), count);
-  });
-}
-
-// Gate and up of one group of 32 columns are four row blocks.
-template <class S, class U>
-void swiglu_bf16(const SwigluCall& call, TilesInUse<U>& tiles) {
-  static_assert(kSideBySide * kRowBlock == 2 * kGroup && kUnitRows <= kInnerTile);
-  LinearCall products = call.gate;
-  products.row_stride = kGroup;
-  alignas(64) float gates[kUnitRows * kGroup];
-  alignas(64) float ups[kUnitRows * kGroup];
-  walk_tiles<S>(call.gate, call.group_begin, call.group_end,
-                [&](std::int64_t group, std::int64_t row, std::int64_t rows) {
-                  const std::int64_t gate = group * (call.interleaved ? 4 : 2);
-                  const std::int64_t up = gate + (call.interleaved ? 2 : 0);
-                  const Bf16Block blocks[] = {
-                      {call.gate.weights->block(gate), gates},
-                      {call.gate.weights->block(gate + 1), gates + kRowBlock},
-                      {call.up->block(up), ups},
-                      {call.up->block(up + 1), ups + kRowBlock}};
-                  tiles.configure(static_cast<int>(rows));
-                  multiply_bf16<U>(products, row, static_cast<int>(rows), blocks, kSideBySide);
-                  silu_mul<S>(gates, ups, rows * kGroup, gates);
-                  write_groups<S>(call, gates, row, rows, group, 1);
-                });
-}
-
-// ---- Bytes ----
-
-// The weights of a group as a tile, four columns of 16 rows in a line.
 template <class U>
-struct TileQ4 {
-  using Vnni = VnniQ4;
-  static void multiply(const std::byte* group) {
-    alignas(64) std::byte bytes[kGroup * kRowBlock];
-    const __m512i low = _mm512_set1_epi8(15);
-    for (int chunk = 0; chunk < 4; ++chunk) {
-      const __m512i both = load_bytes(group + 64 * chunk);
-      _mm512_store_si512(bytes + 64 * chunk, _mm512_and_si512(both, low));
-      _mm512_store_si512(bytes + 64 * (chunk + 4),
-                         _mm512_and_si512(_mm512_srli_epi16(both, 4), low));
-    }
-    U::load_byte_weights(bytes);
-    U::template add_unsigned<0>();
+void linear_with_unit(const LinearCall& call) {
+  if (call.weights->layout() != PackedLayout::rows) {
+    return linear<Avx512Bf16Simd, VnniQ4, VnniQ8>(call);
   }
-};
+  switch (call.weights->format()) {
+    case PackedFormat::q4: return unit_linear<U, UnitQ4>(call);
+    case PackedFormat::q8: return unit_linear<U, UnitQ8>(call);
+    case PackedFormat::f8: return unit_linear<U, UnitF8>(call);
+    default: return unit_linear<U, UnitBf16>(call);
+  }
+}
+
+template <class U, class Gate>
+void swiglu_of_gate(const SwigluCall& call) {
+  switch (call.up->format()) {
+    case PackedFormat::q4: return UnitSwiglu<U, Gate, UnitQ4>(call).run();
+    case PackedFormat::q8: return UnitSwiglu<U, Gate, UnitQ8>(call).run();
+    case PackedFormat::f8: return UnitSwiglu<U, Gate, UnitF8>(call).run();
+    default: return UnitSwiglu<U, Gate, UnitBf16>(call).run();
+  }
+}
+
+// REQUIRES: gate and up lie in the same layout.
 template <class U>
-struct TileQ8 {
-  using Vnni = VnniQ8;
-  static void multiply(const std::byte* group) {
-    U::load_byte_weights(group);
-    U::template add_signed<0>();
+void swiglu_with_unit(const SwigluCall& call) {
+  if (call.up->layout() != PackedLayout::rows) {
+    return swiglu<Avx512Bf16Simd, VnniQ4, VnniQ8>(call);
   }
-};
-
-// Sixteen rows. The sum inside a group is a whole number, and everything after it is done as in
-// quantized_tile(): so are the bits.
-template <class S, class U, class Q>
-void quantized_unit_tile(const LinearCall& call, std::int64_t row, std::int64_t block, float* out) {
-  using Vnni = typename Q::Vnni;
-  const QuantizedRows& x = call.x.bytes;
-  const std::byte* group = call.weights->block(block);
-  const std::int8_t* bytes = x.values + row * x.value_stride;
-  const float* scales = x.scales + row * x.group_stride;
-  const float* offsets = x.offsets + row * x.group_stride;
-  alignas(64) std::int32_t dots[kUnitRows][kRowBlock];
-  LaneStack<S, kUnitRows> stack;
-  for (std::int32_t step = 0; step < call.num_steps; ++step) {
-    typename S::V sums[kUnitRows];
-    for (auto& sum : sums) sum = S::zero();
-    for (std::int32_t g = 0; g < call.steps[step].groups; ++g) {
-      U::template zero<0>();
-      U::load_byte_activations(reinterpret_cast<const std::byte*>(bytes), x.value_stride);
-      Q::multiply(group);
-      U::template store<0>(dots);
-      const auto scale = load_halves(group + Vnni::kScale);
-#pragma GCC unroll 16
-      for (int i = 0; i < kUnitRows; ++i) {
-        const std::int64_t at = i * x.group_stride;
-        const auto dot = S::mul(_mm512_cvtepi32_ps(_mm512_load_si512(dots[i])), S::set(scales[at]));
-        sums[i] = S::fma(dot, scale, sums[i]);
-        if constexpr (Vnni::kHasMinimum) {
-          sums[i] = S::fma(S::set(offsets[at]), load_halves(group + Vnni::kMinimum), sums[i]);
-        }
-      }
-      group += Vnni::kGroupBytes;
-      bytes += kGroup;
-      ++scales;
-      ++offsets;
-    }
-    stack.push(sums, call.steps[step].merges);
+  switch (call.gate.weights->format()) {
+    case PackedFormat::q4: return swiglu_of_gate<U, UnitQ4>(call);
+    case PackedFormat::q8: return swiglu_of_gate<U, UnitQ8>(call);
+    case PackedFormat::f8: return swiglu_of_gate<U, UnitF8>(call);
+    default: return swiglu_of_gate<U, UnitBf16>(call);
   }
-  stack.write(call, out);
-}
-
-// Fewer than sixteen rows, which leave the unit's pipeline empty, are multiplied without it.
-template <class S, class U, template <class> class Q>
-struct UnitTile {
-  template <int MT>
-  static void run(const LinearCall& call, std::int64_t row, std::int64_t block, float* out) {
-    if constexpr (MT == kUnitRows) {
-      quantized_unit_tile<S, U, Q<U>>(call, row, block, out);
-    } else {
-      quantized_tile<S, typename Q<U>::Vnni, MT>(call, row, block, out);
-    }
-  }
-};
-template <class S, class U>
-struct QuantizedTile<S, TileQ4<U>> : UnitTile<S, U, TileQ4> {};
-template <class S, class U>
-struct QuantizedTile<S, TileQ8<U>> : UnitTile<S, U, TileQ8> {};
-
-// ---- The table ----
-
-template <class S, class U>
-void unit_linear(const LinearCall& call) {
-  TilesInUse<U> tiles;
-  if (is_bf16_product(*call.weights, call.activations)) return linear_bf16<S, U>(call, tiles);
-  linear<S, TileQ4<U>, TileQ8<U>>(call);
-}
-
-template <class S, class U>
-void unit_swiglu(const SwigluCall& call) {
-  TilesInUse<U> tiles;
-  if (is_bf16_product(*call.gate.weights, call.gate.activations) &&
-      is_bf16_product(*call.up, call.up_activations)) {
-    return swiglu_bf16<S, U>(call, tiles);
-  }
-  swiglu<S, TileQ4<U>, TileQ8<U>>(call);
 }
 
 template <class U>
 constexpr KernelTable make_unit_table(const char* name) {
-  using S = Avx512Bf16Simd;
-  KernelTable table = make_table<S, VnniQ4, VnniQ8>(name);
-  table.linear = unit_linear<S, U>;
-  table.swiglu = unit_swiglu<S, U>;
+  KernelTable table = make_table<Avx512Bf16Simd, VnniQ4, VnniQ8>(name);
+  table.bf16_layout = PackedLayout::rows;
+  table.tile_rows = tile_rows<Avx512Bf16Simd>;
+  table.linear = linear_with_unit<U>;
+  table.swiglu = swiglu_with_unit<U>;
+  table.attention = UnitAttention<U>::Operations::attention;
+  table.attention_chunk = UnitAttention<U>::Operations::chunk;
+  table.combine_chunks = UnitAttention<U>::Operations::combine;
   return table;
 }
 

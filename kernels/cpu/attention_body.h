@@ -16,8 +16,9 @@ namespace lockstep::kernels::cpu {
 // So many tiles side by side are a stream that the processor fetches ahead by itself.
 inline constexpr std::int32_t kRunTiles = 8;
 
-// The work on some query rows of one call.
-template <class S, KvFormat F>
+// The work on some query rows of one call. How a pass is attended is up to `Pass`, one of
+// VectorPass and others of its shape.
+template <class S, KvFormat F, class Pass>
 class AttentionRows {
  public:
   AttentionRows(const AttentionCall& call, std::int32_t row_begin, std::int32_t row_end)
@@ -29,6 +30,7 @@ class AttentionRows {
         scratch_(call.scratch, kQueryRows * call.heads, call.head_dim) {}
 
   void attend_all() {
+    [[maybe_unused]] const typename Pass::InUse in_use(queries_);
     round_queries();
     attend_chunk(0, scratch_.total);
     for (std::int32_t chunk = 1; chunk * kAttentionChunk <= last_position_; ++chunk) {
@@ -39,6 +41,7 @@ class AttentionRows {
   }
 
   void attend_one(std::int32_t chunk, float* part) {
+    [[maybe_unused]] const typename Pass::InUse in_use(queries_);
     round_queries();
     attend_chunk(chunk, part_at(part, 0));
   }
@@ -109,60 +112,17 @@ class AttentionRows {
   }
 
   void attend_pass(std::int32_t start, const AttentionPart& part) {
-    const PassTiles pass = tiles_at(start);
     // Rows before this one lie before the pass.
     const std::int32_t first_row = std::max(start - first_position_, 0);
-    for (std::int32_t row = first_row; row * call_.heads < queries_; ++row) {
-      const std::int32_t valid = std::min(first_position_ + row + 1 - start, kPass);
-      const std::int32_t end = (row + 1) * call_.heads;
-      std::int32_t i = row * call_.heads;
-      for (; i + S::kTileQueries <= end; i += S::kTileQueries) {
-        attend_queries<S::kTileQueries>(i, valid, pass, part);
-      }
-      attend_rest<S::kTileQueries - 1>(i, end - i, valid, pass, part);
-    }
-  }
-
-  // Fewer than a full tile of queries: at most NQ.
-  template <int NQ>
-  void attend_rest(std::int32_t i, std::int32_t count, std::int32_t valid, const PassTiles& pass,
-                   const AttentionPart& part) {
-    if constexpr (NQ > 0) {
-      if (count == NQ) return attend_queries<NQ>(i, valid, pass, part);
-      attend_rest<NQ - 1>(i, count, valid, pass, part);
-    }
-  }
-
-  // Queries i ... i + NQ - 1 of one row attend the first `valid` positions of the pass.
-  template <int NQ>
-  void attend_queries(std::int32_t i, std::int32_t valid, const PassTiles& pass,
-                      const AttentionPart& part) {
-    alignas(64) float scores[NQ][kPass];
-    alignas(64) std::uint16_t weights[NQ][kPass];
-    const std::int32_t tiles = tiles_of(valid);
-    const std::int32_t head_dim = call_.head_dim;
-    std::int32_t t = 0;
-    // One row's keys come from memory, which streams one tile faster than several side by side.
-    for (; call_.rows > 1 && t + S::kScoreTiles <= tiles; t += S::kScoreTiles) {
-      score_tiles<S, F, NQ, S::kScoreTiles>(scratch_.query(i), head_dim, pass, t, head_dim, scores);
-    }
-    for (; t < tiles; ++t) {
-      score_tiles<S, F, NQ, 1>(scratch_.query(i), head_dim, pass, t, head_dim, scores);
-    }
-    const float scale = call_.scale * kLog2E;  // scores become powers of two
-    float decay[NQ];
-    for (int j = 0; j < NQ; ++j) {
-      decay[j] = add_scores<S, F>(scores[j], pass, valid, scale, part.states[i + j], weights[j]);
-    }
-    float* outputs = part.outputs + i * head_dim;
-    constexpr int R = S::kValueRegisters;
-    std::int32_t d = 0;
-    for (; d + 16 * R <= head_dim; d += 16 * R) {
-      add_values<S, F, NQ, R>(pass, d, valid, head_dim, weights, decay, outputs + d, head_dim);
-    }
-    for (; d < head_dim; d += 16) {
-      add_values<S, F, NQ, 1>(pass, d, valid, head_dim, weights, decay, outputs + d, head_dim);
-    }
+    const PassTiles tiles = tiles_at(start);
+    Pass::attend({.call = call_,
+                  .tiles = tiles,
+                  .positions = last_position_ + 1 - start,
+                  .first_query = first_row * call_.heads,
+                  .queries = queries_,
+                  .first_valid = first_position_ + 1 - start,
+                  .scratch = scratch_,
+                  .part = part});
   }
 
   // Adds a chunk's result to that of the chunks before it, for the queries that lie in it or later.
@@ -203,32 +163,43 @@ class AttentionRows {
   const AttentionScratch scratch_;
 };
 
-template <class S, KvFormat F>
-void attention_in(const AttentionCall& call) {
-  for (std::int32_t row = 0; row < call.rows; row += kQueryRows) {
-    AttentionRows<S, F>(call, row, std::min(row + kQueryRows, call.rows)).attend_all();
+// The three operations of a family (KernelTable), its passes being P<F> for a format F.
+template <class S, template <KvFormat> class P>
+struct AttentionOf {
+  template <KvFormat F>
+  using Rows = AttentionRows<S, F, P<F>>;
+
+  static void attention(const AttentionCall& call) {
+    call.format == KvFormat::int8 ? all<KvFormat::int8>(call) : all<KvFormat::bf16>(call);
   }
-}
 
-template <class S>
-void attention(const AttentionCall& call) {
-  call.format == KvFormat::int8 ? attention_in<S, KvFormat::int8>(call)
-                                : attention_in<S, KvFormat::bf16>(call);
-}
-
-template <class S>
-void attention_chunk(const AttentionCall& call, std::int32_t chunk, float* part) {
-  if (call.format == KvFormat::int8) {
-    AttentionRows<S, KvFormat::int8>(call, 0, call.rows).attend_one(chunk, part);
-  } else {
-    AttentionRows<S, KvFormat::bf16>(call, 0, call.rows).attend_one(chunk, part);
+  static void chunk(const AttentionCall& call, std::int32_t chunk, float* part) {
+    if (call.format == KvFormat::int8) {
+      Rows<KvFormat::int8>(call, 0, call.rows).attend_one(chunk, part);
+    } else {
+      Rows<KvFormat::bf16>(call, 0, call.rows).attend_one(chunk, part);
+    }
   }
-}
+
+  static void combine(const AttentionCall& call, float* parts) {
+    // The format has no part in it.
+    Rows<KvFormat::bf16>(call, 0, call.rows).combine_all(parts);
+  }
+
+ private:
+  template <KvFormat F>
+  static void all(const AttentionCall& call) {
+    for (std::int32_t row = 0; row < call.rows; row += kQueryRows) {
+      Rows<F>(call, row, std::min(row + kQueryRows, call.rows)).attend_all();
+    }
+  }
+};
 
 template <class S>
-void combine_chunks(const AttentionCall& call, float* parts) {
-  // The format has no part in it.
-  AttentionRows<S, KvFormat::bf16>(call, 0, call.rows).combine_all(parts);
-}
+struct VectorAttention {
+  template <KvFormat F>
+  using Pass = VectorPass<S, F>;
+  using Operations = AttentionOf<S, Pass>;
+};
 
 }  // namespace lockstep::kernels::cpu

@@ -1,5 +1,6 @@
-// One pass of attention, over up to 64 positions, for every family S: scores, their softmax so far
-// (Milakov and Gimelshein, arXiv:1805.02867), weighted values.
+// One pass of attention, over up to 64 positions: scores, their softmax so far (Milakov and
+// Gimelshein, arXiv:1805.02867), weighted values. VectorPass is that of every family S without a
+// matrix unit.
 #pragma once
 
 #include <algorithm>
@@ -7,6 +8,7 @@
 #include <limits>
 
 #include "kernels/cpu/attention_scratch.h"
+#include "kernels/cpu/kernel_table.h"
 #include "kernels/cpu/kv_tiles.h"
 #include "kernels/cpu/simd_math.h"
 
@@ -17,6 +19,25 @@ inline constexpr float kLog2E = 1.44269504f;
 inline constexpr std::int32_t tiles_of(std::int32_t positions) {
   return std::clamp((positions + kTile - 1) / kTile, 0, kPassTiles);
 }
+
+// What a pass works on. Query i is that of head i % heads in row i / heads of the call.
+struct PassCall {
+  const AttentionCall& call;
+  const PassTiles& tiles;
+  std::int32_t positions;    // from the first of the pass to that of the last row
+  std::int32_t first_query;  // those before it lie before the pass
+  std::int32_t queries;
+  std::int32_t
+      first_valid;  // positions from the first of the pass to that of row 0; maybe negative
+  const AttentionScratch& scratch;
+  const AttentionPart& part;  // that the pass adds to
+
+  // How many positions of the pass a query attends.
+  std::int32_t valid(std::int32_t query) const {
+    return std::min(first_valid + query / call.heads, kPass);
+  }
+  float scale() const { return call.scale * kLog2E; }  // scores become powers of two
+};
 
 // Scores of NQ queries, `query_stride` apart, at the positions of NT tiles from tile `t` on. Each
 // is one sum over head_dim.
@@ -128,5 +149,69 @@ void add_values(const PassTiles& pass, std::int64_t first_value, std::int32_t va
     for (int r = 0; r < R; ++r) S::store(outputs + i * output_stride + 16 * r, out[i][r]);
   }
 }
+
+template <class S, KvFormat F>
+class VectorPass {
+ public:
+  struct InUse {
+    explicit InUse(std::int32_t) {}
+  };
+
+  static void attend(const PassCall& pass) {
+    for (std::int32_t i = pass.first_query; i < pass.queries;) {
+      const std::int32_t end = i + pass.call.heads;
+      for (; i + S::kTileQueries <= end; i += S::kTileQueries) {
+        attend_queries<S::kTileQueries>(pass, i);
+      }
+      attend_rest<S::kTileQueries - 1>(pass, i, end - i);
+      i = end;
+    }
+  }
+
+ private:
+  // Fewer than a full tile of queries: at most NQ.
+  template <int NQ>
+  static void attend_rest(const PassCall& pass, std::int32_t i, std::int32_t count) {
+    if constexpr (NQ > 0) {
+      if (count == NQ) return attend_queries<NQ>(pass, i);
+      attend_rest<NQ - 1>(pass, i, count);
+    }
+  }
+
+  // Queries i ... i + NQ - 1 of one row.
+  template <int NQ>
+  static void attend_queries(const PassCall& pass, std::int32_t i) {
+    alignas(64) float scores[NQ][kPass];
+    alignas(64) std::uint16_t weights[NQ][kPass];
+    const std::int32_t valid = pass.valid(i);
+    const std::int32_t tiles = tiles_of(valid);
+    const std::int32_t head_dim = pass.call.head_dim;
+    const std::uint16_t* query = pass.scratch.query(i);
+    std::int32_t t = 0;
+    // One row's keys come from memory, which streams one tile faster than several side by side.
+    for (; pass.call.rows > 1 && t + S::kScoreTiles <= tiles; t += S::kScoreTiles) {
+      score_tiles<S, F, NQ, S::kScoreTiles>(query, head_dim, pass.tiles, t, head_dim, scores);
+    }
+    for (; t < tiles; ++t) {
+      score_tiles<S, F, NQ, 1>(query, head_dim, pass.tiles, t, head_dim, scores);
+    }
+    float decay[NQ];
+    for (int j = 0; j < NQ; ++j) {
+      decay[j] = add_scores<S, F>(scores[j], pass.tiles, valid, pass.scale(),
+                                  pass.part.states[i + j], weights[j]);
+    }
+    float* outputs = pass.part.outputs + i * head_dim;
+    constexpr int R = S::kValueRegisters;
+    std::int32_t d = 0;
+    for (; d + 16 * R <= head_dim; d += 16 * R) {
+      add_values<S, F, NQ, R>(pass.tiles, d, valid, head_dim, weights, decay, outputs + d,
+                              head_dim);
+    }
+    for (; d < head_dim; d += 16) {
+      add_values<S, F, NQ, 1>(pass.tiles, d, valid, head_dim, weights, decay, outputs + d,
+                              head_dim);
+    }
+  }
+};
 
 }  // namespace lockstep::kernels::cpu

@@ -11,6 +11,8 @@ inline constexpr std::int32_t kTile = kKvTile;
 inline constexpr std::int32_t kPassTiles = 4;
 inline constexpr std::int32_t kPass = kTile * kPassTiles;  // positions per step of a softmax
 inline constexpr std::int32_t kQueryRows = 8;  // query positions that share one pass over the cache
+// Queries that a matrix unit takes at once; it may read so many more than there are.
+inline constexpr std::int32_t kQueryTile = 16;
 
 // One query's running softmax; its weighted values lie beside it.
 struct SoftmaxState {
@@ -42,14 +44,14 @@ struct AttentionScratch {
 
   static std::int64_t floats(std::int64_t queries, std::int64_t head_dim) {
     return 2 * AttentionPart::floats(queries, head_dim) + kPass * head_dim +
-           (queries * head_dim + 1) / 2;
+           ((queries + kQueryTile) * head_dim + 1) / 2;
   }
 
   std::uint16_t* query(std::int64_t i) const { return queries_ + i * head_dim_; }
 
   AttentionPart total;
   AttentionPart chunk;
-  std::uint16_t* tiles;  // the keys and values of a pass, where they are not stored in bf16
+  std::uint16_t* tiles;  // keys and values of a pass that are not to be read where they are stored
 
  private:
   std::uint16_t* queries_;  // bf16, [queries, head_dim]

@@ -2,6 +2,7 @@
 // REQUIRES everywhere: lengths are multiples of 16 (rope: head_dim of 32).
 #pragma once
 
+#include <algorithm>
 #include <cmath>
 #include <cstdint>
 #include <limits>
@@ -96,6 +97,19 @@ void round_rows(const ActivationRows& x, std::int64_t rows, std::int64_t columns
       S::store_bf16(halves + k + 16, S::load(values + k + 16));
       x.half_sums[row * x.bytes.group_stride + k / kGroup] =
           S::sum(S::add(S::load_bf16(halves + k), S::load_bf16(halves + k + 16)));
+    }
+  }
+}
+
+// The same into tiles (ActivationTiles), whole ones: S::store_tile(values, rows, stride, tile).
+template <class S>
+requires requires(std::uint16_t* tile) { S::store_tile(nullptr, 0, 0, tile); }
+void tile_rows(const ActivationRows& x, std::int64_t rows, std::int64_t columns) {
+  for (std::int64_t row = 0; row < rows; row += kTileTokens) {
+    std::uint16_t* tile = x.tiles.values + row / kTileTokens * x.tiles.row_stride;
+    for (std::int64_t k = 0; k < columns; k += kGroup, tile += kTileTokens * kGroup) {
+      S::store_tile(x.values + row * x.stride + k, std::min(rows - row, kTileTokens), x.stride,
+                    tile);
     }
   }
 }

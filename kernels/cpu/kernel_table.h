@@ -22,7 +22,18 @@ struct QuantizedRows {
   std::int64_t group_stride;
 };
 
-// Activations in the three forms that products take; a form that is not asked for may be null.
+// Rows of a tile of activations (ActivationTiles).
+inline constexpr std::int64_t kTileTokens = 16;
+
+// Activations in bf16 as a matrix unit takes them: tiles of 16 rows by a group of 32 columns, a
+// pair of columns of all rows side by side. Row r, column c of a tile is its element 32 * (c / 2) +
+// 2 * r + c % 2. The tiles of 16 rows follow each other in the order of columns.
+struct ActivationTiles {
+  std::uint16_t* values;    // the tile of row 0 and column 0
+  std::int64_t row_stride;  // elements from the tile of a row to that of the row 16 further on
+};
+
+// Activations in the forms that products take; a form that is not asked for may be null.
 struct ActivationRows {
   float* values;  // rows `stride` apart
   std::int64_t stride;
@@ -30,13 +41,14 @@ struct ActivationRows {
   std::int64_t half_stride;
   float* half_sums;  // of each group of 32 halves, rows bytes.group_stride apart
   QuantizedRows bytes;
+  ActivationTiles tiles = {};
 };
 
 // One call of a product: row blocks [block_begin, block_end) of `weights`, all `m` activation rows.
 struct LinearCall {
   const PackedMatrix* weights;
   ActivationFormat activations;  // REQUIRES: suits() the weights
-  ActivationRows x;
+  ActivationRows x;              // in tiles, where the weights lie in rows
   std::int64_t m;
   const LaneStep* steps;
   std::int32_t num_steps;
@@ -62,12 +74,13 @@ struct SwigluCall {
   bool out_f32;
   bool out_bf16;
   bool out_int8;
+  bool out_tiles;
   std::int64_t group_begin;
   std::int64_t group_end;
 };
 
-// Positions that attention takes as one, counted from position 0: what such a chunk gives depends on
-// nothing outside it, and chunks are combined in their order.
+// Positions that attention takes as one, counted from position 0: what such a chunk gives depends
+// on nothing outside it, and chunks are combined in their order.
 inline constexpr std::int32_t kAttentionChunk = 512;
 
 // Attention of some query rows of one sequence over the paged cache of one key-value head.
@@ -77,9 +90,9 @@ struct AttentionCall {
   std::int64_t query_stride;
   std::int32_t rows;  // query positions first_position ... first_position + rows - 1
   std::int32_t first_position;
-  std::int32_t heads;          // query heads that share this key-value head
-  std::int32_t head_dim;       // multiple of 32
-  float scale;                 // 1 / sqrt(head_dim)
+  std::int32_t heads;     // query heads that share this key-value head
+  std::int32_t head_dim;  // multiple of 32
+  float scale;            // 1 / sqrt(head_dim)
   KvFormat format;
   const std::byte* cache;     // this layer's keys and values of block 0 of this head
   std::int64_t block_stride;  // bytes from one block to the next
@@ -94,11 +107,15 @@ struct AttentionCall {
 
 struct KernelTable {
   const char* name;
+  // How this family wants the weights that it multiplies by bf16. In rows: it has a matrix unit.
+  PackedLayout bf16_layout;
   void (*linear)(const LinearCall&);
   void (*swiglu)(const SwigluCall&);
-  // Fills x.bytes, or x.halves, of `rows` rows from x.values.
+  // Fills x.bytes, x.halves or x.tiles of `rows` rows from x.values. Tiles are whole: row 0 is the
+  // first of one, and those that are missing in the last are zeros. (Null: this family wants none.)
   void (*quantize_rows)(const ActivationRows& x, std::int64_t rows, std::int64_t columns);
   void (*round_rows)(const ActivationRows& x, std::int64_t rows, std::int64_t columns);
+  void (*tile_rows)(const ActivationRows& x, std::int64_t rows, std::int64_t columns);
   void (*rms_norm)(const float* x, const float* weight, float eps, std::int64_t columns,
                    float* out);
   void (*add)(const float* a, const float* b, std::int64_t n, float* out);

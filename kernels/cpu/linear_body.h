@@ -35,10 +35,13 @@ class LaneStack {
       }
     }
   }
-  // Writes every sum left as one segment, of the first `rows` rows.
-  void write(const LinearCall& call, float* out, int rows = MT) const {
+  // What is left: row after row of each segment.
+  int segments() const { return top_; }
+  const float* segment(int i) const { return sums_[i][0]; }
+  // Writes every sum left as one segment.
+  void write(const LinearCall& call, float* out) const {
     for (int segment = 0; segment < top_; ++segment) {
-      for (int i = 0; i < rows; ++i) {
+      for (int i = 0; i < MT; ++i) {
         S::store(out + segment * call.segment_stride + i * call.row_stride,
                  S::load(sums_[segment][i]));
       }
@@ -161,13 +164,14 @@ void bf16_wide_tile(const LinearCall& call, std::int64_t row, std::int64_t block
   for (int j = 0; j < NB; ++j) stacks[j].write(call, out + j * kRowBlock);
 }
 
-// Quantized weights by bf16: the small whole numbers that the weights count are exact in bf16. I
-// gives them: V I::column(group_bytes, column), V I::scale(group_bytes), and I::minimum() where
-// I::kHasMinimum.
+// Quantized weights by bf16: the small whole numbers that the weights count, and those of e4m3, are
+// exact in bf16. I gives them: Pairs I::pairs(group_bytes, column), which is even; V
+// I::scale(group_bytes), and I::minimum() where I::kHasMinimum.
 template <class S, class I, int MT>
 void integer_bf16_tile(const LinearCall& call, std::int64_t row, std::int64_t block, float* out) {
   const std::int64_t stride = call.x.half_stride;
   const std::byte* group = call.weights->block(block);
+  const std::int64_t block_bytes = call.weights->columns() / kGroup * std::int64_t{I::kGroupBytes};
   const std::uint16_t* x = call.x.halves + row * stride;
   const float* x_sums = call.x.half_sums + row * call.x.bytes.group_stride;
   LaneStack<S, MT> stack;
@@ -175,10 +179,13 @@ void integer_bf16_tile(const LinearCall& call, std::int64_t row, std::int64_t bl
     typename S::V sums[MT];
     for (int i = 0; i < MT; ++i) sums[i] = S::zero();
     for (std::int32_t g = 0; g < call.steps[step].groups; ++g) {
+      for (std::size_t line = 0; line < I::kGroupBytes; line += 64) {
+        prefetch_ahead<(MT >= 8)>(group + line, 64, block_bytes);
+      }
       typename S::V dots[MT];
       for (int i = 0; i < MT; ++i) dots[i] = S::zero();
       for (int column = 0; column < kGroup; column += 2) {
-        const auto w = S::pair_up(I::column(group, column), I::column(group, column + 1));
+        const auto w = I::pairs(group, column);
 #pragma GCC unroll 16
         for (int i = 0; i < MT; ++i) {
           dots[i] = S::dot(dots[i], w, S::set_pair(x + i * stride + column));
@@ -282,6 +289,9 @@ struct Q4Integers {
     const int shift = column % 4 * 8 + (column < 16 ? 0 : 4);
     return S::unsigned_bits(group + column % 16 / 4 * 64, shift, 15);
   }
+  static typename S::Pairs pairs(const std::byte* group, int first) {
+    return S::pair_up(column(group, first), column(group, first + 1));
+  }
   static typename S::V scale(const std::byte* group) {
     return S::load_f16(reinterpret_cast<const std::uint16_t*>(group + 256));
   }
@@ -296,8 +306,22 @@ struct Q8Integers {
   static typename S::V column(const std::byte* group, int column) {
     return S::signed_byte(group + column / 4 * 64, column % 4);
   }
+  static typename S::Pairs pairs(const std::byte* group, int first) {
+    return S::pair_up(column(group, first), column(group, first + 1));
+  }
   static typename S::V scale(const std::byte* group) {
     return S::load_f16(reinterpret_cast<const std::uint16_t*>(group + 512));
+  }
+};
+template <class S>
+struct F8Numbers {
+  static constexpr bool kHasMinimum = false;
+  static constexpr std::size_t kGroupBytes = 576;
+  static typename S::Pairs pairs(const std::byte* group, int first) {
+    return S::load_e4m3_pairs(group + first * kRowBlock);
+  }
+  static typename S::V scale(const std::byte* group) {
+    return S::load(reinterpret_cast<const float*>(group + 512));
   }
 };
 
@@ -314,6 +338,14 @@ struct Q8Columns {
   static typename S::V column(const std::byte* group, int column) {
     using I = Q8Integers<S>;
     return S::mul(I::scale(group), I::column(group, column));
+  }
+};
+template <class S>
+struct F8Columns {
+  static typename S::V column(const std::byte* group, int column) {
+    const auto pairs = F8Numbers<S>::pairs(group, column / 2 * 2);
+    return S::mul(F8Numbers<S>::scale(group),
+                  column % 2 == 0 ? S::firsts(pairs) : S::seconds(pairs));
   }
 };
 template <class S>
@@ -346,6 +378,7 @@ TileRunner float_runner(PackedFormat format) {
   switch (format) {
     case PackedFormat::q4: return run_tile<FloatTile<S, Q4Columns<S>>, MT>;
     case PackedFormat::q8: return run_tile<FloatTile<S, Q8Columns<S>>, MT>;
+    case PackedFormat::f8: return run_tile<FloatTile<S, F8Columns<S>>, MT>;
     case PackedFormat::bf16: return run_tile<FloatTile<S, Bf16Columns<S>>, MT>;
     case PackedFormat::f16: return run_tile<FloatTile<S, F16Columns<S>>, MT>;
     case PackedFormat::f32: break;
@@ -359,6 +392,7 @@ TileRunner bf16_runner(PackedFormat format) {
   switch (format) {
     case PackedFormat::q4: return run_tile<IntegerBf16Tile<S, Q4Integers<S>>, MT / 2>;
     case PackedFormat::q8: return run_tile<IntegerBf16Tile<S, Q8Integers<S>>, MT / 2>;
+    case PackedFormat::f8: return run_tile<IntegerBf16Tile<S, F8Numbers<S>>, MT / 2>;
     default: return run_tile<Bf16Tile<S>, MT>;
   }
 }

@@ -6,6 +6,8 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "kernels/fp8.h"
+
 namespace lockstep::kernels::cpu {
 
 struct Avx2Simd {
@@ -69,6 +71,7 @@ struct Avx2Simd {
   static V signed_byte(const std::byte* p, int index) {
     return {signed_half(p, index), signed_half(p + 32, index)};
   }
+  static Pairs load_e4m3_pairs(const std::byte* p) { return {widen_e4m3(p), widen_e4m3(p + 16)}; }
   static V add(V a, V b) { return {_mm256_add_ps(a.lo, b.lo), _mm256_add_ps(a.hi, b.hi)}; }
   static V sub(V a, V b) { return {_mm256_sub_ps(a.lo, b.lo), _mm256_sub_ps(a.hi, b.hi)}; }
   static V mul(V a, V b) { return {_mm256_mul_ps(a.lo, b.lo), _mm256_mul_ps(a.hi, b.hi)}; }
@@ -113,8 +116,7 @@ struct Avx2Simd {
   static void store_bf16_of_i8(std::uint16_t* p, const std::int8_t* bytes) {
     for (int i = 0; i < 32; i += 16) {
       const __m256i words = _mm256_packus_epi32(bf16_of_i8(bytes + i), bf16_of_i8(bytes + i + 8));
-      _mm256_storeu_si256(reinterpret_cast<__m256i*>(p + i),
-                          _mm256_permute4x64_epi64(words, 0xd8));
+      _mm256_storeu_si256(reinterpret_cast<__m256i*>(p + i), _mm256_permute4x64_epi64(words, 0xd8));
     }
   }
 
@@ -139,6 +141,23 @@ struct Avx2Simd {
     return _mm256_cvtepi32_ps(
         _mm256_srai_epi32(_mm256_sll_epi32(words, _mm_cvtsi32_si128(24 - 8 * index)), 24));
   }
+  static __m256i widen_e4m3(const std::byte* p) {
+    const __m256i bytes =
+        _mm256_cvtepu8_epi16(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
+    const __m256i magnitude = _mm256_and_si256(bytes, _mm256_set1_epi16(0x7f));
+    const __m256i normal =
+        _mm256_add_epi16(_mm256_slli_epi16(magnitude, 4), _mm256_set1_epi16(kE4m3ExponentBf16));
+    const __m256i table = _mm256_broadcastsi128_si256(
+        _mm_loadu_si128(reinterpret_cast<const __m128i*>(kE4m3SubnormalBf16)));
+    // Where number m of the table has its two bytes: 2 * m and 2 * m + 1.
+    const __m256i places = _mm256_add_epi16(_mm256_mullo_epi16(magnitude, _mm256_set1_epi16(0x202)),
+                                            _mm256_set1_epi16(0x100));
+    const __m256i subnormal = _mm256_cmpgt_epi16(_mm256_set1_epi16(8), magnitude);
+    const __m256i absolute =
+        _mm256_blendv_epi8(normal, _mm256_shuffle_epi8(table, places), subnormal);
+    const __m256i sign = _mm256_and_si256(_mm256_slli_epi16(bytes, 8), _mm256_set1_epi16(-0x8000));
+    return _mm256_or_si256(absolute, sign);
+  }
   static __m256 widen_bf16(const std::uint16_t* p) {
     const __m256i words =
         _mm256_cvtepu16_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
@@ -152,8 +171,8 @@ struct Avx2Simd {
     const __m256i quiet = _mm256_or_si256(_mm256_srli_epi32(bits, 16), _mm256_set1_epi32(0x40));
     const __m256i nan = _mm256_castps_si256(_mm256_cmp_ps(a, a, _CMP_UNORD_Q));
     const __m256i numbers = _mm256_blendv_epi8(rounded, quiet, nan);
-    const __m256i small = _mm256_cmpeq_epi32(
-        _mm256_and_si256(bits, _mm256_set1_epi32(0x7f800000)), _mm256_setzero_si256());
+    const __m256i small = _mm256_cmpeq_epi32(_mm256_and_si256(bits, _mm256_set1_epi32(0x7f800000)),
+                                             _mm256_setzero_si256());
     const __m256i sign = _mm256_and_si256(_mm256_srli_epi32(bits, 16), _mm256_set1_epi32(0x8000));
     const __m256i words = _mm256_blendv_epi8(numbers, sign, small);
     const __m256i packed = _mm256_permute4x64_epi64(_mm256_packus_epi32(words, words), 0xd8);

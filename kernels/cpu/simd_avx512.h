@@ -6,6 +6,8 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "kernels/fp8.h"
+
 namespace lockstep::kernels::cpu {
 
 struct Avx512Simd {
@@ -45,8 +47,9 @@ struct Avx512Simd {
     return _mm512_set1_epi32(*reinterpret_cast<const std::int32_t*>(p));
   }
   static Pairs pair_up(V first, V second) {
-    return _mm512_or_si512(_mm512_srli_epi32(_mm512_castps_si512(first), 16),
-                           _mm512_and_si512(_mm512_castps_si512(second), _mm512_set1_epi32(-0x10000)));
+    return _mm512_or_si512(
+        _mm512_srli_epi32(_mm512_castps_si512(first), 16),
+        _mm512_and_si512(_mm512_castps_si512(second), _mm512_set1_epi32(-0x10000)));
   }
   static Pairs first_of_pairs(Pairs a) { return _mm512_and_si512(a, _mm512_set1_epi32(0xffff)); }
   static V firsts(Pairs a) { return _mm512_castsi512_ps(_mm512_slli_epi32(a, 16)); }
@@ -64,6 +67,19 @@ struct Avx512Simd {
   static V signed_byte(const std::byte* p, int index) {
     const __m512i top = _mm512_sll_epi32(_mm512_loadu_si512(p), _mm_cvtsi32_si128(24 - 8 * index));
     return _mm512_cvtepi32_ps(_mm512_srai_epi32(top, 24));
+  }
+  static Pairs load_e4m3_pairs(const std::byte* p) {
+    const __m512i bytes =
+        _mm512_cvtepu8_epi16(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)));
+    const __m512i magnitude = _mm512_and_si512(bytes, _mm512_set1_epi16(0x7f));
+    const __m512i normal =
+        _mm512_add_epi16(_mm512_slli_epi16(magnitude, 4), _mm512_set1_epi16(kE4m3ExponentBf16));
+    const __m512i table = _mm512_castsi128_si512(
+        _mm_loadu_si128(reinterpret_cast<const __m128i*>(kE4m3SubnormalBf16)));
+    const __mmask32 subnormal = _mm512_cmplt_epi16_mask(magnitude, _mm512_set1_epi16(8));
+    const __m512i absolute = _mm512_mask_permutexvar_epi16(normal, subnormal, magnitude, table);
+    const __m512i sign = _mm512_and_si512(_mm512_slli_epi16(bytes, 8), _mm512_set1_epi16(-0x8000));
+    return _mm512_or_si512(absolute, sign);
   }
   static V add(V a, V b) { return _mm512_add_ps(a, b); }
   static V sub(V a, V b) { return _mm512_sub_ps(a, b); }

@@ -8,6 +8,7 @@
 #include <cstdint>
 #include <cstring>
 
+#include "kernels/fp8.h"
 #include "kernels/half.h"
 
 namespace lockstep::kernels::cpu {
@@ -99,6 +100,16 @@ struct ScalarSimd {
     return map([&](int i) {
       return static_cast<float>(static_cast<std::int8_t>(word(p, i) >> (8 * index)));
     });
+  }
+  // Pairs of e4m3 numbers, which bf16 holds exactly. REQUIRES: none is a NaN.
+  static Pairs load_e4m3_pairs(const std::byte* p) {
+    Pairs r;
+    for (int i = 0; i < 16; ++i) {
+      for (int j = 0; j < 2; ++j) {
+        r.of[i][j] = e4m3_to_bf16(std::to_integer<std::uint8_t>(p[2 * i + j]));
+      }
+    }
+    return r;
   }
   static V add(V a, V b) {
     return map([&](int i) { return a.lane[i] + b.lane[i]; });

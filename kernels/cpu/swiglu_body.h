@@ -27,6 +27,12 @@ void write_groups(const SwigluCall& call, float* inner, std::int64_t row, std::i
   }
   out.values = inner;
   out.stride = columns;
+  if constexpr (requires { tile_rows<S>(out, rows, columns); }) {
+    if (call.out_tiles) {
+      out.tiles.values += row / kTileTokens * out.tiles.row_stride + group * kTileTokens * kGroup;
+      tile_rows<S>(out, rows, columns);
+    }
+  }
   if (call.out_bf16) {
     out.halves += row * out.half_stride + column;
     out.half_sums += row * out.bytes.group_stride + group;

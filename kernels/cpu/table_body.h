@@ -11,17 +11,19 @@ namespace lockstep::kernels::cpu {
 template <class S, class Q4, class Q8>
 constexpr KernelTable make_table(const char* name) {
   return {.name = name,
+          .bf16_layout = PackedLayout::interleaved,
           .linear = linear<S, Q4, Q8>,
           .swiglu = swiglu<S, Q4, Q8>,
           .quantize_rows = quantize_rows<S>,
           .round_rows = round_rows<S>,
+          .tile_rows = nullptr,
           .rms_norm = rms_norm<S>,
           .add = add<S>,
           .rope = rope<S>,
           .store_kv = store_kv<S>,
-          .attention = attention<S>,
-          .attention_chunk = attention_chunk<S>,
-          .combine_chunks = combine_chunks<S>};
+          .attention = VectorAttention<S>::Operations::attention,
+          .attention_chunk = VectorAttention<S>::Operations::chunk,
+          .combine_chunks = VectorAttention<S>::Operations::combine};
 }
 
 }  // namespace lockstep::kernels::cpu

@@ -13,7 +13,8 @@ template <class Thread>
 LOCKSTEP_DEVICE void embedding(Thread& t, const EmbeddingArgs& args) {
   const int column = 8 * (t.block_y() * t.count() + t.index());
   if (column >= args.columns) return;
-  const std::int32_t token = t.load(args.token_ids + t.block_x());
+  std::int32_t token = t.load(args.token_ids + t.block_x());
+  if (token < 0) token = t.load(args.sampled + (-1 - token)).token_id;
   Pack<std::uint16_t, 8> row{};
   if (args.begin_token <= token && token < args.end_token) {
     row = t.load(as_pack<8>(args.table + args.layout.at(token - args.begin_token, column)));

@@ -5,16 +5,19 @@
 
 #include "kernels/cuda/grid.h"
 #include "kernels/cuda/matrix_layout.h"
+#include "kernels/scored_token.h"
 
 namespace lockstep::kernels::cuda {
 
 // out[i] = the row of token_ids[i] in f32, or zeros if the token is another rank's: the sum over
 // all ranks has the row's own bits (but +0 where the row has -0), in any order.
 struct EmbeddingArgs {
-  const std::uint16_t* table;     // bf16 [end_token - begin_token, columns]
-  MatrixLayout layout;            // of the table
-  const std::int32_t* token_ids;  // [rows]
-  std::int32_t begin_token;       // the tokens of this rank
+  const std::uint16_t* table;  // bf16 [end_token - begin_token, columns]
+  MatrixLayout layout;         // of the table
+  // [rows]; a number i below 0 is the token of sampled[-1 - i], which the step before has chosen.
+  const std::int32_t* token_ids;
+  const ScoredToken* sampled;  // null: there are none below 0
+  std::int32_t begin_token;    // the tokens of this rank
   std::int32_t end_token;
   float* out;  // [rows, columns]
   std::int32_t rows;

@@ -10,6 +10,7 @@
 #include <string>
 
 #include "kernels/cuda/attention.h"
+#include "kernels/cuda/copy_rows.h"
 #include "kernels/cuda/embedding.h"
 #include "kernels/cuda/fa3_attention.h"
 #include "kernels/cuda/flashinfer_attention.h"
@@ -22,6 +23,7 @@
 #include "kernels/cuda/swiglu.h"
 #include "kernels/cuda/token_choice.h"
 #include "kernels/cuda/top_logprobs.h"
+#include "kernels/cuda/truncation.h"
 #include "kernels/device/memory_pool.h"
 
 namespace lockstep::kernels::cuda {
@@ -35,8 +37,20 @@ class Recording {
   virtual std::size_t nodes() const = 0;  // operations in it
 };
 
+// A point in the line of a Gpu's work.
+class Mark {
+ public:
+  virtual ~Mark() = default;
+  // Puts it behind what is in line now.
+  virtual void set() = 0;
+  // Whether all work before it is done; does not wait. One that was never set is reached.
+  virtual bool reached() = 0;
+  // Waits until it is reached. `what` names the work in errors.
+  virtual void wait(const char* what) = 0;
+};
+
 // One thread at a time. Calls put work in line and return; what goes wrong on the device shows in
-// synchronize() or in any later call, as an Error that names rank and device.
+// synchronize(), in a Mark or in any later call, as an Error that names rank and device.
 class Gpu {
  public:
   virtual ~Gpu() = default;
@@ -71,6 +85,9 @@ class Gpu {
   virtual void run(const SegmentSumArgs& args) = 0;
   virtual void modify_logits(const TokenChoiceArgs& args) = 0;
   virtual void choose_tokens(const TokenChoiceArgs& args) = 0;
+  virtual void run(const RankWinnersArgs& args) = 0;
+  virtual void run(const CopyRowsArgs& args) = 0;
+  virtual void run(const TruncationArgs& args) = 0;
   virtual void run(const TopLogprobsArgs& args) = 0;
 
   // Products of weights in plain rows. `algorithms`: a file of what was measured before, which may
@@ -80,6 +97,9 @@ class Gpu {
   // Records what `body` puts in line; none of it runs. Inside, nothing may synchronize or allocate.
   // Throws Error, or what `body` throws.
   virtual std::unique_ptr<Recording> record(const std::function<void()>& body) = 0;
+
+  // The GPU must outlive it.
+  virtual std::unique_ptr<Mark> make_mark() = 0;
 
   // Waits until everything in line is done. `what` names the work in errors.
   virtual void synchronize(const char* what) = 0;

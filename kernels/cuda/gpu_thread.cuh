@@ -41,6 +41,11 @@ struct GpuThread {
     return reinterpret_cast<T*>(memory + byte_offset);
   }
 
+  // *to += value in shared memory, by any number of threads at once.
+  LOCKSTEP_DEVICE void add_shared(std::uint64_t* to, std::uint64_t value) {
+    atomicAdd(reinterpret_cast<unsigned long long*>(to), static_cast<unsigned long long>(value));
+  }
+
   // Global memory. Kernels touch it with these alone, so that tests see every access.
   template <class T>
   LOCKSTEP_DEVICE T load(const T* from) {

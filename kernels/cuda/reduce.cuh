@@ -35,4 +35,19 @@ LOCKSTEP_DEVICE T block_sum(Thread& t, T value, T* scratch) {
   return sum;
 }
 
+// The least over a block, the same in every thread. `scratch`: as in block_sum().
+template <class Thread, class T>
+LOCKSTEP_DEVICE T block_min(Thread& t, T value, T* scratch) {
+  for (int mask = kWarp / 2; mask > 0; mask /= 2) {
+    const T other = t.shuffle_xor(value, mask);
+    value = other < value ? other : value;
+  }
+  if (t.lane() == 0) scratch[t.warp()] = value;
+  t.sync();
+  for (int warp = 0; warp < t.count() / kWarp; ++warp) {
+    value = scratch[warp] < value ? scratch[warp] : value;
+  }
+  return value;
+}
+
 }  // namespace lockstep::kernels::cuda

@@ -6,6 +6,7 @@
 #include "base/error.h"
 #include "kernels/cuda/cublas_products.h"
 #include "kernels/cuda/device_buffer.h"
+#include "kernels/cuda/event.h"
 #include "kernels/cuda/graph.h"
 #include "kernels/cuda/status.h"
 
@@ -21,6 +22,21 @@ class RecordedGraph final : public Recording {
  private:
   const Stream& stream_;
   const Graph graph_;
+};
+
+class EventMark final : public Mark {
+ public:
+  explicit EventMark(const Stream& stream) : stream_(stream), event_(stream.device()) {}
+  void set() override { event_.record(stream_); }
+  bool reached() override { return event_.reached(); }
+  void wait(const char* what) override {
+    const std::string call = std::string("cudaEventSynchronize, '") + what + "'";
+    check(cudaEventSynchronize(event_.get()), call.c_str(), stream_.device());
+  }
+
+ private:
+  const Stream& stream_;
+  Event event_;
 };
 
 }  // namespace
@@ -73,6 +89,9 @@ void StreamGpu::run(const SwigluArgs& args) { launch(launch_swiglu, args); }
 void StreamGpu::run(const SegmentSumArgs& args) { launch(launch_segment_sum, args); }
 void StreamGpu::modify_logits(const TokenChoiceArgs& args) { launch(launch_modify_logits, args); }
 void StreamGpu::choose_tokens(const TokenChoiceArgs& args) { launch(launch_token_choice, args); }
+void StreamGpu::run(const RankWinnersArgs& args) { launch(launch_rank_winners, args); }
+void StreamGpu::run(const CopyRowsArgs& args) { launch(launch_copy_rows, args); }
+void StreamGpu::run(const TruncationArgs& args) { launch(launch_truncation, args); }
 void StreamGpu::run(const TopLogprobsArgs& args) { launch(launch_top_logprobs, args); }
 
 std::unique_ptr<PlainProducts> StreamGpu::plain_products(const std::string& algorithms) {
@@ -82,6 +101,8 @@ std::unique_ptr<PlainProducts> StreamGpu::plain_products(const std::string& algo
 std::unique_ptr<Recording> StreamGpu::record(const std::function<void()>& body) {
   return std::make_unique<RecordedGraph>(stream_, Graph::capture(stream_, body));
 }
+
+std::unique_ptr<Mark> StreamGpu::make_mark() { return std::make_unique<EventMark>(stream_); }
 
 void StreamGpu::synchronize(const char* what) {
   const std::string call = std::string("cudaStreamSynchronize, '") + what + "'";

@@ -41,10 +41,14 @@ class StreamGpu final : public Gpu {
   void run(const SegmentSumArgs& args) override;
   void modify_logits(const TokenChoiceArgs& args) override;
   void choose_tokens(const TokenChoiceArgs& args) override;
+  void run(const RankWinnersArgs& args) override;
+  void run(const CopyRowsArgs& args) override;
+  void run(const TruncationArgs& args) override;
   void run(const TopLogprobsArgs& args) override;
 
   std::unique_ptr<PlainProducts> plain_products(const std::string& algorithms) override;
   std::unique_ptr<Recording> record(const std::function<void()>& body) override;
+  std::unique_ptr<Mark> make_mark() override;
   void synchronize(const char* what) override;
 
  private:

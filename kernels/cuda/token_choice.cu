@@ -20,6 +20,11 @@ __global__ void choose_among_slices_kernel(const TokenChoiceArgs args) {
   choose_among_slices(thread, args);
 }
 
+__global__ void choose_among_ranks_kernel(const RankWinnersArgs args) {
+  GpuThread thread;
+  choose_among_ranks(thread, args);
+}
+
 }  // namespace
 
 void launch_modify_logits(const TokenChoiceArgs& args, StreamHandle stream) {
@@ -30,6 +35,11 @@ void launch_token_choice(const TokenChoiceArgs& args, StreamHandle stream) {
   launch_kernel("choose_in_slices", choose_in_slices_kernel, choose_in_slices_grid(args), args,
                 stream);
   launch_kernel("choose_among_slices", choose_among_slices_kernel, choose_among_slices_grid(args),
+                args, stream);
+}
+
+void launch_rank_winners(const RankWinnersArgs& args, StreamHandle stream) {
+  launch_kernel("choose_among_ranks", choose_among_ranks_kernel, choose_among_ranks_grid(args),
                 args, stream);
 }
 

@@ -5,9 +5,14 @@
 namespace lockstep::kernels::cuda {
 namespace {
 
-__global__ void logprobs_of_slices_kernel(const TopLogprobsArgs args) {
+__global__ void best_of_slices_kernel(const TopLogprobsArgs args) {
   GpuThread thread;
-  logprobs_of_slices(thread, args);
+  best_of_slices(thread, args);
+}
+
+__global__ void weights_of_slices_kernel(const TopLogprobsArgs args) {
+  GpuThread thread;
+  weights_of_slices(thread, args);
 }
 
 __global__ void logprobs_of_rows_kernel(const TopLogprobsArgs args) {
@@ -18,8 +23,9 @@ __global__ void logprobs_of_rows_kernel(const TopLogprobsArgs args) {
 }  // namespace
 
 void launch_top_logprobs(const TopLogprobsArgs& args, StreamHandle stream) {
-  launch_kernel("logprobs_of_slices", logprobs_of_slices_kernel, logprobs_of_slices_grid(args),
-                args, stream);
+  launch_kernel("best_of_slices", best_of_slices_kernel, best_of_slices_grid(args), args, stream);
+  launch_kernel("weights_of_slices", weights_of_slices_kernel, weights_of_slices_grid(args), args,
+                stream);
   launch_kernel("logprobs_of_rows", logprobs_of_rows_kernel, logprobs_of_rows_grid(args), args,
                 stream);
 }

@@ -7,7 +7,7 @@
 #include "kernels/cuda/reduce.cuh"
 #include "kernels/cuda/token_choice.cuh"
 #include "kernels/cuda/top_logprobs.h"
-#include "kernels/deterministic_math.h"
+#include "kernels/token_weight.h"
 
 namespace lockstep::kernels::cuda {
 
@@ -35,76 +35,95 @@ LOCKSTEP_DEVICE ScoredToken take_best(Thread& t, ScoredToken* tokens, std::int32
   return winner;
 }
 
-// A block for each slice of each row: its part of the softmax, and its best tokens.
+// A block for each slice of each row: its best tokens.
 template <class Thread>
-LOCKSTEP_DEVICE void logprobs_of_slices(Thread& t, const TopLogprobsArgs& args) {
+LOCKSTEP_DEVICE void best_of_slices(Thread& t, const TopLogprobsArgs& args) {
   const std::int32_t begin = t.block_y() * kLogprobSlice;
   const std::int32_t left = args.vocabulary - begin;
   const std::int32_t count = left < kLogprobSlice ? left : kLogprobSlice;
   const float* logits = args.logits + t.block_x() * args.logits_stride + begin;
   auto* tokens = t.template shared<ScoredToken>(0, kLogprobSlice);
-  const std::int64_t behind = kLogprobSlice * std::int64_t{sizeof(ScoredToken)};
-  auto* scratch = t.template shared<double>(behind, t.count() / kWarp);
+  auto* scratch = t.template shared<ScoredToken>(kLogprobSlice * std::int64_t{sizeof(ScoredToken)},
+                                                 t.count() / kWarp);
   for (std::int32_t i = t.index(); i < count; i += t.count()) {
     const float logit = t.load(logits + i);
     tokens[i] = {logit, logit > -INFINITY ? begin + i : -1};
   }
+  const std::int32_t kept = logprob_candidates(args);
   const std::int64_t slice =
       std::int64_t{t.block_x()} * logprob_slices(args.vocabulary) + t.block_y();
-  float largest = -INFINITY;
-  for (std::int32_t rank = 0; rank < args.best || rank == 0; ++rank) {
-    const auto best = take_best(t, tokens, count, reinterpret_cast<ScoredToken*>(scratch));
-    if (rank == 0 && best.token_id >= 0) largest = best.score;
-    if (rank < args.best && t.index() == 0) {
-      t.store(args.candidates + slice * args.best + rank, best);
-    }
+  for (std::int32_t rank = 0; rank < kept; ++rank) {
+    const auto best = take_best(t, tokens, count, scratch);
+    if (t.index() == 0) t.store(args.candidates + slice * kept + rank, best);
   }
-  double sum = 0.0;
-  for (std::int32_t i = t.index(); i < count; i += t.count()) {
-    const float logit = t.load(logits + i);
-    if (!(logit > -INFINITY)) continue;
-    sum += deterministic_exp(static_cast<double>(logit) - static_cast<double>(largest));
-  }
-  sum = block_sum(t, sum, scratch);
-  if (t.index() == 0) t.store(args.sums + slice, SliceSum{sum, largest});
 }
 
-// A block a row: slices in their order.
+// The likeliest token of a row.
+template <class Thread>
+LOCKSTEP_DEVICE ScoredToken best_of_row(Thread& t, const TopLogprobsArgs& args) {
+  const std::int32_t slices = logprob_slices(args.vocabulary);
+  const std::int32_t kept = logprob_candidates(args);
+  const ScoredToken* candidates = args.candidates + std::int64_t{t.block_x()} * slices * kept;
+  ScoredToken best;
+  for (std::int32_t i = 0; i < slices; ++i) {
+    const ScoredToken candidate = t.load(candidates + i * kept);
+    if (wins(candidate, best)) best = candidate;
+  }
+  return best;
+}
+
+// A block for each slice of each row: the sum of its weights.
+template <class Thread>
+LOCKSTEP_DEVICE void weights_of_slices(Thread& t, const TopLogprobsArgs& args) {
+  const std::int32_t begin = t.block_y() * kLogprobSlice;
+  const std::int32_t left = args.vocabulary - begin;
+  const std::int32_t count = left < kLogprobSlice ? left : kLogprobSlice;
+  const float* logits = args.logits + t.block_x() * args.logits_stride + begin;
+  const float top = best_of_row(t, args).score;
+  std::uint64_t sum = 0;
+  for (std::int32_t i = t.index(); i < count; i += t.count()) {
+    sum += token_weight(t.load(logits + i) - top);
+  }
+  sum = block_sum(t, sum, t.template shared<std::uint64_t>(0, t.count() / kWarp));
+  const std::int64_t slice =
+      std::int64_t{t.block_x()} * logprob_slices(args.vocabulary) + t.block_y();
+  if (t.index() == 0) t.store(args.sums + slice, sum);
+}
+
+// A block a row.
 template <class Thread>
 LOCKSTEP_DEVICE void logprobs_of_rows(Thread& t, const TopLogprobsArgs& args) {
   const std::int32_t slices = logprob_slices(args.vocabulary);
-  const std::int32_t count = slices * args.best;
   const std::int64_t row = t.block_x();
-  const SliceSum* sums = args.sums + row * slices;
-  float largest = -INFINITY;
-  for (std::int32_t i = 0; i < slices; ++i) largest = fmaxf(largest, t.load(sums + i).largest);
-  double sum = 0.0;
-  for (std::int32_t i = 0; i < slices; ++i) {
-    const SliceSum slice = t.load(sums + i);
-    if (!(slice.largest > -INFINITY)) continue;
-    sum += slice.sum *
-           deterministic_exp(static_cast<double>(slice.largest) - static_cast<double>(largest));
-  }
-  const double log_sum = static_cast<double>(largest) + deterministic_log(sum);
+  const ScoredToken likeliest = best_of_row(t, args);
+  std::uint64_t sum = 0;
+  for (std::int32_t i = 0; i < slices; ++i) sum += t.load(args.sums + row * slices + i);
+  const double log_sum = log_of_weights(sum, likeliest.score);
+  const auto logprob = [&](float logit) {
+    return logit > -INFINITY ? static_cast<float>(static_cast<double>(logit) - log_sum) : -INFINITY;
+  };
+  ScoredToken* out = args.out + row * (2 + args.best);
   if (t.index() == 0) {
-    const float logit = t.load(args.logits + row * args.logits_stride + t.load(args.chosen + row));
-    t.store(
-        args.chosen_logprobs + row,
-        logit > -INFINITY ? static_cast<float>(static_cast<double>(logit) - log_sum) : -INFINITY);
+    ScoredToken sampled{-INFINITY, t.load(args.sampled + t.load(args.sampled_row + row)).token_id};
+    if (sampled.token_id >= 0) {
+      sampled.score = logprob(t.load(args.logits + row * args.logits_stride + sampled.token_id));
+    }
+    t.store(out, sampled);
+    t.store(out + 1, likeliest);
   }
+  if (args.best == 0) return;
+  const std::int32_t count = slices * args.best;
   auto* tokens = t.template shared<ScoredToken>(0, count);
-  const std::int64_t behind = divide_up(count, 2) * 2 * std::int64_t{sizeof(ScoredToken)};
-  auto* scratch = t.template shared<ScoredToken>(behind, t.count() / kWarp);
+  auto* scratch =
+      t.template shared<ScoredToken>(count * std::int64_t{sizeof(ScoredToken)}, t.count() / kWarp);
   for (std::int32_t i = t.index(); i < count; i += t.count()) {
     tokens[i] = t.load(args.candidates + row * count + i);
   }
   for (std::int32_t rank = 0; rank < args.best; ++rank) {
     ScoredToken best = take_best(t, tokens, count, scratch);
     if (t.index() != 0) continue;
-    if (best.token_id >= 0) {
-      best.score = static_cast<float>(static_cast<double>(best.score) - log_sum);
-    }
-    t.store(args.top + row * args.best + rank, best);
+    if (best.token_id >= 0) best.score = logprob(best.score);
+    t.store(out + 2 + rank, best);
   }
 }
 

@@ -43,19 +43,25 @@ constexpr std::int32_t bytes_of_tile(TileFormat format) {
   return format == TileFormat::int4_group ? 512 + 128 : 512;
 }
 
-// What a packed matrix [rows, columns] takes: its tiles, and the scales that lie apart from them.
-constexpr std::size_t bytes_of_tiles(TileFormat format, std::int64_t rows, std::int64_t columns) {
-  const std::int64_t tile_rows = (rows + rows_of_tile(format) - 1) / rows_of_tile(format);
-  return static_cast<std::size_t>(tile_rows * (columns / 32) * bytes_of_tile(format));
+// The scales that lie apart from the tiles, of one row of tiles over `groups` groups of columns.
+constexpr std::int32_t scales_of_tile_row(TileFormat format, std::int32_t groups) {
+  switch (format) {
+    case TileFormat::int8_channel:
+    case TileFormat::e4m3_channel: return rows_of_tile(format);
+    case TileFormat::e4m3_block: return groups;
+    case TileFormat::bf16:
+    case TileFormat::int4_group: break;
+  }
+  return 0;
 }
-constexpr std::size_t bytes_of_scales(TileFormat format, std::int64_t rows, std::int64_t columns) {
+
+// What a packed matrix [rows, columns] takes: its tiles, and the scales that lie apart from them.
+constexpr std::size_t bytes_of_matrix(TileFormat format, std::int64_t rows, std::int64_t columns) {
   const std::int64_t tile_rows = (rows + rows_of_tile(format) - 1) / rows_of_tile(format);
-  const bool of_rows = format == TileFormat::int8_channel || format == TileFormat::e4m3_channel;
-  const bool of_groups = format == TileFormat::e4m3_block;
-  const std::int64_t scales = of_rows     ? tile_rows * rows_of_tile(format)
-                              : of_groups ? tile_rows * (columns / 32)
-                                          : 0;
-  return static_cast<std::size_t>(scales) * sizeof(float);
+  const auto groups = static_cast<std::int32_t>(columns / 32);
+  const std::int64_t of_row = std::int64_t{groups} * bytes_of_tile(format) +
+                              scales_of_tile_row(format, groups) * std::int64_t{sizeof(float)};
+  return static_cast<std::size_t>(tile_rows * of_row);
 }
 
 // A packed matrix in device memory.

@@ -73,10 +73,12 @@ GpuLlamaRunner::GpuLlamaRunner(const model::ModelConfig& config, GpuWeights weig
       inner_(gpu, kActivations, sizes_.inner),
       last_(gpu, kActivations, sizes_.last),
       logits_(gpu, "logits", sizes_.logits),
+      sampled_(gpu, "choice of tokens", sizes_.sampled),
       downloaded_(gpu.pinned_memory().allocate(
           "logits", static_cast<std::size_t>(sizes_.downloaded) * sizeof(float))),
-      upload_(gpu, sizes_.upload, [this] { wait("an earlier step"); }),
-      stream_(gpu, place, sizes_.stage_values, [this](const char* what) { wait(what); }) {
+      upload_(gpu, sizes_.upload, [this](Mark& copied) { wait(copied, "an earlier step"); }),
+      stream_(gpu, place, sizes_.stage_values,
+              [this](Mark& copied, const char* what) { wait(copied, what); }) {
   if (sizes_.flashinfer) flashinfer_.emplace(gpu, *sizes_.flashinfer);
   if (options.attention == AttentionBackend::fa3) fa3_.emplace(gpu, part().query_heads.size());
   const RopeTable rope(config, options.max_positions);
@@ -141,16 +143,25 @@ GpuLlamaRunner::SumPlanArrays GpuLlamaRunner::sum_plan(const HostSumPlan& plan) 
   return arrays;
 }
 
-GpuLogits GpuLlamaRunner::launch() {
+GpuLogits GpuLlamaRunner::launch(const GpuStepTail& tail) {
   if (step_.rows == 0) return {};
   upload_.send();
   if (place_.previous != nullptr) receive_hidden();
-  if (Recording* recording = recorded_step_ ? recording_of_step() : nullptr) {
+  const auto put_tail = [&] {
+    if (tail.put_in_line) tail.put_in_line({logits_.data(), logits_stride(), step_.wanted});
+  };
+  shape_.tail = recorded_step_ ? tail.recordable_as : 0;
+  const auto work = [&] {
+    run(step_);
+    if (shape_.tail != 0) put_tail();
+  };
+  if (Recording* recording = recorded_step_ ? recording_of_step(work) : nullptr) {
     recording->launch();
   } else {
-    run(step_);
+    work();
   }
-  if (place_.next == nullptr) return {logits_.data(), sizes_.logits_stride, wanted_};
+  if (shape_.tail == 0) put_tail();
+  if (place_.next == nullptr) return {logits_.data(), logits_stride(), wanted_};
   stream_.send(hidden_.data(), batch_rows_ * config_.hidden_size);
   return {};
 }
@@ -169,11 +180,11 @@ void GpuLlamaRunner::receive_hidden() {
 
 // A shape's first step is not recorded: it loads the kernels, which a capture of CUDA had better
 // not do, and many shapes come once.
-Recording* GpuLlamaRunner::recording_of_step() {
+Recording* GpuLlamaRunner::recording_of_step(const std::function<void()>& work) {
   const auto [found, first] = recordings_.try_emplace(shape_);
   if (first) return nullptr;
   if (found->second == nullptr && recorded_ < options_.max_recordings) {
-    found->second = gpu_.record([this] { run(step_); });
+    found->second = gpu_.record(work);
     ++recorded_;
     spdlog::debug("recorded a step of {} rows up to {} positions: {} operations", step_.rows,
                   step_.chunks * kChunkPositions, found->second->nodes());
@@ -187,8 +198,10 @@ Recording* GpuLlamaRunner::recording_of_step() {
 void GpuLlamaRunner::wait(const char* what) {
   exchange_.wait(what, [this] { reducer_.check(); });
   gpu_.synchronize(what);
-  upload_.settle();
-  stream_.settle();
+}
+
+void GpuLlamaRunner::wait(Mark& mark, const char* what) {
+  exchange_.wait(mark, what, [this] { reducer_.check(); });
 }
 
 std::span<float> GpuLlamaRunner::forward(std::span<const ForwardSequence> batch) {
@@ -240,6 +253,7 @@ LaneSum GpuLlamaRunner::embed(const Step& step) {
                     .layout = weights_.embedding.plain ? plain_rows(config_.hidden_size)
                                                        : tiles(config_.hidden_size),
                     .token_ids = step.token_ids,
+                    .sampled = sampled_.data(),
                     .begin_token = part().vocabulary.begin,
                     .end_token = part().vocabulary.end,
                     .out = reducer_.segments(kEmbedding, step.rows),

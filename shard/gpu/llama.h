@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <memory>
 #include <optional>
@@ -23,6 +24,7 @@
 #include "shard/model_runner.h"
 #include "shard/partition.h"
 #include "shard/pipeline_place.h"
+#include "shard/token_selection.h"
 
 namespace lockstep::shard {
 
@@ -31,6 +33,14 @@ struct GpuLogits {
   float* values = nullptr;
   std::int64_t stride = 0;
   std::int32_t rows = 0;  // of the sequences that want them, in order
+};
+
+// What is done with a step's logits.
+struct GpuStepTail {
+  std::function<void(const GpuLogits& logits)> put_in_line;  // none: nothing
+  // Not 0: it may be part of a recording, for what it puts in line follows from this number and
+  // that of the rows.
+  std::int32_t recordable_as = 0;
 };
 
 // RMSNorm, rotary embedding, grouped-query attention, SwiGLU (shard/llama.h), the layers of a
@@ -60,18 +70,27 @@ class GpuLlamaRunner final : public ModelRunner {
   void begin(std::span<const ForwardSequence> batch);
   // For more that the step uploads, between begin() and launch().
   StepUpload& step_upload() { return upload_; }
-  // Puts the whole step in line, and waits for nothing on the GPU: only for the activations of the
-  // stage before. A stage that is not the last waits for the step, sends the activations on and
-  // returns no rows.
-  GpuLogits launch();
+  // Of the step: rows of logits, with those of padding behind the others; whether its shape is one
+  // that is recorded.
+  std::int32_t logit_rows() const { return step_.wanted; }
+  bool may_be_recorded() const { return recorded_step_; }
+  // Puts the whole step in line, then `tail`, and waits for nothing on the GPU: only for the
+  // activations of the stage before. A stage that is not the last waits for the step, sends the
+  // activations on and returns no rows.
+  GpuLogits launch(const GpuStepTail& tail = {});
+  // What the last step has chosen, row by row; written by the tail. Tokens of the next step may
+  // refer to it (ForwardSequence::sampled_row).
+  ScoredToken* sampled() const { return sampled_.data(); }
   // Whether this is the last stage, which has logits.
   bool has_head() const { return part().has_head(config_); }
   // Puts the download of a row of the step's logits in line, to row `place` of host_logits().
   void download(std::int32_t row, std::int32_t place);
   // [max_sequences, this rank's tokens], pinned.
   std::span<float> host_logits() const;
-  // Waits until everything in line is done, and learns whether the other ranks came.
+  // Waits until everything in line is done, or what is before a mark, and learns whether the other
+  // ranks came.
   void wait(const char* what);
+  void wait(kernels::cuda::Mark& mark, const char* what);
 
   // All of it: begin, launch, download, wait. Nothing is waited for where no logits are wanted and
   // nothing is sent on.
@@ -79,6 +98,9 @@ class GpuLlamaRunner final : public ModelRunner {
   VocabRange vocab_range() const override {
     return {part().vocabulary.begin, part().vocabulary.end};
   }
+  // Of every rank of the stage.
+  std::vector<VocabRange> vocab_ranges() const { return shard::vocab_ranges(parts_); }
+  std::int64_t logits_stride() const { return sizes_.logits_stride; }
 
   std::size_t weight_bytes() const { return weights_.bytes(); }
   std::int32_t recordings() const { return recorded_; }
@@ -99,6 +121,7 @@ class GpuLlamaRunner final : public ModelRunner {
     std::int32_t rows;
     std::int32_t chunks;
     std::int32_t items;  // of attention by FlashInfer
+    std::int32_t tail;   // recordable_as
     auto operator<=>(const Shape&) const = default;
   };
   struct SumPlanArrays {
@@ -116,8 +139,8 @@ class GpuLlamaRunner final : public ModelRunner {
   bool decodes(std::span<const ForwardSequence> batch) const;
   void check(std::span<const ForwardSequence> batch) const;
   void lay_out(std::span<const ForwardSequence> batch, std::int32_t table_stride);
-  // What to launch in place of the step's operations; nullptr: nothing is recorded for it.
-  kernels::cuda::Recording* recording_of_step();
+  // What to launch in place of `work`, the step's; nullptr: nothing is recorded for it.
+  kernels::cuda::Recording* recording_of_step(const std::function<void()>& work);
   // hidden_ of the step from the stage before; of padding rows zeros.
   void receive_hidden();
   void run(const Step& step);
@@ -171,6 +194,7 @@ class GpuLlamaRunner final : public ModelRunner {
   GpuArray<std::uint16_t> inner_;     // [tokens, inner columns]
   GpuArray<std::uint16_t> last_;      // [sequences, hidden_size]: rows whose logits are wanted
   GpuArray<float> logits_;            // [sequences, logits_stride]
+  GpuArray<ScoredToken> sampled_;     // [sequences]
   kernels::device::Allocation downloaded_;
 
   std::optional<FlashInferAttention> flashinfer_;

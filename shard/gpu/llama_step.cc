@@ -60,7 +60,7 @@ void GpuLlamaRunner::begin(std::span<const ForwardSequence> batch) {
     if (sequence.wants_logits) ++wanted_;
   }
   batch_rows_ = rows;
-  shape_ = {.rows = rows, .chunks = chunks_up_to(longest - 1), .items = 0};
+  shape_ = {.rows = rows, .chunks = chunks_up_to(longest - 1), .items = 0, .tail = 0};
   recorded_step_ = options_.max_recordings > 0 && decodes(batch);
   if (recorded_step_) {
     shape_.rows = padded_rows(rows, std::min(options_.max_sequences, options_.max_batch_tokens));
@@ -90,6 +90,7 @@ void GpuLlamaRunner::lay_out(std::span<const ForwardSequence> batch, std::int32_
       tokens.host[row] = token;
       places.host[row++] = {static_cast<std::int32_t>(s), position++};
     }
+    if (sequence.sampled_row >= 0) tokens.host[row - 1] = -1 - sequence.sampled_row;
     std::ranges::copy(sequence.block_table,
                       tables.host.begin() + static_cast<std::ptrdiff_t>(s) * table_stride);
     if (sequence.wants_logits) last_rows.push_back(static_cast<std::int32_t>(row) - 1);

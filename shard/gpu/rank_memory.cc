@@ -4,16 +4,11 @@
 
 #include "kernels/cuda/attention_backend.h"
 #include "shard/gpu/load_plan.h"
-#include "shard/gpu/token_choice.h"
 
 namespace lockstep::shard {
 namespace {
 
 using namespace kernels::cuda;
-
-std::size_t bytes_of(TileFormat format, std::int64_t rows, std::int64_t columns) {
-  return bytes_of_tiles(format, rows, columns) + bytes_of_scales(format, rows, columns);
-}
 
 // Sums up what load_gpu_weights() loads.
 class WeightCounter {
@@ -23,7 +18,7 @@ class WeightCounter {
   std::size_t count(const RankParts& parts, const Partition& part) {
     const auto hidden = static_cast<std::size_t>(shape_.config.hidden_size);
     if (parts.embedding) matrix(*parts.embedding, TileFormat::bf16);
-    if (parts.head) matrix(*parts.head, format_of_head(*parts.head));
+    if (parts.head) matrix(*parts.head, format_of(*parts.head));
     if (parts.final_norm) vector(hidden);
     for (const LayerParts& layer : parts.layers) {
       vector(2 * hidden);  // both norms
@@ -43,10 +38,6 @@ class WeightCounter {
   TileFormat format_of(const MatrixPart& part) const {
     return gpu_format(shape_.format(part.tensor));
   }
-  // Which is not packed in eight bits.
-  TileFormat format_of_head(const MatrixPart& part) const {
-    return format_of(part) == TileFormat::int4_group ? TileFormat::int4_group : TileFormat::bf16;
-  }
   // One below the other where their formats are the same.
   void matrices(const std::vector<MatrixPart>& parts) {
     const TileFormat format = format_of(parts[0]);
@@ -58,10 +49,10 @@ class WeightCounter {
     }
     std::int64_t rows = 0;
     for (const MatrixPart& part : parts) rows += part.rows.size();
-    total_ += bytes_of(format, rows, parts[0].columns.size());
+    total_ += bytes_of_matrix(format, rows, parts[0].columns.size());
   }
   void matrix(const MatrixPart& part, TileFormat format) {
-    total_ += bytes_of(format, part.rows.size(), part.columns.size());
+    total_ += bytes_of_matrix(format, part.rows.size(), part.columns.size());
   }
   void vector(std::size_t values) { total_ += values * sizeof(float); }
 
@@ -87,6 +78,7 @@ TileFormat gpu_format(MatrixFormat format) {
   switch (format) {
     case MatrixFormat::q4: return TileFormat::int4_group;
     case MatrixFormat::fp8: return TileFormat::e4m3_channel;
+    case MatrixFormat::fp8_block: return TileFormat::e4m3_block;
     case MatrixFormat::int8: return TileFormat::int8_channel;
     case MatrixFormat::f32:
     case MatrixFormat::f16:
@@ -96,7 +88,12 @@ TileFormat gpu_format(MatrixFormat format) {
   return TileFormat::bf16;
 }
 
-GpuRunnerOptions gpu_options(const model::ModelConfig& config, int ranks, const StepSizes& sizes) {
+GpuChoiceOptions gpu_choice_options(const StepSizes& sizes) {
+  return {.max_sequences = sizes.max_sequences};
+}
+
+GpuRunnerOptions gpu_options(const model::ModelConfig& config, int ranks, const StepSizes& sizes,
+                             bool chooses) {
   const AttentionChoice attention = choose_attention(
       sizes.gpu_attention, attention_needs(config, common_group(config, ranks), sizes));
   return {.kv_format = sizes.gpu_cache,
@@ -105,7 +102,8 @@ GpuRunnerOptions gpu_options(const model::ModelConfig& config, int ranks, const 
           .max_sequences = sizes.max_sequences,
           .max_positions = sizes.max_positions,
           .attention = attention.backend,
-          .sampling_bytes = GpuTokenChoice::upload_bytes(sizes.max_sequences)};
+          .sampling_bytes =
+              chooses ? GpuTokenChoice::upload_bytes(gpu_choice_options(sizes), ranks) : 0};
 }
 
 bool gpu_attends(const model::ModelConfig& config, int ranks, const StepSizes& sizes) {
@@ -121,14 +119,17 @@ RankMemory gpu_rank_memory(const ModelShape& shape, const std::vector<Partition>
   const model::ModelConfig& config = shape.config;
   const Partition& part = parts[static_cast<std::size_t>(rank)];
   const int ranks = static_cast<int>(parts.size());
-  const GpuRunnerSizes runner(config, parts, rank, gpu_options(config, ranks, sizes));
+  const bool chooses = part.has_head(config);
+  const GpuRunnerSizes runner(config, parts, rank, gpu_options(config, ranks, sizes, chooses));
   RankMemory memory;
   memory.weights = WeightCounter(shape).count(rank_parts(config, part), part);
   memory.kv_block = gpu_kv_block_bytes(config, part, sizes.gpu_cache, sizes.block_size);
-  memory.activations = runner.device_bytes(sizes.peers) +
-                       memory.kv_block +  // the block of padding rows
-                       GpuTokenChoice::device_bytes({part.vocabulary.begin, part.vocabulary.end},
-                                                    sizes.max_sequences, ranks);
+  memory.activations =
+      runner.device_bytes(sizes.peers) + memory.kv_block;  // the block of padding rows
+  if (chooses) {
+    memory.activations +=
+        GpuTokenChoice::device_bytes(gpu_choice_options(sizes), vocab_ranges(parts), rank);
+  }
   return memory;
 }
 

@@ -6,6 +6,7 @@
 
 #include "kernels/cuda/weight_tiles.h"
 #include "shard/gpu/runner_sizes.h"
+#include "shard/gpu/token_choice.h"
 #include "shard/partition.h"
 #include "shard/rank_memory.h"
 
@@ -15,8 +16,11 @@ namespace lockstep::shard {
 // unless it is in eight already.
 kernels::cuda::TileFormat gpu_format(MatrixFormat format);
 
-// The options of a server of these sizes. Throws Error as choose_attention() does.
-GpuRunnerOptions gpu_options(const model::ModelConfig& config, int ranks, const StepSizes& sizes);
+// The options of a server of these sizes. `chooses`: whether this stage chooses tokens. Throws
+// Error as choose_attention() does.
+GpuRunnerOptions gpu_options(const model::ModelConfig& config, int ranks, const StepSizes& sizes,
+                             bool chooses);
+GpuChoiceOptions gpu_choice_options(const StepSizes& sizes);
 
 // Whether attention serves so many ranks, by the kernel that `sizes` asks for.
 bool gpu_attends(const model::ModelConfig& config, int ranks, const StepSizes& sizes);

@@ -6,6 +6,7 @@
 #include "base/error.h"
 #include "kernels/cuda/attention.h"
 #include "kernels/cuda/plain_products.h"
+#include "kernels/scored_token.h"
 #include "shard/gpu/fa3.h"
 #include "shard/gpu/step_upload.h"
 #include "shard/lane_programs.h"
@@ -94,6 +95,14 @@ std::int32_t common_group(const model::ModelConfig& config, int world_size) {
   return common;
 }
 
+std::vector<VocabRange> vocab_ranges(const std::vector<Partition>& parts) {
+  std::vector<VocabRange> ranges;
+  for (const Partition& part : parts) {
+    ranges.push_back({part.vocabulary.begin, part.vocabulary.end});
+  }
+  return ranges;
+}
+
 std::size_t gpu_kv_block_bytes(const model::ModelConfig& config, const Partition& part,
                                CacheFormat format, std::int32_t block_size) {
   const std::int64_t number = format == CacheFormat::bf16 ? 2 : 1;
@@ -108,7 +117,7 @@ GpuRunnerSizes::GpuRunnerSizes(const model::ModelConfig& config,
   const Partition& part = parts[static_cast<std::size_t>(rank)];
   const std::int64_t tokens = options.max_batch_tokens, width = config.hidden_size;
   const std::int64_t granules = whole_granules(options.max_batch_tokens);
-  const std::int64_t sampled =
+  const std::int64_t logit_rows =
       part.has_head(config) ? whole_granules(options.max_sequences) : std::int64_t{0};
   query_columns = part.query_heads.size() * config.head_dim;
   kv_columns = part.key_value_heads.size() * config.head_dim;
@@ -135,8 +144,9 @@ GpuRunnerSizes::GpuRunnerSizes(const model::ModelConfig& config,
                          : 0;
   gate_up = granules * 2 * inner_columns;
   inner = tokens * inner_columns;
-  last = sampled * width;
-  logits = sampled * logits_stride;
+  last = logit_rows * width;
+  logits = logit_rows * logits_stride;
+  sampled = part.has_head(config) ? options.max_sequences : 0;
   downloaded = part.has_head(config) ? options.max_sequences * logits_stride : 0;
   angles = options.max_positions * (config.head_dim / 2);
   upload = upload_bytes(options);
@@ -152,7 +162,8 @@ std::size_t GpuRunnerSizes::device_bytes(bool peers) const {
   const std::int64_t halves = normed + queries + attended + inner + last;
   return GpuLaneReducer::device_bytes(trees, rank, reduce, peers) +
          static_cast<std::size_t>(floats) * sizeof(float) +
-         static_cast<std::size_t>(halves) * sizeof(std::uint16_t) + bytes_of(hidden_plan) +
+         static_cast<std::size_t>(halves) * sizeof(std::uint16_t) +
+         static_cast<std::size_t>(sampled) * sizeof(kernels::ScoredToken) + bytes_of(hidden_plan) +
          bytes_of(attention_plan) + bytes_of(mlp_plan) + runs.size() * sizeof(HeadRun) +
          (flashinfer ? FlashInferAttention::device_bytes(*flashinfer) : 0) +
          StepUpload::device_bytes(upload);

@@ -15,6 +15,7 @@
 #include "model/config.h"
 #include "shard/gpu/flashinfer.h"
 #include "shard/gpu/lane_reduce.h"
+#include "shard/model_runner.h"
 #include "shard/partition.h"
 
 namespace lockstep::shard {
@@ -44,6 +45,9 @@ std::vector<std::int32_t> first_queries(const model::ModelConfig& config, const 
 // Query heads of every key-value head of each of `world_size` ranks; 0 where they differ.
 std::int32_t common_group(const model::ModelConfig& config, int world_size);
 
+// The tokens of each of the ranks with these parts.
+std::vector<VocabRange> vocab_ranges(const std::vector<Partition>& parts);
+
 // Bytes that one block of the KV cache takes on a rank with this part, all of its layers together.
 std::size_t gpu_kv_block_bytes(const model::ModelConfig& config, const Partition& part,
                                kernels::cuda::CacheFormat format, std::int32_t block_size);
@@ -69,7 +73,7 @@ struct GpuRunnerSizes {
   std::optional<FlashInferAttention::Sizes> flashinfer;  // none: another kernel attends
 
   std::int64_t hidden, normed, qkv, queries, attended, attention_chunks, gate_up, inner, last,
-      logits;
+      logits, sampled;
   std::int64_t downloaded;    // floats of the host
   std::int64_t angles;        // of cosines, and of sines
   std::size_t upload;         // bytes of a step's

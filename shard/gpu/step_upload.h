@@ -5,6 +5,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <functional>
+#include <memory>
 #include <span>
 
 #include "kernels/cuda/gpu.h"
@@ -23,9 +24,10 @@ struct Uploaded {
 // of a step follow from the sizes of its pieces and their order: a Recording may hold them.
 class StepUpload {
  public:
-  // `bytes`: the most that a step takes, whole_pieces() of every piece. `wait` returns when
-  // everything in line is done, and calls settle(): where ranks exchange, within a deadline.
-  StepUpload(kernels::cuda::Gpu& gpu, std::size_t bytes, std::function<void()> wait);
+  // `bytes`: the most that a step takes, whole_pieces() of every piece. `wait` returns when a mark
+  // is reached: where ranks exchange, within a deadline.
+  StepUpload(kernels::cuda::Gpu& gpu, std::size_t bytes,
+             std::function<void(kernels::cuda::Mark& mark)> wait);
 
   // What a piece of `bytes` takes: pieces begin at multiples of kAlignment.
   static constexpr std::size_t kAlignment = 256;
@@ -36,7 +38,7 @@ class StepUpload {
   // What it takes of the device.
   static constexpr std::size_t device_bytes(std::size_t bytes) { return whole_pieces(bytes); }
 
-  // Begins a step. Waits for the copy of the step before the last, if nobody has.
+  // Begins a step. Waits for the copy of the step before the last, if it is not done.
   void begin();
 
   // Adds a piece. Throws Error when there is no room.
@@ -51,18 +53,15 @@ class StepUpload {
   // Puts the copy of all pieces in line.
   void send();
 
-  // Tells that everything in line has been waited for.
-  void settle() { under_way_ = {}; }
-
  private:
   std::byte* host() const { return static_cast<std::byte*>(pinned_[turn_].data()); }
   std::size_t take(std::size_t bytes);
 
   kernels::cuda::Gpu& gpu_;
-  const std::function<void()> wait_;
+  const std::function<void(kernels::cuda::Mark&)> wait_;
   std::array<kernels::device::Allocation, 2> pinned_;
   kernels::device::Allocation device_;
-  std::array<bool, 2> under_way_{};
+  const std::array<std::unique_ptr<kernels::cuda::Mark>, 2> copied_;
   std::size_t turn_ = 0;
   std::size_t used_ = 0;
 };

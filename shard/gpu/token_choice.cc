@@ -3,7 +3,12 @@
 #include <spdlog/spdlog.h>
 
 #include <algorithm>
-#include <set>
+#include <limits>
+#include <numeric>
+#include <string>
+
+#include "base/error.h"
+#include "shard/truncation.h"
 
 namespace lockstep::shard {
 namespace {
@@ -12,197 +17,294 @@ using namespace kernels::cuda;
 
 constexpr char kLabel[] = "choice of tokens";
 
-bool needs_whole_row(const comm::SamplingParams& params) {
-  return params.logprobs >= 0 || has_truncation(params);
-}
-
-bool forbids_stop_tokens(const SamplingInput& input) {
-  return input.num_answer_tokens < input.params->min_tokens;
-}
-
-// The kernel adds a row's biases all at once.
-bool biases_a_token_twice(const comm::SamplingParams& params) {
-  std::set<std::int32_t> seen;
-  for (const auto& [token, bias] : params.logit_bias) {
-    if (!seen.insert(token).second) return true;
-  }
-  return false;
-}
-
 template <class T>
-const T* uploaded(StepUpload& upload, const std::vector<T>& values) {
+const T* uploaded(StepUpload& upload, std::span<const T> values) {
   const auto piece = upload.add<T>(std::ssize(values));
   std::ranges::copy(values, piece.host.begin());
   return piece.device;
 }
 
-template <class T>
-Run end_of(const std::vector<T>& values, std::size_t begin) {
-  return {static_cast<std::int32_t>(begin), static_cast<std::int32_t>(values.size())};
+constexpr RowTruncation kNoTruncation{.temperature = 1.0f,
+                                      .least_distance = -std::numeric_limits<float>::infinity(),
+                                      .top_p = 1.0f,
+                                      .top_k = 0};
+
+RowTruncation truncation_of(const comm::SamplingParams& params) {
+  if (!has_truncation(params)) return kNoTruncation;
+  return {.temperature = params.temperature,
+          .least_distance = least_distance(params.min_p),
+          .top_p = params.top_p,
+          .top_k = params.top_k};
+}
+
+// A row may be dealt twice: raw and modified.
+std::int32_t most_dealt(const GpuChoiceOptions& options) { return 2 * options.max_sequences; }
+
+// Of the modified rows, those that one rank gets.
+std::int32_t most_truncated(const GpuChoiceOptions& options, int ranks) {
+  return static_cast<std::int32_t>(divide_up(options.max_sequences, ranks));
 }
 
 }  // namespace
 
-std::size_t GpuTokenChoice::upload_bytes(std::int32_t max_sequences) {
-  const auto listed = static_cast<std::size_t>(kListed);
-  return StepUpload::whole_pieces(static_cast<std::size_t>(max_sequences) * sizeof(RowSampling)) +
-         StepUpload::whole_pieces(listed * sizeof(TokenBias)) +
-         StepUpload::whole_pieces(listed * sizeof(std::int32_t)) +
-         StepUpload::whole_pieces(listed * sizeof(CountedToken));
+std::size_t GpuTokenChoice::upload_bytes(const GpuChoiceOptions& options, int ranks) {
+  const auto rows = static_cast<std::size_t>(options.max_sequences);
+  return 2 * StepUpload::whole_pieces(rows * sizeof(RowSampling)) +
+         StepUpload::whole_pieces(static_cast<std::size_t>(options.most_listed) *
+                                  sizeof(ListedToken)) +
+         StepUpload::whole_pieces(rows * sizeof(RowTruncation)) +
+         StepUpload::whole_pieces(rows * sizeof(std::int32_t)) +
+         GpuWholeRows::upload_bytes(most_dealt(options), ranks) +
+         LogprobRows::upload_bytes(options.max_sequences);
 }
 
-std::size_t GpuTokenChoice::device_bytes(VocabRange range, std::int32_t max_sequences, int ranks) {
-  const std::int64_t row = choice_slices(range.begin, range.end) + std::int64_t{ranks};
-  return static_cast<std::size_t>(max_sequences * row) * sizeof(ScoredToken);
+GpuTokenChoice::Sizes GpuTokenChoice::sizes(const GpuChoiceOptions& options,
+                                            std::span<const VocabRange> ranges, int rank) {
+  const VocabRange mine = ranges[static_cast<std::size_t>(rank)];
+  const auto ranks = static_cast<int>(ranges.size());
+  const std::int64_t rows = options.max_sequences;
+  const std::int64_t truncated = most_truncated(options, ranks);
+  return {.candidates = rows * choice_slices(mine.begin, mine.end),
+          .whole_candidates = truncated * choice_slices(0, ranges.back().end),
+          .winners = ranks > 1 ? rows * ranks : 0,
+          .cuts = truncated};
 }
 
-GpuTokenChoice::GpuTokenChoice(GpuLlamaRunner& model, std::int32_t max_sequences, Gpu& gpu,
+std::size_t GpuTokenChoice::device_bytes(const GpuChoiceOptions& options,
+                                         std::span<const VocabRange> ranges, int rank) {
+  const Sizes elements = sizes(options, ranges, rank);
+  return GpuWholeRows::device_bytes(ranges, rank, most_dealt(options)) +
+         LogprobRows::device_bytes(options.max_sequences, static_cast<int>(ranges.size()),
+                                   ranges.back().end) +
+         static_cast<std::size_t>(elements.candidates + elements.whole_candidates +
+                                  elements.winners) *
+             sizeof(ScoredToken) +
+         static_cast<std::size_t>(elements.cuts) * sizeof(std::uint64_t);
+}
+
+GpuTokenChoice::GpuTokenChoice(GpuLlamaRunner& model, const GpuChoiceOptions& options, Gpu& gpu,
                                comm::GpuExchange& exchange, Sampler& sampler)
     : model_(model),
       gpu_(gpu),
       exchange_(exchange),
       sampler_(sampler),
-      max_sequences_(max_sequences),
-      candidates_(gpu, kLabel,
-                  std::int64_t{max_sequences} *
-                      choice_slices(model.vocab_range().begin, model.vocab_range().end)),
-      winners_(gpu, kLabel, std::int64_t{max_sequences} * exchange.size()),
-      all_winners_(gpu.pinned_memory().allocate(
-          kLabel, static_cast<std::size_t>(winners_.size()) * sizeof(ScoredToken))) {}
-
-// Whether the row's lists have room beside those of the rows before.
-bool GpuTokenChoice::fits(const SamplingInput& input) const {
-  const comm::SamplingParams& params = *input.params;
-  const auto room = [](std::size_t there, std::size_t more) {
-    return there + more <= static_cast<std::size_t>(kListed);
-  };
-  return room(lists_.biases.size(), params.logit_bias.size()) &&
-         room(lists_.forbidden.size(), params.stop_token_ids.size()) &&
-         (input.counts == nullptr || room(lists_.counts.size(), input.counts->entries().size())) &&
-         !biases_a_token_twice(params);
+      options_(model.has_head() ? options : GpuChoiceOptions{.max_sequences = 0, .most_listed = 0}),
+      whole_(gpu, exchange, model.vocab_ranges(), most_dealt(options_)),
+      logprobs_(gpu, exchange, whole_, options_.max_sequences),
+      lists_(options_.most_listed) {
+  const Sizes elements = sizes(options_, model.vocab_ranges(), exchange.rank());
+  candidates_ = GpuArray<ScoredToken>(gpu, kLabel, elements.candidates);
+  whole_candidates_ = GpuArray<ScoredToken>(gpu, kLabel, elements.whole_candidates);
+  winners_ = GpuArray<ScoredToken>(gpu, kLabel, elements.winners);
+  cuts_ = GpuArray<std::uint64_t>(gpu, kLabel, elements.cuts);
+  for (Step& step : steps_) {
+    step.chosen = gpu.pinned_memory().allocate(
+        kLabel, static_cast<std::size_t>(options_.max_sequences) * sizeof(ScoredToken));
+    step.downloaded = gpu.make_mark();
+  }
 }
 
-void GpuTokenChoice::list(const SamplingInput& input) {
-  const comm::SamplingParams& params = *input.params;
-  const std::size_t biases = lists_.biases.size(), forbidden = lists_.forbidden.size(),
-                    counts = lists_.counts.size();
-  for (const auto& [token, bias] : params.logit_bias) lists_.biases.push_back({token, bias});
-  if (forbids_stop_tokens(input)) {
-    lists_.forbidden.insert(lists_.forbidden.end(), params.stop_token_ids.begin(),
-                            params.stop_token_ids.end());
-  }
-  if (has_penalty(params)) {
-    for (const TokenCount& count : input.counts->entries()) {
-      lists_.counts.push_back({count.token_id, count.in_answer});
-    }
-  }
-  lists_.rows.push_back({.seed = params.seed,
-                         .position = input.position,
-                         .temperature = is_greedy(params) ? 0.0f : params.temperature,
-                         .repetition_penalty = params.repetition_penalty,
-                         .presence_penalty = params.presence_penalty,
-                         .frequency_penalty = params.frequency_penalty,
-                         .biases = end_of(lists_.biases, biases),
-                         .forbidden = end_of(lists_.forbidden, forbidden),
-                         .counts = end_of(lists_.counts, counts)});
-}
-
-void GpuTokenChoice::lay_out(std::span<const SamplingInput> inputs) {
-  if (std::ssize(inputs) > max_sequences_) {
+void GpuTokenChoice::begin(std::span<const SamplingInput> inputs) {
+  if (std::ssize(inputs) > options_.max_sequences) {
     throw Error("tokens to choose: " + std::to_string(inputs.size()) + ", the limit is " +
-                std::to_string(max_sequences_));
+                std::to_string(options_.max_sequences));
   }
-  lists_.rows.clear();
-  lists_.biases.clear();
-  lists_.forbidden.clear();
-  lists_.counts.clear();
-  host_rows_.clear();
-  for (std::size_t row = 0; row < inputs.size(); ++row) {
-    if (!needs_whole_row(*inputs[row].params) && fits(inputs[row])) {
-      list(inputs[row]);
-      continue;
-    }
-    host_rows_.push_back(row);
-    lists_.rows.push_back({.seed = 0,  // a choice that nobody looks at
-                           .position = 0,
-                           .temperature = 0.0f,
-                           .repetition_penalty = 1.0f,
-                           .presence_penalty = 0.0f,
-                           .frequency_penalty = 0.0f,
-                           .biases = {},
-                           .forbidden = {},
-                           .counts = {}});
-  }
-  if (!host_rows_.empty() && host_rows_count_ == 0) {
-    spdlog::info(
-        "tokens with top_k, top_p, min_p or logprobs are chosen on the host: their logits are "
-        "downloaded");
-  }
-  host_rows_count_ += host_rows_.size();
-  const auto rows = static_cast<std::int32_t>(inputs.size());
+  turn_ = 1 - turn_;
+  ++num_begun_;
+  sort_out(inputs);
+  const Step& step = steps_[turn_];
+  const std::int32_t rows = model_.logit_rows();
   StepUpload& upload = model_.step_upload();
+  // The lists go last: of all pieces theirs alone has not a size of the rows' number.
   args_ = {.logits = nullptr,
            .logits_stride = 0,
-           .sampling = uploaded(upload, lists_.rows),
-           .biases = uploaded(upload, lists_.biases),
-           .forbidden = uploaded(upload, lists_.forbidden),
-           .counts = uploaded(upload, lists_.counts),
+           .sampling = uploaded(upload, lists_.rows()),
+           .listed = nullptr,
+           .sampled = model_.sampled(),
+           .cuts = nullptr,
+           .places = nullptr,
            .candidates = candidates_.data(),
-           .winners = winners_.data() + std::int64_t{exchange_.rank()} * rows,
+           .winners = exchange_.size() > 1 ? winners_.data() + std::int64_t{exchange_.rank()} * rows
+                                           : model_.sampled(),
            .begin_token = model_.vocab_range().begin,
            .end_token = model_.vocab_range().end,
            .rows = rows};
+  std::vector<std::int32_t> dealt = step.logprob_rows;
+  dealt.insert(dealt.end(), whole_choice_rows_.begin(), whole_choice_rows_.end());
+  whole_.lay_out(dealt, model_.logits_stride(), upload);
+  logprobs_.lay_out(step.logprob_rows, best_, turn_, upload);
+  lay_out_whole_choice(inputs, static_cast<std::int32_t>(step.logprob_rows.size()));
+  args_.listed = uploaded(upload, lists_.listed());
+}
+
+// Which way each row goes.
+void GpuTokenChoice::sort_out(std::span<const SamplingInput> inputs) {
+  Step& step = steps_[turn_];
+  step.rows.clear();
+  step.host_rows.clear();
+  step.on_host.clear();
+  step.logprob_rows.clear();
+  whole_choice_rows_.clear();
+  lists_.clear();
+  best_ = 0;
+  for (std::int32_t row = 0; row < std::ssize(inputs); ++row) {
+    const SamplingInput& input = inputs[static_cast<std::size_t>(row)];
+    step.rows.push_back({input.sequence_id, input.position, input.params->logprobs});
+    if (!lists_.add(input)) {
+      step.host_rows.push_back(row);
+      step.on_host.push_back(input);
+      continue;
+    }
+    if (has_truncation(*input.params)) whole_choice_rows_.push_back(row);
+    if (input.params->logprobs < 0) continue;
+    step.logprob_rows.push_back(row);
+    best_ = std::max(best_, input.params->logprobs);
+  }
+  for (auto row = std::ssize(inputs); row < model_.logit_rows(); ++row) lists_.add_none();
+  settle_tail();
+  for (const std::int32_t row : whole_choice_rows_) lists_.choose_elsewhere(row);
+  if (step.host_rows.empty() || has_warned_) return;
+  has_warned_ = true;
+  spdlog::warn(
+      "biases, stop tokens and penalties of a step take more than {} entries: the tokens of some "
+      "rows are chosen on the host (lockstep_gpu_rows_chosen_on_host_total)",
+      options_.most_listed);
+}
+
+// A recording holds whole rows only if it is all of them. That is worth their way where most need
+// it.
+void GpuTokenChoice::settle_tail() {
+  const Step& step = steps_[turn_];
+  tail_ = Tail::other;
+  if (!step.host_rows.empty() || !step.logprob_rows.empty()) return;
+  if (whole_choice_rows_.empty()) tail_ = Tail::plain;
+  if (!model_.may_be_recorded() || 2 * whole_choice_rows_.size() <= step.rows.size()) return;
+  tail_ = Tail::whole;
+  whole_choice_rows_.resize(static_cast<std::size_t>(model_.logit_rows()));
+  std::iota(whole_choice_rows_.begin(), whole_choice_rows_.end(), 0);
+}
+
+// What this rank needs to choose the tokens of its whole rows. `before`: rows that are dealt before
+// the modified ones.
+void GpuTokenChoice::lay_out_whole_choice(std::span<const SamplingInput> inputs,
+                                          std::int32_t before) {
+  const auto dealt = before + static_cast<std::int32_t>(whole_choice_rows_.size());
+  const std::int32_t first = whole_.share(before);
+  std::vector<RowSampling> sampling;
+  std::vector<RowTruncation> truncation;
+  std::vector<std::int32_t> places;
+  for (std::int32_t i = first; i < whole_.share(dealt); ++i) {
+    const std::int32_t row =
+        whole_choice_rows_[static_cast<std::size_t>(whole_.dealt_as(i) - before)];
+    sampling.push_back(lists_.rows()[static_cast<std::size_t>(row)]);
+    sampling.back().elsewhere = 0;
+    truncation.push_back(row < std::ssize(inputs)
+                             ? truncation_of(*inputs[static_cast<std::size_t>(row)].params)
+                             : kNoTruncation);
+    places.push_back(row);
+  }
+  StepUpload& upload = model_.step_upload();
+  const auto rows = static_cast<std::int32_t>(places.size());
+  truncation_ = {.logits = whole_.row(first),
+                 .logits_stride = whole_.stride(),
+                 .truncation = uploaded<RowTruncation>(upload, truncation),
+                 .cuts = cuts_.data(),
+                 .vocabulary = whole_.vocabulary(),
+                 .rows = rows};
+  whole_args_ = {.logits = whole_.row(first),
+                 .logits_stride = whole_.stride(),
+                 .sampling = uploaded<RowSampling>(upload, sampling),
+                 .listed = nullptr,  // they are modified
+                 .sampled = args_.sampled,
+                 .cuts = cuts_.data(),
+                 .places = uploaded<std::int32_t>(upload, places),
+                 .candidates = whole_candidates_.data(),
+                 .winners = args_.winners,
+                 .begin_token = 0,
+                 .end_token = whole_.vocabulary(),
+                 .rows = rows};
+}
+
+GpuStepTail GpuTokenChoice::tail() {
+  return {.put_in_line = [this](const GpuLogits& logits) { launch(logits); },
+          .recordable_as = static_cast<std::int32_t>(tail_)};
 }
 
 void GpuTokenChoice::launch(const GpuLogits& logits) {
-  const auto rows = static_cast<std::size_t>(args_.rows);
-  for (std::size_t i = 0; i < host_rows_.size(); ++i) {  // before they are modified
-    model_.download(static_cast<std::int32_t>(host_rows_[i]), static_cast<std::int32_t>(i));
+  const Step& step = steps_[turn_];
+  const auto raw = static_cast<std::int32_t>(step.logprob_rows.size());
+  for (std::size_t i = 0; i < step.host_rows.size(); ++i) {  // before they are modified
+    model_.download(step.host_rows[i], static_cast<std::int32_t>(i));
   }
-  if (host_rows_.size() == rows) return;
+  whole_.take(logits.values, 0, raw);
   args_.logits = logits.values;
   args_.logits_stride = logits.stride;
   gpu_.modify_logits(args_);
+  whole_.take(logits.values, raw, raw + static_cast<std::int32_t>(whole_choice_rows_.size()));
+  whole_.deal();
   gpu_.choose_tokens(args_);
-  const auto ranks = static_cast<std::size_t>(exchange_.size());
-  if (ranks > 1) {
-    const std::vector<std::size_t> counts(ranks, rows * sizeof(ScoredToken));
-    exchange_.all_gather(args_.winners, winners_.data(), counts, "best tokens");
-  }
-  gpu_.download({static_cast<std::byte*>(all_winners_.data()), ranks * rows * sizeof(ScoredToken)},
-                winners_.data(), kLabel);
+  gpu_.run(truncation_);
+  gpu_.choose_tokens(whole_args_);
+  gather_winners();
+  logprobs_.launch(model_.sampled());
 }
 
-std::vector<comm::SampledToken> GpuTokenChoice::finish(std::span<const SamplingInput> inputs) {
-  std::vector<comm::SampledToken> results(inputs.size());
-  const std::span all(static_cast<const ScoredToken*>(all_winners_.data()),
-                      all_winners_.size() / sizeof(ScoredToken));
+void GpuTokenChoice::gather_winners() {
   const auto ranks = static_cast<std::size_t>(exchange_.size());
-  auto next_host_row = host_rows_.begin();
-  std::vector<SamplingInput> on_host;
-  for (std::size_t row = 0; row < inputs.size(); ++row) {
-    if (next_host_row != host_rows_.end() && *next_host_row == row) {
-      on_host.push_back(inputs[row]);
-      ++next_host_row;
-      continue;
-    }
-    ScoredToken winner;
-    for (std::size_t rank = 0; rank < ranks; ++rank) {
-      const ScoredToken candidate = all[rank * inputs.size() + row];
-      if (wins(candidate, winner)) winner = candidate;
-    }
-    check_winner(winner, inputs[row]);
-    results[row].sequence_id = inputs[row].sequence_id;
-    results[row].token_id = winner.token_id;
+  if (ranks == 1) return;
+  const std::vector<std::size_t> counts(ranks,
+                                        static_cast<std::size_t>(args_.rows) * sizeof(ScoredToken));
+  exchange_.all_gather(args_.winners, winners_.data(), counts, "best tokens");
+  gpu_.run(RankWinnersArgs{.winners = winners_.data(),
+                           .chosen = model_.sampled(),
+                           .ranks = exchange_.size(),
+                           .rows = args_.rows});
+}
+
+void GpuTokenChoice::download() {
+  Step& step = steps_[turn_];
+  logprobs_.download();
+  gpu_.download(
+      {static_cast<std::byte*>(step.chosen.data()), step.rows.size() * sizeof(ScoredToken)},
+      model_.sampled(), kLabel);
+  step.downloaded->set();
+}
+
+StepResult GpuTokenChoice::finish() {
+  const Step& step = oldest();
+  const std::size_t turn = num_begun_ == 2 ? 1 - turn_ : turn_;
+  --num_begun_;
+  StepResult result;
+  result.sampled.resize(step.rows.size());
+  result.rows_on_host = static_cast<std::uint32_t>(step.host_rows.size());
+  const auto* chosen = static_cast<const ScoredToken*>(step.chosen.data());
+  const auto input_of = [&](std::size_t row) {
+    return SamplingInput{.sequence_id = step.rows[row].sequence_id,
+                         .position = step.rows[row].position};
+  };
+  for (std::size_t row = 0; row < step.rows.size(); ++row) {
+    if (std::ranges::binary_search(step.host_rows, static_cast<std::int32_t>(row))) continue;
+    check_winner(chosen[row], input_of(row));
+    result.sampled[row].sequence_id = step.rows[row].sequence_id;
+    result.sampled[row].token_id = chosen[row].token_id;
   }
-  if (on_host.empty()) return results;
+  for (std::size_t i = 0; i < step.logprob_rows.size(); ++i) {
+    const auto row = static_cast<std::size_t>(step.logprob_rows[i]);
+    logprobs_.add_to(result.sampled[row], turn, static_cast<std::int32_t>(i),
+                     step.rows[row].logprobs, input_of(row));
+  }
+  if (!step.on_host.empty()) choose_on_host(step, result.sampled);
+  return result;
+}
+
+void GpuTokenChoice::choose_on_host(const Step& step, std::span<comm::SampledToken> results) {
   const VocabRange range = model_.vocab_range();
-  const auto chosen =
-      sampler_.sample(model_.host_logits().first(on_host.size() *
-                                                 static_cast<std::size_t>(range.end - range.begin)),
-                      on_host);
-  for (std::size_t i = 0; i < chosen.size(); ++i) results[host_rows_[i]] = chosen[i];
-  return results;
+  const auto logits = model_.host_logits().first(step.on_host.size() *
+                                                 static_cast<std::size_t>(range.end - range.begin));
+  const auto tokens = sampler_.sample(logits, step.on_host);
+  for (std::size_t i = 0; i < tokens.size(); ++i) {
+    results[static_cast<std::size_t>(step.host_rows[i])] = tokens[i];
+  }
 }
 
 }  // namespace lockstep::shard

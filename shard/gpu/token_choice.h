@@ -1,8 +1,10 @@
 // The choice of tokens on the GPU, from logits that stay there.
 #pragma once
 
+#include <array>
 #include <cstddef>
 #include <cstdint>
+#include <memory>
 #include <span>
 #include <vector>
 
@@ -10,67 +12,112 @@
 #include "kernels/cuda/gpu.h"
 #include "shard/gpu/array.h"
 #include "shard/gpu/llama.h"
+#include "shard/gpu/logprob_rows.h"
+#include "shard/gpu/sampling_lists.h"
 #include "shard/gpu/step_upload.h"
+#include "shard/gpu/whole_rows.h"
 #include "shard/sampler.h"
+#include "shard/step_runner.h"
 #include "shard/token_selection.h"
 
 namespace lockstep::shard {
 
+struct GpuChoiceOptions {
+  std::int32_t max_sequences = 64;  // of a step
+  // Entries of a step's biases, forbidden tokens and counted tokens that there is room for.
+  std::int32_t most_listed = 1 << 20;
+};
+
 // Chooses what Sampler chooses from the same logits, bit for bit:
-//   - rows that need no more than the largest score: on the GPU; eight bytes a rank and row are
-//     exchanged and come to the host, where every rank finds the same winner;
-//   - rows with top_k, top_p, min_p or logprobs, or with longer lists than there is room for: their
-//     raw logits come to the host, and the Sampler chooses.
+//   - the winner among a rank's tokens is looked for where their logits are; winners are exchanged,
+//     and every GPU finds the best of them;
+//   - of rows with top_k, top_p or min_p, and with logprobs, a rank gets whole ones (GpuWholeRows):
+//     modified ones to cut off tokens and to look for the winner, raw ones for logprobs;
+//   - rows with longer lists than there is room for come to the host, and the Sampler chooses.
+// A recorded step holds the choice where no row has logprobs or goes to the host.
 class GpuTokenChoice {
  public:
-  // Entries of a step's biases, of its forbidden tokens and of its counted ones that there is room
-  // for.
-  static constexpr std::int32_t kListed = 1 << 16;
   // What lay_out() takes of a step's upload, at most.
-  static std::size_t upload_bytes(std::int32_t max_sequences);
-  // What it takes of the device of one of `ranks`, which has the tokens of `range`.
-  static std::size_t device_bytes(VocabRange range, std::int32_t max_sequences, int ranks);
+  static std::size_t upload_bytes(const GpuChoiceOptions& options, int ranks);
+  // What it takes of the device of rank `rank` of those with these tokens, in a stage that chooses.
+  static std::size_t device_bytes(const GpuChoiceOptions& options,
+                                  std::span<const VocabRange> ranges, int rank);
 
   // All must outlive it. The ranks of exchange and sampler are the same.
-  GpuTokenChoice(GpuLlamaRunner& model, std::int32_t max_sequences, kernels::cuda::Gpu& gpu,
+  GpuTokenChoice(GpuLlamaRunner& model, const GpuChoiceOptions& options, kernels::cuda::Gpu& gpu,
                  comm::GpuExchange& exchange, Sampler& sampler);
 
-  // Adds what the choice needs to the model's upload.
-  void lay_out(std::span<const SamplingInput> inputs);
-  // Puts the choice among the rows of `logits`, one for each input, in line, and the way to the
-  // host.
-  void launch(const GpuLogits& logits);
-  // The tokens, in the order of the inputs. A collective call of the host's ranks where a row is
-  // chosen there. REQUIRES: all that launch() has put in line is done.
-  // Throws Error if a row has no token to choose.
-  std::vector<comm::SampledToken> finish(std::span<const SamplingInput> inputs);
+  // Begins a step, between the model's begin() and launch(): adds what the choice needs to its
+  // upload. Two steps may be begun and not finished, unless the first needs_host().
+  void begin(std::span<const SamplingInput> inputs);
+  // What the model is to put in line behind the step's logits. It leaves the tokens in
+  // model.sampled(), row by row.
+  GpuStepTail tail();
+  // Puts the way of what was chosen to the host in line.
+  void download();
+  // Whether some of the step's tokens are chosen on the host: nobody knows them before finish().
+  bool needs_host() const { return !steps_[turn_].host_rows.empty(); }
 
-  // Rows that were chosen on the host so far.
-  std::uint64_t host_rows() const { return host_rows_count_; }
+  // Of the oldest step that is not finished. Whether finish() would not wait.
+  bool done() { return oldest().downloaded->reached(); }
+  void wait() { model_.wait(*oldest().downloaded, "a step"); }
+  // What was chosen. A collective call of the host's ranks where a row is chosen there. Throws
+  // Error if a row has no token to choose. REQUIRES: done().
+  StepResult finish();
 
  private:
-  struct Lists {
-    std::vector<kernels::cuda::RowSampling> rows;
-    std::vector<kernels::cuda::TokenBias> biases;
-    std::vector<std::int32_t> forbidden;
-    std::vector<kernels::cuda::CountedToken> counts;
+  // What finish() needs to know, for the sequences may be gone by then.
+  struct Row {
+    std::uint64_t sequence_id;
+    std::int32_t position, logprobs;
   };
-  bool fits(const SamplingInput& input) const;
-  void list(const SamplingInput& input);
+  struct Step {
+    std::vector<Row> rows;
+    std::vector<std::int32_t> host_rows, logprob_rows;
+    std::vector<SamplingInput> on_host;  // of host_rows; while they are chosen the sequences stay
+    kernels::device::Allocation chosen;  // pinned
+    std::unique_ptr<kernels::cuda::Mark> downloaded;
+  };
+  // Rows whose tokens are chosen from whole rows: none, all of them, some. The latter, and what
+  // concerns the host or logprobs, is not recorded.
+  enum class Tail : std::int32_t { other = 0, plain = 1, whole = 2 };
+  // Elements of the buffers below.
+  struct Sizes {
+    std::int64_t candidates, whole_candidates, winners, cuts;
+  };
+  static Sizes sizes(const GpuChoiceOptions& options, std::span<const VocabRange> ranges, int rank);
+  Step& oldest() { return steps_[num_begun_ == 2 ? 1 - turn_ : turn_]; }
+  void sort_out(std::span<const SamplingInput> inputs);
+  void settle_tail();
+  void lay_out_whole_choice(std::span<const SamplingInput> inputs, std::int32_t before);
+  void launch(const GpuLogits& logits);
+  void gather_winners();
+  void choose_on_host(const Step& step, std::span<comm::SampledToken> results);
 
   GpuLlamaRunner& model_;
   kernels::cuda::Gpu& gpu_;
   comm::GpuExchange& exchange_;
   Sampler& sampler_;
-  const std::int32_t max_sequences_;
-  GpuArray<ScoredToken> candidates_;         // [sequences, slices of this rank's tokens]
-  GpuArray<ScoredToken> winners_;            // [ranks, rows of the step]
-  kernels::device::Allocation all_winners_;  // the same on the host, pinned
+  const GpuChoiceOptions options_;
+  GpuWholeRows whole_;
+  LogprobRows logprobs_;
+  GpuArray<ScoredToken> candidates_;        // [sequences, slices of this rank's tokens]
+  GpuArray<ScoredToken> whole_candidates_;  // [this rank's whole rows, slices of all tokens]
+  GpuArray<ScoredToken> winners_;           // [ranks, rows of the step]; none of one rank
+  GpuArray<std::uint64_t> cuts_;            // [this rank's whole rows]
 
-  Lists lists_;  // of the step; kept for their memory
-  kernels::cuda::TokenChoiceArgs args_ = {};
-  std::vector<std::size_t> host_rows_;  // of the step
-  std::uint64_t host_rows_count_ = 0;
+  std::array<Step, 2> steps_;  // which take turns
+  std::size_t turn_ = 0;       // of the step that is put in line
+  int num_begun_ = 0;          // and not finished
+  bool has_warned_ = false;    // of rows that are chosen on the host
+
+  // Of the step that is put in line:
+  SamplingLists lists_;
+  std::vector<std::int32_t> whole_choice_rows_;
+  Tail tail_ = Tail::other;
+  std::int32_t best_ = 0;  // logprobs of the row that wants the most
+  kernels::cuda::TokenChoiceArgs args_ = {}, whole_args_ = {};
+  kernels::cuda::TruncationArgs truncation_ = {};
 };
 
 }  // namespace lockstep::shard

@@ -4,8 +4,10 @@
 #include <cmath>
 #include <cstring>
 #include <string>
+#include <utility>
 
 #include "base/error.h"
+#include "kernels/byte_layout.h"
 #include "kernels/fp8.h"
 #include "kernels/half.h"
 #include "kernels/weight_format.h"
@@ -17,20 +19,18 @@ using kernels::DType;
 using kernels::cuda::TileFormat;
 using model::Tensor;
 
+// Of a tensor of plain numbers.
 float element(const Tensor& tensor, std::int64_t i) {
-  const std::byte* data = tensor.data.data();
-  if (tensor.dtype == DType::f32) {
-    float value;
-    std::memcpy(&value, data + i * 4, 4);
-    return value;
-  }
-  std::uint16_t bits;
-  std::memcpy(&bits, data + i * 2, 2);
-  return tensor.dtype == DType::bf16 ? kernels::bf16_to_float(bits) : kernels::f16_to_float(bits);
+  return kernels::plain_value(tensor.dtype, tensor.data.data(), i);
 }
 
-bool is_single_values(const Tensor& tensor) {
-  return tensor.dtype == DType::f32 || tensor.dtype == DType::f16 || tensor.dtype == DType::bf16;
+bool is_in_bytes(const Tensor& tensor) {
+  return tensor.dtype == DType::i8 || tensor.dtype == DType::e4m3;
+}
+
+const std::uint8_t* bytes_at(const Tensor& tensor, std::int64_t row, std::int64_t column) {
+  return reinterpret_cast<const std::uint8_t*>(tensor.data.data()) + row * tensor.columns() +
+         column;
 }
 
 // Hugging Face's row `row` of a projection with heads of `head_dim`, as it is stored.
@@ -52,6 +52,17 @@ void add_groups(const Tensor& tensor, std::int64_t row, Range columns,
   }
 }
 
+void add_bytes_as_bf16(const Tensor& tensor, std::int64_t row, Range columns,
+                       std::vector<std::uint16_t>& values) {
+  const kernels::StoredMatrix stored = tensor.matrix();
+  for (std::int64_t i = columns.begin; i < columns.end; ++i) {
+    const std::uint8_t byte = *bytes_at(tensor, row, i);
+    const float number =
+        tensor.dtype == DType::i8 ? static_cast<std::int8_t>(byte) : kernels::e4m3_to_float(byte);
+    values.push_back(kernels::float_to_bf16(kernels::scale_at(stored, row, i) * number));
+  }
+}
+
 void add_bf16(const Tensor& tensor, std::int64_t row, Range columns,
               std::vector<std::uint16_t>& values) {
   const std::int64_t first = row * tensor.columns();
@@ -62,12 +73,13 @@ void add_bf16(const Tensor& tensor, std::int64_t row, Range columns,
                 static_cast<std::size_t>(columns.size()) * 2);
     return;
   }
-  if (is_single_values(tensor)) {
+  if (kernels::is_plain(tensor.dtype)) {
     for (std::int64_t i = columns.begin; i < columns.end; ++i) {
       values.push_back(kernels::float_to_bf16(element(tensor, first + i)));
     }
     return;
   }
+  if (is_in_bytes(tensor)) return add_bytes_as_bf16(tensor, row, columns, values);
   const auto read = kernels::weight_format(tensor.dtype).read_group;
   for (std::int64_t i = columns.begin / kernels::kGroup; i < columns.end / kernels::kGroup; ++i) {
     const kernels::QuantizedGroup group = read(tensor.matrix(), row, i);
@@ -80,9 +92,16 @@ void add_bf16(const Tensor& tensor, std::int64_t row, Range columns,
   }
 }
 
-// Appends the columns in e4m3 and returns the row's scale.
-float add_e4m3(const Tensor& tensor, std::int64_t row, Range columns,
+// Appends the columns' bytes as they are stored.
+void add_bytes(const Tensor& tensor, std::int64_t row, Range columns,
                std::vector<std::uint8_t>& values) {
+  values.insert(values.end(), bytes_at(tensor, row, columns.begin),
+                bytes_at(tensor, row, columns.end));
+}
+
+// Appends the columns, rounded to e4m3, and returns the row's scale.
+float add_rounded_to_e4m3(const Tensor& tensor, std::int64_t row, Range columns,
+                          std::vector<std::uint8_t>& values) {
   const std::int64_t first = row * tensor.columns();
   float largest = 0;
   for (std::int64_t i = 0; i < tensor.columns(); ++i) {
@@ -110,6 +129,21 @@ void for_rows(std::span<const StoredPart> parts, std::int32_t begin, std::int32_
   }
 }
 
+kernels::cuda::HostWeightTiles pack_blocks(std::span<const StoredPart> parts, std::int32_t begin,
+                                           std::int32_t end) {
+  std::vector<std::uint8_t> bytes;
+  std::vector<std::pair<const StoredPart*, std::int64_t>> stored;  // of each row
+  for_rows(parts, begin, end, [&](const StoredPart& part, std::int64_t row) {
+    add_bytes(*part.tensor, row, part.columns, bytes);
+    stored.emplace_back(&part, row);
+  });
+  const auto scale_of = [&](std::int32_t row, std::int32_t column) {
+    const auto& [part, stored_row] = stored[static_cast<std::size_t>(row)];
+    return kernels::scale_at(part->tensor->matrix(), stored_row, part->columns.begin + column);
+  };
+  return kernels::cuda::pack_e4m3_blocks(bytes, scale_of, end - begin, parts[0].columns.size());
+}
+
 }  // namespace
 
 TileFormat tile_format(const Tensor& tensor, bool fp8) {
@@ -117,11 +151,16 @@ TileFormat tile_format(const Tensor& tensor, bool fp8) {
   if (!format.packed) {
     throw Error(tensor.name + ": " + std::string(format.name) + " is not a type of weights");
   }
-  if (fp8 && !is_single_values(tensor)) {
-    throw Error("--quantization fp8 is for weights in bf16, f16 or f32: " + tensor.name + " is " +
-                std::string(format.name));
+  if (tensor.dtype == DType::e4m3) {
+    return tensor.scale_columns < tensor.columns() ? TileFormat::e4m3_block
+                                                   : TileFormat::e4m3_channel;
+  }
+  if (fp8 && !kernels::is_plain(tensor.dtype)) {
+    throw Error("--quantization fp8 is for weights in bf16, f16, f32 or e4m3: " + tensor.name +
+                " is " + std::string(format.name));
   }
   if (fp8) return TileFormat::e4m3_channel;
+  if (tensor.dtype == DType::i8) return TileFormat::int8_channel;
   return *format.packed == kernels::PackedFormat::q4 ? TileFormat::int4_group : TileFormat::bf16;
 }
 
@@ -137,27 +176,37 @@ std::vector<std::uint16_t> plain_rows(std::span<const StoredPart> parts, std::in
 
 kernels::cuda::HostWeightTiles pack_rows(std::span<const StoredPart> parts, TileFormat format,
                                          std::int32_t begin, std::int32_t end) {
-  std::vector<kernels::cuda::Int4Group> groups;
-  std::vector<std::uint8_t> bytes;
-  std::vector<float> scales;
   const std::int32_t columns = parts[0].columns.size();
   const std::int32_t rows = end - begin;
-  if (format == TileFormat::bf16) {
-    return kernels::cuda::pack_bf16(plain_rows(parts, begin, end), rows, columns);
-  }
-  for_rows(parts, begin, end, [&](const StoredPart& part, std::int64_t row) {
-    if (format == TileFormat::int4_group) {
-      add_groups(*part.tensor, row, part.columns, groups);
-    } else {
-      scales.push_back(add_e4m3(*part.tensor, row, part.columns, bytes));
+  switch (format) {
+    case TileFormat::bf16:
+      return kernels::cuda::pack_bf16(plain_rows(parts, begin, end), rows, columns);
+    case TileFormat::int4_group: {
+      std::vector<kernels::cuda::Int4Group> groups;
+      for_rows(parts, begin, end, [&](const StoredPart& part, std::int64_t row) {
+        add_groups(*part.tensor, row, part.columns, groups);
+      });
+      return kernels::cuda::pack_int4(groups, rows, columns);
     }
+    case TileFormat::e4m3_block: return pack_blocks(parts, begin, end);
+    case TileFormat::int8_channel:
+    case TileFormat::e4m3_channel: break;
+  }
+  std::vector<std::uint8_t> bytes;
+  std::vector<float> scales;
+  for_rows(parts, begin, end, [&](const StoredPart& part, std::int64_t row) {
+    if (!is_in_bytes(*part.tensor)) {
+      scales.push_back(add_rounded_to_e4m3(*part.tensor, row, part.columns, bytes));
+      return;
+    }
+    add_bytes(*part.tensor, row, part.columns, bytes);
+    scales.push_back(kernels::scale_at(part.tensor->matrix(), row, 0));
   });
-  if (format == TileFormat::int4_group) return kernels::cuda::pack_int4(groups, rows, columns);
   return kernels::cuda::pack_channels(format, bytes, scales, rows, columns);
 }
 
 std::vector<float> norm_values(const Tensor& tensor) {
-  if (!is_single_values(tensor)) {
+  if (!kernels::is_plain(tensor.dtype)) {
     throw Error(tensor.name + " is " + std::string(kernels::name(tensor.dtype)) +
                 ": a norm must be f32, f16 or bf16");
   }

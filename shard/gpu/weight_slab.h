@@ -12,9 +12,10 @@
 namespace lockstep::shard {
 
 // What a matrix is packed as: what the CPU keeps in four bits with a scale and a minimum is kept
-// so, exactly as there; all else is rounded to bf16, or, where `fp8` is asked for, to e4m3 with a
-// scale a row. Throws Error naming the tensor if it is none of weights, or in few bits already
-// where fp8 is asked for.
+// so, exactly as there; bytes with scales (kernels/byte_layout.h) are kept exactly as they are
+// stored; all else is rounded to bf16, or, where `fp8` is asked for, to e4m3 with a scale a row.
+// Throws Error naming the tensor if it is none of weights, or in few bits that are not e4m3 where
+// fp8 is asked for.
 kernels::cuda::TileFormat tile_format(const model::Tensor& tensor, bool fp8);
 
 // Part of a stored matrix.
@@ -25,9 +26,10 @@ struct StoredPart {
 };
 
 // Rows [begin, end) of the parts, one below the other, with all the parts' columns, which are as
-// many and of one format. e4m3_channel: a row's scale is its largest magnitude in the whole tensor
-// over 448, so that the cut of columns has no say in it. Never throws for parts that tile_format()
-// took.
+// many and of one format. What is rounded to e4m3_channel has as a row's scale its largest
+// magnitude in the whole tensor over 448, so that the cut of columns has no say in it. Never throws
+// for parts that tile_format() took. REQUIRES: of e4m3_block, that parts begin and end at multiples
+// of 16 rows and 32 columns: a tile lies in one block of scales then.
 kernels::cuda::HostWeightTiles pack_rows(std::span<const StoredPart> parts,
                                          kernels::cuda::TileFormat format, std::int32_t begin,
                                          std::int32_t end);

@@ -10,6 +10,7 @@
 #include "shard/gpu/load_plan.h"
 #include "shard/gpu/staging.h"
 #include "shard/gpu/weight_slab.h"
+#include "shard/weight_check.h"
 
 namespace lockstep::shard {
 namespace {
@@ -83,6 +84,7 @@ class Loader {
     std::int32_t rows = 0;
     for (const MatrixPart& part : parts) {
       stored.push_back({&require(part), part.rows, part.columns, model_.config.head_dim});
+      refuse_nan(model_.path, require(part), part.rows, part.columns, pool_);
       rows += part.rows.size();
     }
     const std::int32_t groups = parts[0].columns.size() / kernels::kGroup;
@@ -91,10 +93,10 @@ class Loader {
     const auto tile_row_count = static_cast<std::size_t>((rows + tile_rows - 1) / tile_rows);
     GpuMatrix matrix;
     matrix.plain = plain && format == TileFormat::bf16;
-    const std::int32_t columns = parts[0].columns.size();
-    matrix.tiles = gpu_.memory().allocate(kLabel, bytes_of_tiles(format, rows, columns));
-    std::vector<float> scales(bytes_of_scales(format, rows, columns) / sizeof(float));
-    const Slabs slabs{stored, format, matrix.plain, rows, tile_row_bytes, scales};
+    const auto tile_row_scales = static_cast<std::size_t>(scales_of_tile_row(format, groups));
+    matrix.tiles = gpu_.memory().allocate(kLabel, tile_row_count * tile_row_bytes);
+    std::vector<float> scales(tile_row_count * tile_row_scales);
+    const Slabs slabs{stored, format, matrix.plain, rows, tile_row_bytes, tile_row_scales, scales};
     const std::size_t fit = staging_.buffer().size() / std::max<std::size_t>(tile_row_bytes, 1);
     if (fit == 0) {
       throw Error("staging_bytes is " + std::to_string(staging_.buffer().size()) +
@@ -119,8 +121,8 @@ class Loader {
     TileFormat format;
     bool plain;
     std::int32_t rows;
-    std::size_t tile_row_bytes;
-    std::span<float> scales;  // of all rows, padded; empty: the format has none
+    std::size_t tile_row_bytes, tile_row_scales;
+    std::span<float> scales;  // of all rows of tiles; empty: the format has none
   };
 
   // Packs `count` rows of tiles from the `first` on into the staging buffer, a slab at a time.
@@ -148,11 +150,8 @@ class Loader {
         }
         const auto packed = pack_rows(slabs.parts, slabs.format, begin_row, end_row);
         std::ranges::copy(packed.tiles, slab_out);
-        if (!slabs.scales.empty()) {
-          std::ranges::copy(
-              packed.scales,
-              slabs.scales.begin() + static_cast<std::ptrdiff_t>(first + from) * tile_rows);
-        }
+        std::ranges::copy(packed.scales,
+                          slabs.scales.subspan((first + from) * slabs.tile_row_scales).begin());
       }
     });
   }

@@ -45,7 +45,7 @@ struct GpuWeights {
 };
 
 struct GpuLoadOptions {
-  bool fp8 = false;  // projections of bf16, f16 and f32 in e4m3 with a scale a row
+  bool fp8 = false;  // projections of bf16, f16 and f32 in e4m3 with a scale a row; e4m3 as it is
   // What is bf16 and summed over the whole width on every rank (qkv, gate and up, embedding and
   // head) in plain rows, for cublasLt.
   bool plain = false;
@@ -56,8 +56,8 @@ struct GpuLoadOptions {
 // Reads this rank's part of a Llama-family model (load_plan.h), and no more of the files than that
 // (fp8: the whole rows of o and down, for their scales), packs it and uploads it through pinned
 // memory of a bounded size while the next part is packed. Throws Error naming the tensor that is
-// missing or has another shape or a type that has no tile format (weight_slab.h); and, when there
-// is no room, the pool's table of what took it.
+// missing, has another shape or a type that has no tile format (weight_slab.h), or is e4m3 with a
+// NaN; and, when there is no room, the pool's table of what took it.
 GpuWeights load_gpu_weights(const model::Model& model, const Partition& part,
                             kernels::cuda::Gpu& gpu, const GpuLoadOptions& options = {});
 

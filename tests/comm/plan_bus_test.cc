@@ -119,6 +119,20 @@ TEST_F(PlanBus, GoesOnWhenItsDirectoryIsRemovedOnceAllHaveCome) {
   EXPECT_TRUE(publisher.receive_report(kAmple).has_value());
 }
 
+TEST_F(PlanBus, LooksForAPlanWithoutWaiting) {
+  PlanPublisher publisher(context_, address_, 1);
+  PlanSubscriber shard(context_, address_, 0);
+  publisher.wait_for_subscribers(kAmple);
+  EXPECT_FALSE(shard.poll().has_value());
+  publisher.publish(plan_of(1));
+  std::optional<StepPlan> plan;
+  while (!plan) plan = shard.poll();
+  EXPECT_EQ(plan->sequence_number, 1u);
+  publisher.publish(plan_of(2));
+  EXPECT_EQ(shard.receive(kAmple).sequence_number, 2u);  // both count
+  EXPECT_FALSE(shard.poll().has_value());
+}
+
 TEST_F(PlanBus, NamesTheRanksThatDoNotSayHello) {
   PlanPublisher publisher(context_, address_, 3);
   PlanSubscriber one(context_, address_, 1);

@@ -96,6 +96,7 @@ TEST(PlanCodec, RoundTripsReports) {
                     .elementwise_us = 9,
                     .sampling_us = 10,
                     .plan_wait_us = 11,
+                    .rows_on_host = 12,
                     .sampled = {{8, 99, -1.5f, {{99, -1.5f}, {1, -2.0f}}}, {9, 1, 0, {}}}};
   const json expected{
       {"epoch", 1},
@@ -110,6 +111,7 @@ TEST(PlanCodec, RoundTripsReports) {
       {"elementwise_us", 9},
       {"sampling_us", 10},
       {"plan_wait_us", 11},
+      {"rows_on_host", 12},
       {"sampled",
        {{{"sequence_id", 8},
          {"token_id", 99},

@@ -50,6 +50,17 @@ TEST(Metrics, AddUpThePartsOfEachRanksSteps) {
   EXPECT_THAT(all, HasSubstr(part("waiting", "1", "0")));
 }
 
+// All of which choose the same ones.
+TEST(Metrics, CountTheTokensThatGpusLeaveToTheirHostsOnOneRankOfTheLastStage) {
+  Metrics metrics(3);
+  std::vector<comm::StepReport> reports(3);
+  for (int rank = 0; rank < 3; ++rank) reports[static_cast<std::size_t>(rank)].rank = rank;
+  reports[1].rows_on_host = reports[2].rows_on_host = 4;
+  metrics.step_done(reports);
+  metrics.step_done(reports);
+  EXPECT_THAT(text(metrics), HasSubstr("\nlockstep_gpu_rows_chosen_on_host_total 8\n"));
+}
+
 TEST(Metrics, CountTheCoordinatorsWorkForRank0Alone) {
   Metrics metrics(2);
   metrics.coordinator_worked(0.5);

@@ -60,15 +60,15 @@ def is_alive(pid):
 
 
 class Cluster:
-    """`lockstep serve` on `ranks` ranks. Use as a context manager."""
+    """`lockstep serve` of `model`, or the demo model, on `ranks` ranks. Use as a context manager."""
 
-    def __init__(self, ranks=2, *options, threads=1, ready_timeout=60):
+    def __init__(self, ranks=2, *options, threads=1, ready_timeout=60, model=None):
         self.http_port, zmq_port = free_ports(2)
         self.http = f"http://127.0.0.1:{self.http_port}"
         self.zmq = f"tcp://127.0.0.1:{zmq_port}"
         self.log = tempfile.NamedTemporaryFile("w+", suffix=".log", delete=False)
         self.process = subprocess.Popen(
-            ["mpirun", "-np", str(ranks), str(BINARY), "serve", find_model(),
+            ["mpirun", "-np", str(ranks), str(BINARY), "serve", str(model or find_model()),
              "--http", f"127.0.0.1:{self.http_port}", "--zmq", self.zmq,
              "--threads", str(threads), *map(str, options)],
             stdout=subprocess.PIPE, stderr=self.log, text=True, env=environment())

@@ -1,14 +1,17 @@
 // Every CPU family's attention against double precision, and against the others bit for bit.
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <bit>
 #include <cmath>
+#include <numeric>
 #include <random>
+#include <string>
 
 #include "kernels/cpu_family.h"
 #include "kernels/half.h"
 #include "kernels/kv_format.h"
-#include "tests/kernels/families.h"
+#include "tests/kernels/emulated_unit/emulated_unit.h"
 
 namespace lockstep::kernels {
 namespace {
@@ -27,32 +30,46 @@ std::vector<std::uint32_t> bits(const std::vector<float>& values) {
   return words;
 }
 
+// The kernels of a family, or those for a matrix unit on an emulated one; null where this machine
+// cannot run them.
+const cpu::KernelTable* kernels_of(const std::string& family) {
+  if (family == "emulated_unit") return can_emulate_unit() ? &emulated_unit_table() : nullptr;
+  const auto supported = supported_families();
+  const auto at = std::ranges::find(supported, family, [](CpuFamily f) { return name(f); });
+  return at == supported.end() ? nullptr : &kernel_table(*at);
+}
+
 // A cache of one key-value head in shuffled blocks, and the whole computation in double.
-class PagedAttention : public testing::TestWithParam<std::tuple<CpuFamily, KvFormat>> {
+class PagedAttention : public testing::TestWithParam<std::tuple<std::string, KvFormat>> {
  protected:
   static constexpr int kHeadDim = 64, kHeads = 3, kBlockSize = 32, kPositions = 1101;
   static constexpr int kBlocks = 36;  // one more than needed; 7 and 36 share no divisor
 
   void SetUp() override {
-    if (!is_supported(family())) GTEST_SKIP() << "this machine has no " << name(family());
+    kernels_ = kernels_of(std::get<0>(GetParam()));
+    if (kernels_ == nullptr) GTEST_SKIP() << "this machine has no " << std::get<0>(GetParam());
     for (int i = 0; i < kBlocks; ++i) table_.push_back((i * 7 + 3) % kBlocks);
-    cache_ = filled(family());
+    cache_ = filled(*kernels_);
   }
 
-  static CpuFamily family() { return std::get<0>(GetParam()); }
+  // Whose bits are to be the same: a matrix unit has its own.
+  const cpu::KernelTable& reference() const {
+    return kernels_->bf16_layout == PackedLayout::rows ? emulated_unit_table()
+                                                       : kernel_table(CpuFamily::scalar);
+  }
   static KvFormat format() { return std::get<1>(GetParam()); }
   static std::int64_t tile_bytes() { return kv_tile_bytes(format(), kHeadDim); }
   static std::int64_t half_block() { return kBlockSize / kKvTile * tile_bytes(); }
 
-  std::vector<std::byte> filled(CpuFamily family) const {
+  std::vector<std::byte> filled(const cpu::KernelTable& kernels) const {
     // What others left must not matter, even if it is not a number.
     std::vector<std::byte> cache(static_cast<std::size_t>(kBlocks * 2 * half_block()),
                                  std::byte{0xff});
     for (int p = 0; p < kPositions; ++p) {
       std::byte* keys = cache.data() + table_[p / kBlockSize] * 2 * half_block() +
                         p % kBlockSize / kKvTile * tile_bytes();
-      kernel_table(family).store_kv(format(), &keys_[p * kHeadDim], &values_[p * kHeadDim],
-                                    kHeadDim, keys, keys + half_block(), p % kKvTile);
+      kernels.store_kv(format(), &keys_[p * kHeadDim], &values_[p * kHeadDim], kHeadDim, keys,
+                       keys + half_block(), p % kKvTile);
     }
     return cache;
   }
@@ -76,8 +93,8 @@ class PagedAttention : public testing::TestWithParam<std::tuple<CpuFamily, KvFor
             .scratch = scratch_.data()};
   }
 
-  std::vector<float> attend(CpuFamily family, int first, int rows) {
-    kernel_table(family).attention(call(first, rows));
+  std::vector<float> attend(const cpu::KernelTable& kernels, int first, int rows) {
+    kernels.attention(call(first, rows));
     return out_;
   }
 
@@ -98,6 +115,7 @@ class PagedAttention : public testing::TestWithParam<std::tuple<CpuFamily, KvFor
   const std::vector<float> keys_ = random_floats(kPositions * kHeadDim, 8);
   const std::vector<float> values_ = random_floats(kPositions * kHeadDim, 9);
   const std::vector<float> queries_ = random_floats(kPositions * kHeads * kHeadDim, 10, 2.0f);
+  const cpu::KernelTable* kernels_ = nullptr;
   std::vector<std::byte> cache_;
   std::vector<std::int32_t> table_;
   std::vector<float> out_;
@@ -106,7 +124,7 @@ class PagedAttention : public testing::TestWithParam<std::tuple<CpuFamily, KvFor
 };
 
 TEST_P(PagedAttention, EqualsSoftmaxInDoublePrecision) {
-  const auto out = attend(family(), 0, kPositions);
+  const auto out = attend(*kernels_, 0, kPositions);
   std::vector<std::vector<double>> keys, values;
   for (int p = 0; p < kPositions; ++p) {
     keys.push_back(stored(keys_, p));
@@ -141,48 +159,91 @@ TEST_P(PagedAttention, EqualsSoftmaxInDoublePrecision) {
 }
 
 TEST_P(PagedAttention, StoresTheSameBytesInEveryFamily) {
-  EXPECT_EQ(cache_, filled(CpuFamily::scalar));
+  EXPECT_EQ(cache_, filled(kernel_table(CpuFamily::scalar)));
 }
 
 TEST_P(PagedAttention, GivesTheSameBitsInPartsOfThePromptAndInEveryFamily) {
-  const auto whole = bits(attend(CpuFamily::scalar, 0, kPositions));
-  EXPECT_EQ(bits(attend(family(), 0, kPositions)), whole);
+  const auto whole = bits(attend(reference(), 0, kPositions));
+  EXPECT_EQ(bits(attend(*kernels_, 0, kPositions)), whole);
   std::vector<std::uint32_t> parts;
   for (int first = 0; first < kPositions; first += 37) {
-    const auto part = bits(attend(family(), first, std::min(37, kPositions - first)));
+    const auto part = bits(attend(*kernels_, first, std::min(37, kPositions - first)));
     parts.insert(parts.end(), part.begin(), part.end());
   }
   EXPECT_EQ(parts, whole);
 }
 
 TEST_P(PagedAttention, GivesTheSameBitsChunkByChunkInAnyOrder) {
-  const auto& kernels = kernel_table(family());
   const auto floats = static_cast<std::size_t>(cpu::attention_part_floats(kHeads, kHeadDim));
   for (const int position : {0, 511, 512, 1023, 1024, 1100}) {
-    const auto whole = bits(attend(family(), position, 1));
+    const auto whole = bits(attend(*kernels_, position, 1));
     const int chunks = position / cpu::kAttentionChunk + 1;
     std::vector<float> parts(chunks * floats, std::nanf(""));
     for (int chunk = chunks - 1; chunk >= 0; --chunk) {
-      kernels.attention_chunk(call(position, 1), chunk, parts.data() + chunk * floats);
+      kernels_->attention_chunk(call(position, 1), chunk, parts.data() + chunk * floats);
     }
-    kernels.combine_chunks(call(position, 1), parts.data());
+    kernels_->combine_chunks(call(position, 1), parts.data());
     EXPECT_EQ(bits(out_), whole) << position;
   }
 }
 
 TEST_P(PagedAttention, TakesAKeyOfZeros) {
   std::vector<float> zeros(kHeadDim, 0.0f);
-  kernel_table(family()).store_kv(format(), zeros.data(), zeros.data(), kHeadDim,
-                                  cache_.data() + table_[0] * 2 * half_block(),
-                                  cache_.data() + table_[0] * 2 * half_block() + half_block(), 0);
-  for (const float value : attend(family(), 0, 1)) EXPECT_EQ(value, 0.0f);
+  kernels_->store_kv(format(), zeros.data(), zeros.data(), kHeadDim,
+                     cache_.data() + table_[0] * 2 * half_block(),
+                     cache_.data() + table_[0] * 2 * half_block() + half_block(), 0);
+  for (const float value : attend(*kernels_, 0, 1)) EXPECT_EQ(value, 0.0f);
+}
+
+// More query heads than a matrix unit has rows, of a size that is no power of two.
+TEST_P(PagedAttention, GivesAHeadTheSameBitsInAnyCompany) {
+  constexpr int kDim = 96, kMany = 20, kRows = 5, kFirst = 66;
+  const std::int64_t bytes = kv_tile_bytes(format(), kDim);
+  constexpr int kTiles = (kFirst + kRows + kKvTile - 1) / kKvTile;
+  std::vector<std::byte> cache(static_cast<std::size_t>(2 * kTiles * bytes), std::byte{0xff});
+  const auto numbers = random_floats((kFirst + kRows) * kDim, 12);
+  for (int p = 0; p < kFirst + kRows; ++p) {
+    std::byte* keys = cache.data() + p / kKvTile * bytes;
+    kernels_->store_kv(format(), &numbers[p * kDim], &numbers[p * kDim], kDim, keys,
+                       keys + kTiles * bytes, p % kKvTile);
+  }
+  const auto queries = random_floats(kRows * kMany * kDim, 13);
+  std::vector<float> all(queries.size()), one(queries.size());
+  std::vector<float> scratch(static_cast<std::size_t>(cpu::attention_scratch_floats(kMany, kDim)));
+  std::vector<std::int32_t> blocks(kTiles);
+  std::iota(blocks.begin(), blocks.end(), 0);
+  cpu::AttentionCall call{.q = queries.data(),
+                          .out = all.data(),
+                          .query_stride = kMany * kDim,
+                          .rows = kRows,
+                          .first_position = kFirst,
+                          .heads = kMany,
+                          .head_dim = kDim,
+                          .scale = 0.1f,
+                          .format = format(),
+                          .cache = cache.data(),
+                          .block_stride = bytes,
+                          .value_offset = kTiles * bytes,
+                          .tiles_per_block = 1,
+                          .block_table = blocks.data(),
+                          .scratch = scratch.data()};
+  kernels_->attention(call);
+  call.heads = 1;
+  for (int head = 0; head < kMany; ++head) {
+    call.q = queries.data() + head * kDim;
+    call.out = one.data() + head * kDim;
+    kernels_->attention(call);
+  }
+  EXPECT_EQ(bits(all), bits(one));
+  for (const float value : all) EXPECT_TRUE(std::isfinite(value));
 }
 
 INSTANTIATE_TEST_SUITE_P(Cpu, PagedAttention,
-                         testing::Combine(testing::ValuesIn(kAllFamilies),
+                         testing::Combine(testing::Values("scalar", "avx2", "avx512", "avx512_bf16",
+                                                          "amx", "emulated_unit"),
                                           testing::Values(KvFormat::bf16, KvFormat::int8)),
                          [](const auto& info) {
-                           return std::string(name(std::get<0>(info.param))) +
+                           return std::get<0>(info.param) +
                                   (std::get<1>(info.param) == KvFormat::bf16 ? "_bf16" : "_int8");
                          });
 

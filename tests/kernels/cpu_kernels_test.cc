@@ -7,8 +7,10 @@
 #include <random>
 
 #include "kernels/cpu_family.h"
+#include "kernels/flush_denormals.h"
+#include "kernels/fp8.h"
 #include "kernels/half.h"
-#include "tests/kernels/emulated_unit.h"
+#include "tests/kernels/emulated_unit/emulated_unit.h"
 #include "tests/kernels/families.h"
 #include "tests/kernels/random_matrix.h"
 
@@ -42,9 +44,11 @@ struct Activations {
         scales(x.size() / 32),
         offsets(x.size() / 32),
         biases(x.size() / 32),
+        tiles(static_cast<std::size_t>((m + 15) / 16 * 16 * k)),
         columns(k) {
     table.quantize_rows(view(), m, k);
     table.round_rows(view(), m, k);
+    if (table.tile_rows != nullptr) table.tile_rows(view(), m, k);
   }
   cpu::ActivationRows view() {
     return {values.data(),
@@ -52,7 +56,8 @@ struct Activations {
             halves.data(),
             columns,
             half_sums.data(),
-            {bytes.data(), scales.data(), offsets.data(), biases.data(), columns, columns / 32}};
+            {bytes.data(), scales.data(), offsets.data(), biases.data(), columns, columns / 32},
+            {tiles.data(), 16 * columns}};
   }
   std::vector<float> values;
   std::vector<std::uint16_t> halves;
@@ -60,6 +65,7 @@ struct Activations {
   std::vector<std::int8_t> bytes;
   std::vector<float> scales, offsets;
   std::vector<std::int32_t> biases;
+  std::vector<std::uint16_t> tiles;
   std::int64_t columns;
 };
 
@@ -67,37 +73,32 @@ struct LinearCase {
   DType type;
   ActivationFormat activations;
   std::int64_t m, n, k;
+  PackedLayout layout = PackedLayout::interleaved;
 };
 
-// All families that this machine runs, and the matrix unit's products where they can be emulated.
-std::vector<const cpu::KernelTable*> all_tables() {
+// All families that this machine runs, and the kernels for a matrix unit where it can be emulated:
+// those that multiply weights in this layout.
+std::vector<const cpu::KernelTable*> tables_for(PackedLayout layout) {
   std::vector<const cpu::KernelTable*> tables;
-  for (const CpuFamily family : supported_families()) {
-    tables.push_back(&kernel_table(family));
-    if (family == CpuFamily::avx512_bf16) tables.push_back(&emulated_unit_table());
+  for (const CpuFamily family : supported_families()) tables.push_back(&kernel_table(family));
+  if (can_emulate_unit()) tables.push_back(&emulated_unit_table());
+  if (layout == PackedLayout::rows) {
+    std::erase_if(tables,
+                  [](const auto* table) { return table->bf16_layout != PackedLayout::rows; });
   }
   return tables;
-}
-
-bool has_unit(const cpu::KernelTable& table) {
-  return table.linear == emulated_unit_table().linear ||
-         std::string_view(table.name) == name(CpuFamily::amx);
 }
 
 class Linear : public testing::TestWithParam<LinearCase> {
  protected:
   static constexpr std::int64_t kFirstColumn = 32;  // of the stored matrix
 
-  // Whether a table's bits are those of all others.
-  static bool has_own_order(const cpu::KernelTable& table) {
-    return has_unit(table) && GetParam().type == DType::bf16 &&
-           GetParam().activations == ActivationFormat::bf16;
-  }
-
   void SetUp() override {
-    const auto [type, activations, m, n, k] = GetParam();
+    const auto [type, activations, m, n, k, layout] = GetParam();
+    tables_ = tables_for(layout);
+    if (tables_.empty()) GTEST_SKIP() << "this machine has no matrix unit and cannot emulate one";
     std::mt19937 random(7);
-    weights_ = PackedMatrix(packed_format(type), n, k, arena_);
+    weights_ = PackedMatrix(packed_format(type), n, k, arena_, layout);
     const auto block = static_cast<std::int64_t>(block_values(type));
     const std::int64_t columns = (kFirstColumn + k + block - 1) / block * block;
     stored_ = MatrixWriter(random).matrix(type, (n + 7) / 8 * 8, columns);
@@ -112,11 +113,8 @@ class Linear : public testing::TestWithParam<LinearCase> {
   }
 
   // [segments, m, padded n]
-  std::vector<float> product(CpuFamily family, const LaneProgram& lanes) {
-    return product(kernel_table(family), lanes);
-  }
   std::vector<float> product(const cpu::KernelTable& table, const LaneProgram& lanes) {
-    const auto [type, activations, m, n, k] = GetParam();
+    const auto [type, activations, m, n, k, layout] = GetParam();
     Activations x(table, x_, m, k);
     const std::int64_t padded = weights_.row_blocks() * kRowBlock;
     std::vector<float> out(static_cast<std::size_t>(lanes.segments * m * padded));
@@ -134,6 +132,7 @@ class Linear : public testing::TestWithParam<LinearCase> {
     return out;
   }
 
+  std::vector<const cpu::KernelTable*> tables_;
   Arena arena_;
   PackedMatrix weights_;
   RandomMatrix stored_;
@@ -141,44 +140,42 @@ class Linear : public testing::TestWithParam<LinearCase> {
 };
 
 TEST_P(Linear, EqualsTheDoublePrecisionProduct) {
-  const auto [type, activations, m, n, k] = GetParam();
+  const auto [type, activations, m, n, k, layout] = GetParam();
   const std::int64_t padded = weights_.row_blocks() * kRowBlock;
-  for (const cpu::KernelTable* table : all_tables()) {
-    if (table != all_tables().front() && !has_own_order(*table)) continue;  // the same bits
-    const auto out = product(*table, whole_sum(k));
-    for (std::int64_t i = 0; i < m; ++i) {
-      for (std::int64_t j = 0; j < n; ++j) {
-        double expected = 0, magnitude = 0;
-        for (std::int64_t c = 0; c < k; ++c) {
-          const double term = weight(j, c) * x_[i * k + c];
-          expected += term;
-          magnitude += std::fabs(term);
-        }
-        // Eight-bit activations: half a step of 1/127 of a group's largest value (here below 4).
-        const double bound = activations == ActivationFormat::int8   ? magnitude * 0.02 + 1e-3
-                             : activations == ActivationFormat::bf16 ? magnitude * 0.004
-                                                                     : magnitude * 1e-5 + 1e-6;
-        EXPECT_NEAR(out[i * padded + j], expected, bound) << table->name << ' ' << i << "," << j;
+  const auto out = product(*tables_.front(), whole_sum(k));  // the others: the same bits
+  for (std::int64_t i = 0; i < m; ++i) {
+    for (std::int64_t j = 0; j < n; ++j) {
+      double expected = 0, magnitude = 0;
+      for (std::int64_t c = 0; c < k; ++c) {
+        const double term = weight(j, c) * x_[i * k + c];
+        expected += term;
+        magnitude += std::fabs(term);
       }
+      // Eight-bit activations: half a step of 1/127 of a group's largest value (here below 4).
+      // Rounding to bf16: by at most 2^-9, which a matrix unit does to weights as well.
+      const double bound = activations == ActivationFormat::int8   ? magnitude * 0.02 + 1e-3
+                           : layout == PackedLayout::rows          ? magnitude * 0.006
+                           : activations == ActivationFormat::bf16 ? magnitude * 0.004
+                                                                   : magnitude * 1e-5 + 1e-6;
+      EXPECT_NEAR(out[i * padded + j], expected, bound) << i << "," << j;
     }
   }
 }
 
 TEST_P(Linear, GivesTheSameBitsInEveryFamily) {
   const auto lanes = whole_sum(GetParam().k);
-  const auto expected = bits(product(CpuFamily::scalar, lanes));
-  for (const cpu::KernelTable* table : all_tables()) {
-    if (has_own_order(*table)) continue;
+  const auto expected = bits(product(*tables_.front(), lanes));
+  for (const cpu::KernelTable* table : tables_) {
     EXPECT_EQ(bits(product(*table, lanes)), expected) << table->name;
   }
 }
 
 TEST_P(Linear, GivesARowTheSameBitsInAnyBatch) {
-  const auto [type, activations, m, n, k] = GetParam();
+  const auto [type, activations, m, n, k, layout] = GetParam();
   const std::int64_t padded = weights_.row_blocks() * kRowBlock;
   const auto lanes = whole_sum(k);
-  for (const cpu::KernelTable* table : all_tables()) {
-    if (table != &kernel_table(supported_families().back()) && !has_unit(*table)) continue;
+  for (const cpu::KernelTable* table : tables_) {
+    if (table != tables_.front() && table != tables_.back()) continue;
     const auto all = product(*table, lanes);
     for (std::int64_t i = 0; i < m; ++i) {
       const std::vector<float> one(x_.begin() + i * k, x_.begin() + (i + 1) * k);
@@ -194,10 +191,10 @@ TEST_P(Linear, GivesARowTheSameBitsInAnyBatch) {
 
 // Row blocks are shared out over threads at any place.
 TEST_P(Linear, GivesTheSameBitsHoweverRowBlocksAreShared) {
-  const auto [type, activations, m, n, k] = GetParam();
+  const auto [type, activations, m, n, k, layout] = GetParam();
   const auto lanes = whole_sum(k);
   const std::int64_t padded = weights_.row_blocks() * kRowBlock;
-  for (const cpu::KernelTable* table : all_tables()) {
+  for (const cpu::KernelTable* table : tables_) {
     const auto whole = product(*table, lanes);
     Activations x(*table, x_, m, k);
     std::vector<float> out(whole.size());
@@ -212,12 +209,12 @@ TEST_P(Linear, GivesTheSameBitsHoweverRowBlocksAreShared) {
 }
 
 TEST_P(Linear, SumsLanesInTheOrderOfTheirProgram) {
-  const auto [type, activations, m, n, k] = GetParam();
+  const auto [type, activations, m, n, k, layout] = GetParam();
   const auto groups = static_cast<std::int32_t>(k / 32);
   // Lanes of 1, 1, groups - 3 and 1 groups: ((a + b), c) leaves (a+b)+c merged, d apart.
   const LaneProgram program{{{1, 0}, {1, 1}, {groups - 3, 1}, {1, 0}}, 2};
   const LaneProgram apart{{{1, 0}, {1, 0}, {groups - 3, 0}, {1, 0}}, 4};
-  for (const cpu::KernelTable* table : all_tables()) {
+  for (const cpu::KernelTable* table : tables_) {
     const auto lanes = product(*table, apart);
     const auto merged = product(*table, program);
     const std::size_t size = merged.size() / 2;
@@ -233,19 +230,19 @@ TEST_P(Linear, SumsLanesInTheOrderOfTheirProgram) {
 // The fused products leave what the two products, the activation and the rounding leave apart,
 // whether the weights are interleaved or not.
 TEST_P(Linear, SwigluEqualsItsProductsApart) {
-  const auto [type, activations, m, n, k] = GetParam();
+  const auto [type, activations, m, n, k, layout] = GetParam();
   const std::int64_t inner = n / 64 * 32;  // columns, when the weights are read as interleaved
   if (inner == 0) GTEST_SKIP() << "no whole group of columns";
   const auto lanes = whole_sum(k);
   const std::int64_t stride = weights_.row_blocks() * kRowBlock;
-  PackedMatrix gate(packed_format(type), inner, k, arena_);
-  PackedMatrix up(packed_format(type), inner, k, arena_);
+  PackedMatrix gate(packed_format(type), inner, k, arena_, layout);
+  PackedMatrix up(packed_format(type), inner, k, arena_, layout);
   for (std::int64_t row = 0; row < inner; ++row) {
     const std::int64_t interleaved = row / 32 * 64 + row % 32;
     gate.set_row(row, stored_.stored(), interleaved, kFirstColumn);
     up.set_row(row, stored_.stored(), interleaved + 32, kFirstColumn);
   }
-  for (const cpu::KernelTable* each : all_tables()) {
+  for (const cpu::KernelTable* each : tables_) {
     const cpu::KernelTable& table = *each;
     const auto both = product(table, lanes);
     Activations x(table, x_, m, k);
@@ -264,6 +261,7 @@ TEST_P(Linear, SwigluEqualsItsProductsApart) {
                     .out_f32 = true,
                     .out_bf16 = true,
                     .out_int8 = true,
+                    .out_tiles = table.tile_rows != nullptr,
                     .group_begin = 0,
                     .group_end = inner / 32});
       return out;
@@ -273,6 +271,7 @@ TEST_P(Linear, SwigluEqualsItsProductsApart) {
     const Activations rounded(table, out.values, m, inner);
     EXPECT_EQ(out.bytes, rounded.bytes) << table.name;
     EXPECT_EQ(out.halves, rounded.halves) << table.name;
+    EXPECT_EQ(out.tiles, rounded.tiles) << table.name;
     EXPECT_EQ(bits(out.half_sums), bits(rounded.half_sums)) << table.name;
     EXPECT_EQ(bits(out.offsets), bits(rounded.offsets)) << table.name;
     EXPECT_EQ(out.biases, rounded.biases) << table.name;
@@ -289,8 +288,9 @@ TEST_P(Linear, SwigluEqualsItsProductsApart) {
 
 std::vector<LinearCase> linear_cases() {
   std::vector<LinearCase> cases;
-  for (const DType type : {DType::f32, DType::f16, DType::bf16, DType::q4_0, DType::q4_1,
-                           DType::q8_0, DType::q4_k, DType::q6_k, DType::gptq, DType::awq}) {
+  for (const DType type :
+       {DType::f32, DType::f16, DType::bf16, DType::q4_0, DType::q4_1, DType::q8_0, DType::q4_k,
+        DType::q6_k, DType::gptq, DType::awq, DType::i8, DType::e4m3}) {
     const ActivationFormat natural = natural_activations(packed_format(type));
     cases.push_back({type, natural, 1, 1, 128});
     cases.push_back({type, natural, 3, 17, 160});
@@ -303,7 +303,17 @@ std::vector<LinearCase> linear_cases() {
   }
   cases.push_back({DType::q4_1, ActivationFormat::int8, 150, 16, 4096});  // more than one panel
   cases.push_back({DType::bf16, ActivationFormat::bf16, 16, 80, 128});
+  cases.push_back({DType::e4m3, ActivationFormat::bf16, 70, 80, 128});
   cases.push_back({DType::bf16, ActivationFormat::bf16, 70, 192, 128});
+  // On a matrix unit: one token, one tile of them, two, more than two; odd numbers of row blocks.
+  for (const DType type : {DType::bf16, DType::q4_0, DType::q4_1, DType::q8_0, DType::q4_k,
+                           DType::q6_k, DType::gptq, DType::awq, DType::i8, DType::e4m3}) {
+    for (const std::int64_t m : {1, 5, 16, 32}) {
+      cases.push_back({type, ActivationFormat::bf16, m, 144, 160, PackedLayout::rows});
+    }
+    cases.push_back({type, ActivationFormat::bf16, 83, 64, 128, PackedLayout::rows});
+  }
+  cases.push_back({DType::q4_1, ActivationFormat::bf16, 150, 16, 8192, PackedLayout::rows});
   return cases;
 }
 
@@ -318,7 +328,8 @@ std::string activations_name(ActivationFormat format) {
 
 INSTANTIATE_TEST_SUITE_P(Shapes, Linear, testing::ValuesIn(linear_cases()), [](const auto& info) {
   return std::string(name(info.param.type)) + "_" + activations_name(info.param.activations) +
-         "_m" + std::to_string(info.param.m) + "_n" + std::to_string(info.param.n) + "_k" +
+         (info.param.layout == PackedLayout::rows ? "_rows" : "") + "_m" +
+         std::to_string(info.param.m) + "_n" + std::to_string(info.param.n) + "_k" +
          std::to_string(info.param.k);
 });
 
@@ -372,6 +383,7 @@ std::vector<float> swiglu_of_identity(const cpu::KernelTable& table, const std::
                 .out_f32 = true,
                 .out_bf16 = false,
                 .out_int8 = false,
+                .out_tiles = false,
                 .group_begin = 0,
                 .group_end = n / 32});
   return out.values;
@@ -392,6 +404,40 @@ TEST_P(Family, SwigluKeepsANan) {
   std::vector<float> x(32, 1.0f);
   x[5] = std::nanf("");
   EXPECT_TRUE(std::isnan(swiglu_of_identity(table_, x)[5]));
+}
+
+// Products with rows of the identity, in threads that take subnormal numbers for zero.
+TEST_P(Family, ReadsEveryNumberOfE4m3) {
+  const FlushDenormals flush_denormals;
+  std::vector<std::byte> bytes;
+  for (int i = 0; i < 512; ++i) bytes.push_back(std::byte((i & 0x7f) == 0x7f ? 0 : i & 0xff));
+  const float scale = 0x1p-30f;
+  Arena arena;
+  PackedMatrix weights(PackedFormat::f8, 16, 32, arena);
+  for (std::int64_t row = 0; row < 16; ++row) {
+    weights.set_row(row,
+                    {.type = DType::e4m3,
+                     .rows = 16,
+                     .columns = 32,
+                     .values = bytes.data(),
+                     .blocks = {reinterpret_cast<const std::byte*>(&scale), DType::f32, 16, 32}},
+                    row, 0);
+  }
+  std::vector<float> identity(32 * 32);
+  for (std::size_t i = 0; i < 32; ++i) identity[i * 32 + i] = 1.0f;
+  Activations x(table_, identity, 32, 32);
+  const auto lanes = whole_sum(32);
+  for (const auto activations : {ActivationFormat::bf16, ActivationFormat::f32}) {
+    std::vector<float> out(32 * 16);
+    table_.linear(
+        {&weights, activations, x.view(), 32, lanes.steps.data(), 1, 0, 1, out.data(), 16, 512});
+    for (std::size_t row = 0; row < 16; ++row) {
+      for (std::size_t column = 0; column < 32; ++column) {
+        const auto byte = std::to_integer<std::uint8_t>(bytes[row * 32 + column]);
+        EXPECT_EQ(out[column * 16 + row], scale * bf16_to_float(e4m3_to_bf16(byte))) << int{byte};
+      }
+    }
+  }
 }
 
 TEST_P(Family, RopeRotatesPairsHalfAHeadApart) {
@@ -429,6 +475,20 @@ TEST_P(Family, QuantizesToTheNearestByteWithItsSums) {
     EXPECT_EQ(rows.offsets[g], rows.scales[g] * static_cast<float>(total));
   }
   EXPECT_EQ(rows.scales[1], 0.0f);
+}
+
+TEST_P(Family, TilesOfActivationsAreTheirRoundedValuesByPairs) {
+  if (table_.tile_rows == nullptr) GTEST_SKIP() << "this family takes no tiles";
+  constexpr std::int64_t kRows = 21, kColumns = 96;
+  const Activations x(table_, random_floats(kRows * kColumns, 6), kRows, kColumns);
+  for (std::int64_t row = 0; row < 32; ++row) {
+    for (std::int64_t column = 0; column < kColumns; ++column) {
+      const std::int64_t at = row / 16 * 16 * kColumns + column / 32 * 512 + column % 32 / 2 * 32 +
+                              row % 16 * 2 + column % 2;
+      const int expected = row < kRows ? x.halves[row * kColumns + column] : 0;
+      EXPECT_EQ(x.tiles[at], expected) << row << "," << column;
+    }
+  }
 }
 
 TEST_P(Family, QuantizesAGroupThatIsNotFiniteToNotANumber) {

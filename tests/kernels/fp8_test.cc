@@ -5,6 +5,9 @@
 #include <cmath>
 #include <limits>
 
+#include "kernels/flush_denormals.h"
+#include "kernels/half.h"
+
 namespace lockstep::kernels {
 namespace {
 
@@ -24,6 +27,16 @@ TEST(Fp8, ReadsEveryNumberAsTheFormatDefinesIt) {
       EXPECT_EQ(value, definition(bits)) << bits;
       EXPECT_EQ(std::signbit(value), bits >= 128) << bits;
     }
+  }
+}
+
+TEST(Fp8, IsExactInBf16AlsoWhereSubnormalNumbersAreZero) {
+  const FlushDenormals flush_denormals;
+  for (int bits = 0; bits < 256; ++bits) {
+    if ((bits & 0x7f) == 0x7f) continue;
+    const float value = bf16_to_float(e4m3_to_bf16(static_cast<std::uint8_t>(bits)));
+    EXPECT_EQ(value, definition(bits)) << bits;
+    EXPECT_EQ(std::signbit(value), bits >= 128) << bits;
   }
 }
 

@@ -7,6 +7,7 @@
 #include <random>
 #include <vector>
 
+#include "kernels/fp8.h"
 #include "kernels/half.h"
 #include "kernels/stored_matrix.h"
 
@@ -20,10 +21,17 @@ struct RandomMatrix {
   std::vector<std::byte> scales, zeros;
   std::int64_t group_size = 0;
   std::uint32_t zero_offset = 0;
+  // Of i8 and e4m3, which share scales in blocks of so many rows and columns.
+  DType scale_type = DType::f32;
+  std::int64_t scale_rows = 0, scale_columns = 0;
 
   StoredMatrix stored() const {
-    return {
-        type, rows, columns, bytes.data(), {scales.data(), zeros.data(), group_size, zero_offset}};
+    return {type,
+            rows,
+            columns,
+            bytes.data(),
+            {scales.data(), zeros.data(), group_size, zero_offset},
+            {scales.data(), scale_type, scale_rows, scale_columns}};
   }
 };
 
@@ -33,7 +41,8 @@ class MatrixWriter {
  public:
   explicit MatrixWriter(std::mt19937& random) : random_(&random) {}
 
-  // `rows` a multiple of 8, `columns` of the format's block; of gptq and awq in groups of 64.
+  // `rows` a multiple of 8, `columns` of the format's block; of gptq and awq in groups of 64; of i8
+  // with a scale a row, of e4m3 with a scale for 32 rows of 64 columns.
   RandomMatrix matrix(DType type, std::int64_t rows, std::int64_t columns, float spread = 1.0f) {
     RandomMatrix made{type, rows, columns, {}, {}, {}, {}};
     spread_ = spread;
@@ -43,9 +52,41 @@ class MatrixWriter {
       write_words(made);
       return made;
     }
+    if (type == DType::i8 || type == DType::e4m3) {
+      made.scale_type = type == DType::i8 ? DType::bf16 : DType::f32;
+      made.scale_rows = type == DType::i8 ? 1 : 32;
+      made.scale_columns = type == DType::i8 ? columns : 64;
+      write_bytes(made);
+      return made;
+    }
     const auto block = static_cast<std::int64_t>(block_values(type));
     for (std::int64_t i = 0; i < rows * columns; i += block) write_block(made);
     return made;
+  }
+
+  // As matrix() of type i8 or e4m3, whose scale_type, scale_rows and scale_columns say how. Scales
+  // of i8 have few bits.
+  void write_bytes(RandomMatrix& made) {
+    const bool is_i8 = made.type == DType::i8;
+    const auto blocks = [](std::int64_t size, std::int64_t block) {
+      return (size + block - 1) / block;
+    };
+    const std::int64_t across = blocks(made.columns, made.scale_columns);
+    std::vector<double> scales;
+    for (std::int64_t i = 0; i < blocks(made.rows, made.scale_rows) * across; ++i) {
+      const float scale = is_i8 ? short_float(7) / 32 : spread_ / 448 * integer(1, 1000) / 1000;
+      scales.push_back(append_scale(made, scale));
+    }
+    for (std::int64_t row = 0; row < made.rows; ++row) {
+      for (std::int64_t column = 0; column < made.columns; ++column) {
+        const auto byte = static_cast<std::uint8_t>(is_i8 ? integer(-128, 127)
+                                                          : integer(0, 0x7e) | integer(0, 1) << 7);
+        append(made.bytes, byte);
+        const double number = is_i8 ? static_cast<std::int8_t>(byte) : e4m3_to_float(byte);
+        const auto block = row / made.scale_rows * across + column / made.scale_columns;
+        made.values.push_back(scales[static_cast<std::size_t>(block)] * number);
+      }
+    }
   }
 
   // As matrix() of type gptq or awq, whose group_size and zero_offset say how.
@@ -220,6 +261,16 @@ class MatrixWriter {
   static double append_f16(std::vector<std::byte>& to, float value) {
     append(to, float_to_f16(value));
     return f16_to_float(float_to_f16(value));
+  }
+
+  static double append_scale(RandomMatrix& made, float scale) {
+    if (made.scale_type == DType::f16) return append_f16(made.scales, scale);
+    if (made.scale_type == DType::f32) {
+      append(made.scales, scale);
+      return scale;
+    }
+    append(made.scales, float_to_bf16(scale));
+    return bf16_to_float(float_to_bf16(scale));
   }
 
   std::mt19937* random_;

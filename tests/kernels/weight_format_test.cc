@@ -7,20 +7,25 @@
 #include <algorithm>
 
 #include "base/error.h"
+#include "kernels/activation_format.h"
+#include "kernels/byte_layout.h"
+#include "kernels/flush_denormals.h"
 #include "kernels/gptq_layout.h"
 #include "tests/kernels/random_matrix.h"
 
 namespace lockstep::kernels {
 namespace {
 
-constexpr DType kWeights[]{DType::f32,  DType::f16,  DType::bf16, DType::q4_0, DType::q4_1,
-                           DType::q8_0, DType::q4_k, DType::q6_k, DType::gptq, DType::awq};
+constexpr DType kWeights[]{DType::f32,  DType::f16,  DType::bf16, DType::q4_0,
+                           DType::q4_1, DType::q8_0, DType::q4_k, DType::q6_k,
+                           DType::gptq, DType::awq,  DType::i8,   DType::e4m3};
 
 // The values of columns [first, first + columns) of every row, packed and read again.
 std::vector<float> packed_values(const StoredMatrix& stored, std::int64_t first,
-                                 std::int64_t columns) {
+                                 std::int64_t columns,
+                                 PackedLayout layout = PackedLayout::interleaved) {
   Arena arena;
-  PackedMatrix packed(packed_format(stored.type), stored.rows, columns, arena);
+  PackedMatrix packed(packed_format(stored.type), stored.rows, columns, arena, layout);
   std::vector<float> values(static_cast<std::size_t>(stored.rows * columns));
   for (std::int64_t row = 0; row < stored.rows; ++row) packed.set_row(row, stored, row, first);
   for (std::int64_t row = 0; row < stored.rows; ++row) {
@@ -59,6 +64,17 @@ TEST(WeightFormat, AnyGroupOf32MayBeTheFirst) {
   }
 }
 
+TEST(WeightFormat, ValuesAreTheSameInRows) {
+  std::mt19937 random(14);
+  for (const DType type : kWeights) {
+    if (!suits(ActivationFormat::bf16, packed_format(type))) continue;
+    const auto matrix = MatrixWriter(random).matrix(type, 24, 512);
+    EXPECT_EQ(packed_values(matrix.stored(), 96, 160, PackedLayout::rows),
+              packed_values(matrix.stored(), 96, 160))
+        << name(type);
+  }
+}
+
 TEST(WeightFormat, WordsAreNoWeights) {
   EXPECT_THAT([] { packed_format(DType::i32); },
               testing::ThrowsMessage<Error>(testing::HasSubstr("type i32 is not one of weights")));
@@ -81,6 +97,75 @@ TEST_P(SeparateScalesOf, GroupsOfEverySizeAndZerosOfBothVersions) {
 
 INSTANTIATE_TEST_SUITE_P(All, SeparateScalesOf, testing::Values(DType::gptq, DType::awq),
                          [](const auto& info) { return std::string(name(info.param)); });
+
+class ByteScales : public testing::TestWithParam<DType> {};
+
+// 24 rows by 320 columns: one scale, one a row, and blocks that end inside both.
+TEST_P(ByteScales, BlocksOfEverySizeInEveryType) {
+  std::mt19937 random(18);
+  for (const DType scale_type : {DType::f32, DType::f16, DType::bf16}) {
+    for (const auto& [rows, columns] :
+         {std::pair<std::int64_t, std::int64_t>{24, 320}, {1, 320}, {16, 128}, {128, 128}}) {
+      RandomMatrix matrix{GetParam(), 24, 320, {}, {}, {}, {}};
+      matrix.scale_type = scale_type;
+      matrix.scale_rows = rows, matrix.scale_columns = columns;
+      MatrixWriter(random).write_bytes(matrix);
+      expect_values(matrix, 0, 320);
+      expect_values(matrix, 96, 128);
+    }
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(All, ByteScales, testing::Values(DType::i8, DType::e4m3),
+                         [](const auto& info) { return std::string(name(info.param)); });
+
+// One row of 32 numbers with a scale.
+RandomMatrix one_group(DType type, const std::array<std::uint8_t, 32>& bytes, float scale) {
+  RandomMatrix matrix{type, 1, 32, {}, {}, {}, {}};
+  for (const std::uint8_t byte : bytes) matrix.bytes.push_back(std::byte{byte});
+  matrix.scale_rows = 1, matrix.scale_columns = 32;
+  matrix.scales.resize(sizeof scale);
+  std::memcpy(matrix.scales.data(), &scale, sizeof scale);
+  return matrix;
+}
+
+TEST(WeightFormat, EightBitIntegersRoundTheirScaleToF16) {
+  // 1 + 2^-12 lies between 1 and the next f16, 1 + 2^-10: to 1. 2^-20 (1 + 2^-5) is subnormal in
+  // f16, whose steps there are 2^-24: to 2^-20.
+  for (const auto& [scale, rounded] : {std::pair{1.0f + 0x1p-12f, 1.0f},
+                                       {0x1p-20f * (1 + 0x1p-5f), 0x1p-20f},
+                                       {0x1p-17f * (1 + 0x1p-7f), 0x1p-17f * (1 + 0x1p-7f)}}) {
+    const auto values = packed_values(one_group(DType::i8, {128, 127, 1}, scale).stored(), 0, 32);
+    EXPECT_EQ(values[0], -128 * rounded);
+    EXPECT_EQ(values[1], 127 * rounded);
+    EXPECT_EQ(values[2], rounded);
+    EXPECT_EQ(values[3], 0);
+  }
+}
+
+TEST(WeightFormat, E4m3IsKeptWithItsScaleInF32AlsoWhereSubnormalNumbersAreZero) {
+  const FlushDenormals flush_denormals;
+  const float scale = 0x1.234566p-13f;
+  // The smallest, the largest subnormal one, the smallest normal one, -1.125 and the largest.
+  const auto matrix = one_group(DType::e4m3, {0x01, 0x07, 0x08, 0xb9, 0x7e}, scale);
+  const auto values = packed_values(matrix.stored(), 0, 32);
+  const float expected[]{0x1p-9f, 7 * 0x1p-9f, 0x1p-6f, -1.125f, 448.0f, 0.0f};
+  for (std::size_t i = 0; i < 6; ++i) EXPECT_EQ(values[i], scale * expected[i]) << i;
+}
+
+TEST(WeightFormat, FindsANanOfE4m3InTheColumnsAskedFor) {
+  std::mt19937 random(19);
+  for (const std::uint8_t nan : {0x7f, 0xff}) {
+    auto matrix = MatrixWriter(random).matrix(DType::e4m3, 8, 96);
+    EXPECT_FALSE(has_nan(matrix.stored(), 2, 0, 96));
+    matrix.bytes[2 * 96 + 70] = std::byte{nan};
+    EXPECT_TRUE(has_nan(matrix.stored(), 2, 64, 32));
+    EXPECT_FALSE(has_nan(matrix.stored(), 2, 0, 64));
+    EXPECT_FALSE(has_nan(matrix.stored(), 1, 0, 96));
+    matrix.type = DType::i8;  // any byte is a number
+    EXPECT_FALSE(has_nan(matrix.stored(), 2, 0, 96));
+  }
+}
 
 // One superblock: byte i is 37 * i + 11, but for the f16 values that `halves` places.
 RandomMatrix superblock(DType type,

@@ -209,7 +209,7 @@ INSTANTIATE_TEST_SUITE_P(
                   "quant_method",
                   "bitsandbytes",
                   {kField + "quant_method: 'bitsandbytes' is not supported; supported are gptq, "
-                            "awq"}},
+                            "awq, fp8, fbgemm_fp8, compressed-tensors"}},
         BadConfig{"NoBits", DType::gptq, "bits", nullptr, {kField + "bits: is missing"}},
         BadConfig{"EightBits",
                   DType::gptq,

@@ -55,11 +55,27 @@ TEST(Outline, KnowsShapesThatAreNotServedYet) {
   EXPECT_FALSE(biased.served);
 }
 
-TEST(Outline, OfAQuantizedModelNamesTheMethod) {
+TEST(Outline, OfAQuantizedModelNamesWhatItsWeightsAreKeptIn) {
+  using nlohmann::json;
+  const auto compressed = [](const char* format, const char* strategy) {
+    return json{{"quant_method", "compressed-tensors"},
+                {"format", format},
+                {"config_groups", {{"group_0", {{"weights", {{"strategy", strategy}}}}}}}};
+  };
   const TempFolder folder;
   TinyFolder tiny = tiny_folder();
-  tiny.config["quantization_config"] = {{"quant_method", "fp8"}};
-  EXPECT_EQ(read_outline(folder.write("config.json", tiny.config.dump())).stored_as, "fp8");
+  for (const auto& [quantization, name] : std::vector<std::pair<json, std::string>>{
+           {{{"quant_method", "awq"}}, "awq"},
+           {{{"quant_method", "fp8"}}, "fp8"},
+           {{{"quant_method", "fp8"}, {"weight_block_size", {128, 128}}}, "fp8_block"},
+           {{{"quant_method", "fbgemm_fp8"}}, "fp8"},
+           {compressed("float-quantized", "channel"), "fp8"},
+           {compressed("float-quantized", "block"), "fp8_block"},
+           {compressed("int-quantized", "channel"), "int8"},
+           {compressed("pack-quantized", "group"), "compressed-tensors"}}) {
+    tiny.config["quantization_config"] = quantization;
+    EXPECT_EQ(read_outline(folder.write("config.json", tiny.config.dump())).stored_as, name);
+  }
 }
 
 TEST(Outline, RefusesShapesThatItWouldCountWrongly) {

@@ -56,6 +56,23 @@ TEST(Safetensors, GivesTypeShapeAndTheExactBytes) {
   EXPECT_FALSE(named(tensors, "a").rope_interleaved);
 }
 
+TEST(Safetensors, GivesBytesAndSingleNumbers) {
+  SafetensorsWriter writer;
+  writer.add("scale", "F32", {}, "abcd");
+  writer.add("numbers", "F8_E4M3", {1, 3}, "efg");
+  writer.add("integers", "I8", {5}, "hijkl");
+  const TempFolder folder;
+  const MappedFile file(folder.write("x.safetensors", writer.build()));
+  const auto tensors = read_safetensors(file);
+  EXPECT_THAT(named(tensors, "scale").shape, ElementsAre(1));
+  EXPECT_EQ(text_of(named(tensors, "scale").data), "abcd");
+  EXPECT_EQ(named(tensors, "numbers").dtype, DType::e4m3);
+  EXPECT_EQ(named(tensors, "numbers").row_bytes(), 3u);
+  EXPECT_EQ(text_of(named(tensors, "numbers").data), "efg");
+  EXPECT_EQ(named(tensors, "integers").dtype, DType::i8);
+  EXPECT_EQ(text_of(named(tensors, "integers").data), "hijkl");
+}
+
 struct BadFile {
   const char* name;
   std::function<std::string()> bytes;
@@ -104,8 +121,9 @@ std::vector<BadFile> bad_files() {
       {"NoType", with("dtype", nullptr), {"tensor 'a'.dtype: is missing"}},
       {"TypeIsNumber", with("dtype", 3), {"tensor 'a'.dtype: is not a string"}},
       {"OtherType",
-       with("dtype", "F8_E4M3"),
-       {"tensor 'a'.dtype: 'F8_E4M3' is not supported; supported are F32, F16, BF16"}},
+       with("dtype", "F8_E5M2"),
+       {"tensor 'a'.dtype: 'F8_E5M2' is not supported; supported are F32, F16, BF16, F8_E4M3, I32, "
+        "I8"}},
       {"NoShape", with("shape", nullptr), {"tensor 'a'.shape: is missing"}},
       {"ShapeIsText", with("shape", "2x3"), {"tensor 'a'.shape: is not an array"}},
       {"NegativeShape", with("shape", {-2, 3}), {"tensor 'a'.shape: has an element"}},
@@ -113,7 +131,6 @@ std::vector<BadFile> bad_files() {
       {"HugeShapeNumber", with("shape", {1ull << 63, 3}), {"tensor 'a'.shape: has an element"}},
       {"ShapeOverflows", with("shape", huge), {"tensor 'a'", "overflows 64 bits"}},
       {"ZeroShape", with("shape", {0, 3}), {"tensor 'a': shape [0, 3] has an empty dimension"}},
-      {"Scalar", with("shape", nlohmann::json::array()), {"tensor 'a': 0 dimensions"}},
       {"FiveDimensions", with("shape", {1, 1, 1, 2, 3}), {"tensor 'a': 5 dimensions"}},
       {"ShapeTooSmall",
        with("shape", {2, 2}),

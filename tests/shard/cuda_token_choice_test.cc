@@ -5,6 +5,7 @@
 #include <limits>
 
 #include "kernels/cuda/token_choice.h"
+#include "shard/gpu/sampling_lists.h"
 #include "tests/kernels/cuda/test_gpu.h"
 #include "tests/shard/sampling_fixture.h"
 
@@ -20,10 +21,12 @@ struct Row {
   TokenCounts counts = {};
   std::int32_t position = 0;
   std::int32_t num_answer_tokens = 0;
+  std::int32_t sampled_row = -1;
 
   SamplingInput input() const {
     return {.params = &params,
             .counts = &counts,
+            .sampled_row = sampled_row,
             .num_answer_tokens = num_answer_tokens,
             .position = position};
   }
@@ -35,46 +38,26 @@ struct Chosen {
 };
 
 // What a rank's GPU makes of the tokens in `range`.
-Chosen on_gpu(const std::vector<Row>& rows, VocabRange range) {
+Chosen on_gpu(const std::vector<Row>& rows, VocabRange range,
+              const std::vector<ScoredToken>& sampled = {}) {
   const auto size = static_cast<std::size_t>(range.end - range.begin);
   std::vector<float> logits;
-  std::vector<cuda::RowSampling> sampling;
-  std::vector<cuda::TokenBias> biases;
-  std::vector<std::int32_t> forbidden;
-  std::vector<cuda::CountedToken> counts;
-  const auto run_of = [](const auto& all, const auto& more) {
-    const auto begin = static_cast<std::int32_t>(all.size() - more.size());
-    return cuda::Run{begin, static_cast<std::int32_t>(all.size())};
-  };
+  SamplingLists lists(1 << 16);
   for (const Row& row : rows) {
-    const comm::SamplingParams& params = row.params;
     logits.insert(logits.end(), row.logits.begin() + range.begin, row.logits.begin() + range.end);
-    for (const auto& [token, bias] : params.logit_bias) biases.push_back({token, bias});
-    const bool forbids = row.num_answer_tokens < params.min_tokens;
-    const auto stops = forbids ? params.stop_token_ids : std::vector<std::int32_t>{};
-    forbidden.insert(forbidden.end(), stops.begin(), stops.end());
-    for (const TokenCount& count : row.counts.entries()) {
-      counts.push_back({count.token_id, count.in_answer});
-    }
-    sampling.push_back({.seed = params.seed,
-                        .position = row.position,
-                        .temperature = is_greedy(params) ? 0.0f : params.temperature,
-                        .repetition_penalty = params.repetition_penalty,
-                        .presence_penalty = params.presence_penalty,
-                        .frequency_penalty = params.frequency_penalty,
-                        .biases = run_of(biases, params.logit_bias),
-                        .forbidden = run_of(forbidden, stops),
-                        .counts = run_of(counts, row.counts.entries())});
+    EXPECT_TRUE(lists.add(row.input()));
   }
   const auto slices = static_cast<std::size_t>(cuda::choice_slices(range.begin, range.end));
+  const auto vector = [](auto span) { return std::vector(span.begin(), span.end()); };
   cuda::TestGpu memory;
   const cuda::TokenChoiceArgs args{
       .logits = memory.variable(logits, "logits"),
       .logits_stride = static_cast<std::int64_t>(size),
-      .sampling = memory.constant(sampling, "sampling"),
-      .biases = memory.constant(biases, "biases"),
-      .forbidden = memory.constant(forbidden, "forbidden"),
-      .counts = memory.constant(counts, "counts"),
+      .sampling = memory.constant(vector(lists.rows()), "sampling"),
+      .listed = memory.constant(vector(lists.listed()), "listed"),
+      .sampled = memory.constant(sampled, "sampled"),
+      .cuts = nullptr,
+      .places = nullptr,
       .candidates = memory.blank<ScoredToken>(rows.size() * slices, "candidates"),
       .winners = memory.blank<ScoredToken>(rows.size(), "winners"),
       .begin_token = range.begin,
@@ -147,6 +130,47 @@ TEST_F(CudaTokenChoice, ModifiedLogitsAreTheCpus) {
   Row later = row;
   later.num_answer_tokens = 10;
   expect_the_cpus_choice({row, later, {random_row(700, 2), params_of({.temperature = 1.0f})}});
+}
+
+// Whether it was in the answer, in the prompt alone, or nowhere, and whoever's token it is.
+TEST_F(CudaTokenChoice, PenaltiesCountATokenThatTheStepBeforeHasChosen) {
+  Row row{random_row(700, 1), params_of({.temperature = 0.7f,
+                                         .repetition_penalty = 1.3f,
+                                         .presence_penalty = 0.3f,
+                                         .frequency_penalty = 0.17f})};
+  for (std::int32_t token = 0; token < 700; token += 3) row.counts.add_prompt_token(token);
+  for (std::int32_t token = 0; token < 700; token += 5) row.counts.add_answer_token(token);
+  const std::vector<ScoredToken> sampled = {{1.0f, 15}, {1.0f, 3}, {1.0f, 601}, {}};
+  std::vector<Row> known, unknown;
+  for (std::int32_t i = 0; i < 4; ++i) {
+    unknown.push_back(row);
+    unknown.back().sampled_row = i;
+    known.push_back(row);
+    const std::int32_t token = sampled[static_cast<std::size_t>(i)].token_id;
+    if (token >= 0) known.back().counts.add_answer_token(token);
+  }
+  for (const VocabRange range : {VocabRange{0, 700}, VocabRange{0, 300}, VocabRange{300, 700}}) {
+    const Chosen expected = on_gpu(known, range), chosen = on_gpu(unknown, range, sampled);
+    EXPECT_EQ(chosen.logits, expected.logits);
+    for (std::size_t i = 0; i < 4; ++i) {
+      EXPECT_EQ(chosen.winners[i].token_id, expected.winners[i].token_id) << i;
+    }
+  }
+}
+
+TEST_F(CudaTokenChoice, FindsTheBestOfTheWinnersOfRanks) {
+  const std::vector<ScoredToken> winners = {{1.0f, 5}, {2.0f, 4},  {}, {},  //
+                                            {3.0f, 9}, {2.0f, 30}, {}, {},  //
+                                            {},        {},         {}, {-9.0f, 50}};
+  cuda::TestGpu memory;
+  const cuda::RankWinnersArgs args{.winners = memory.constant(winners, "winners"),
+                                   .chosen = memory.blank<ScoredToken>(4, "chosen"),
+                                   .ranks = 3,
+                                   .rows = 4};
+  memory.gpu().run(args);
+  std::vector<std::int32_t> tokens;
+  for (const ScoredToken& token : memory.values(args.chosen)) tokens.push_back(token.token_id);
+  EXPECT_EQ(tokens, (std::vector<std::int32_t>{9, 4, -1, 50}));
 }
 
 TEST_F(CudaTokenChoice, ThereIsNoWinnerAmongImpossibleTokens) {

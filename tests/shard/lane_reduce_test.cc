@@ -96,7 +96,8 @@ TEST_P(LaneReduce, GivesEveryRankTheTreesSum) {
       for (std::int64_t i = 0; i < values; ++i) {
         std::vector<float> stack;
         for (std::size_t lane = 0; lane < program.steps.size(); ++lane) {
-          stack.push_back(lane_value(round, mine.begin + static_cast<std::int64_t>(lane), i % 1000));
+          stack.push_back(
+              lane_value(round, mine.begin + static_cast<std::int64_t>(lane), i % 1000));
           for (int merge = 0; merge < program.steps[lane].merges; ++merge) {
             const float top = stack.back();
             stack.pop_back();

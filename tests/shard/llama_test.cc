@@ -11,10 +11,13 @@
 #include <random>
 #include <thread>
 
+#include "tests/kernels/emulated_unit/emulated_unit.h"
 #include "tests/shard/random_llama.h"
 
 namespace lockstep::shard {
 namespace {
+
+using kernels::cpu::KernelTable;
 
 constexpr RunnerOptions kOptions{.block_size = 16,
                                  .num_blocks = 12,
@@ -25,13 +28,13 @@ constexpr RunnerOptions kOptions{.block_size = 16,
 // Runs `steps` of batches on `world` ranks; returns the logits of all steps, whole vocabulary.
 using Steps = std::vector<std::vector<ForwardSequence>>;
 std::vector<std::uint32_t> run(const model::Model& model, int world, int threads,
-                               kernels::CpuFamily family, const Steps& steps,
+                               const KernelTable& kernels, const Steps& steps,
                                const RunnerOptions& options = kOptions) {
   std::vector<std::vector<std::vector<float>>> per_rank(static_cast<std::size_t>(world));
   comm::spawn_ranks(world, std::chrono::seconds(20), [&](comm::Communicator& communicator) {
     kernels::ThreadPool pool(threads);
     StepTimes times(communicator);
-    LlamaRunner runner(model, options, communicator, pool, kernels::kernel_table(family), times);
+    LlamaRunner runner(model, options, communicator, pool, kernels, times);
     for (const auto& batch : steps) {
       const auto logits = runner.forward(batch);
       const auto range =
@@ -58,7 +61,7 @@ std::string link_name(int stage, int rank) {
 
 // The same on a pipeline of stages of `tp` ranks each, which exchange activations over real links.
 std::vector<std::uint32_t> run_pipeline(const model::Model& model, int stages, int tp,
-                                        const Steps& steps) {
+                                        const KernelTable& kernels, const Steps& steps) {
   constexpr std::chrono::milliseconds kDeadline{20000};
   const comm::PlanBusAddress kBus{.endpoint = "", .epoch = 1, .token = "token"};
   zmq::context_t context;
@@ -82,8 +85,7 @@ std::vector<std::uint32_t> run_pipeline(const model::Model& model, int stages, i
       if (next) next->wait_for_inlet();
       kernels::ThreadPool pool(1);
       StepTimes times(communicator, nullptr, previous ? &*previous : nullptr);
-      LlamaRunner runner(model, kOptions, communicator, pool,
-                         kernels::kernel_table(kernels::supported_families().back()), times,
+      LlamaRunner runner(model, kOptions, communicator, pool, kernels, times,
                          {layers[static_cast<std::size_t>(stage)], previous ? &*previous : nullptr,
                           next ? &*next : nullptr});
       for (const auto& batch : steps) {
@@ -112,14 +114,25 @@ std::vector<std::uint32_t> run_pipeline(const model::Model& model, int stages, i
   return bits;
 }
 
-class Llama : public testing::Test {
+const KernelTable& fastest() { return kernels::kernel_table(kernels::supported_families().back()); }
+
+// With the kernels of the fastest family here, and with those for a matrix unit, which need not be
+// here.
+class Llama : public testing::TestWithParam<bool> {
  protected:
+  void SetUp() override {
+    if (GetParam() && !kernels::can_emulate_unit()) {
+      GTEST_SKIP()
+          << "this machine has no AVX-512 with BF16 and VBMI to emulate a matrix unit with";
+    }
+  }
+
   model::Model model_ = make_model(small_config());
   const std::vector<std::int32_t> tokens_ = some_tokens(45, 21);
   const std::vector<std::int32_t> other_ = some_tokens(20, 22);
   const std::int32_t blocks_[3] = {7, 2, 9};
   const std::int32_t other_blocks_[2] = {1, 5};
-  const kernels::CpuFamily fastest_ = kernels::supported_families().back();
+  const KernelTable& table_ = GetParam() ? kernels::emulated_unit_table() : fastest();
 
   ForwardSequence piece(int begin, int end, bool logits) const {
     return {std::span(tokens_).subspan(static_cast<std::size_t>(begin),
@@ -128,54 +141,60 @@ class Llama : public testing::Test {
   }
 };
 
-TEST_F(Llama, EqualsTheDoublePrecisionModel) {
-  const auto bits = run(model_, 1, 1, fastest_, {{piece(0, 45, true)}});
+INSTANTIATE_TEST_SUITE_P(Kernels, Llama, testing::Bool(), [](const auto& info) {
+  return info.param ? "emulated_unit" : "fastest_family";
+});
+
+TEST_P(Llama, EqualsTheDoublePrecisionModel) {
+  const auto bits = run(model_, 1, 1, table_, {{piece(0, 45, true)}});
   const auto expected = Reference(model_).last_logits(tokens_);
   ASSERT_EQ(bits.size(), expected.size());
   double scale = 0;
   for (const double value : expected) scale = std::max(scale, std::fabs(value));
   for (std::size_t i = 0; i < bits.size(); ++i) {
-    // The cache holds bf16, eight bits of mantissa.
-    EXPECT_NEAR(std::bit_cast<float>(bits[i]), expected[i], 0.01 * scale) << i;
+    // Activations enter products in bf16, eight bits of mantissa, and so lie keys and values.
+    EXPECT_NEAR(std::bit_cast<float>(bits[i]), expected[i], 0.015 * scale) << i;
   }
 }
 
-TEST_F(Llama, GivesTheSameBitsAtEveryWorldSize) {
+TEST_P(Llama, GivesTheSameBitsAtEveryWorldSize) {
   const Steps steps{{piece(0, 45, true)}};
-  const auto expected = run(model_, 1, 1, fastest_, steps);
+  const auto expected = run(model_, 1, 1, table_, steps);
   for (int world = 2; world <= 6; ++world) {
-    EXPECT_EQ(run(model_, world, 1, fastest_, steps), expected) << world << " ranks";
+    EXPECT_EQ(run(model_, world, 1, table_, steps), expected) << world << " ranks";
   }
 }
 
-TEST_F(Llama, GivesTheSameBitsWithAnyNumberOfThreads) {
+TEST_P(Llama, GivesTheSameBitsWithAnyNumberOfThreads) {
   const Steps steps{{piece(0, 45, true)}};
-  const auto expected = run(model_, 1, 1, fastest_, steps);
-  for (const int threads : {2, 3}) EXPECT_EQ(run(model_, 1, threads, fastest_, steps), expected);
+  const auto expected = run(model_, 1, 1, table_, steps);
+  for (const int threads : {2, 3}) EXPECT_EQ(run(model_, 1, threads, table_, steps), expected);
 }
 
-TEST_F(Llama, GivesTheSameBitsInEveryFamily) {
+TEST_P(Llama, GivesTheSameBitsInEveryFamilyOfItsKind) {
   const Steps steps{{piece(0, 45, true)}};
-  const auto expected = run(model_, 1, 1, fastest_, steps);
+  const auto expected = run(model_, 1, 1, table_, steps);
+  const bool has_unit = table_.bf16_layout == kernels::PackedLayout::rows;
   for (const auto family : kernels::supported_families()) {
-    if (family == kernels::CpuFamily::amx) continue;  // sums bf16 products in an order of its own
-    EXPECT_EQ(run(model_, 1, 1, family, steps), expected) << kernels::name(family);
+    if ((family == kernels::CpuFamily::amx) != has_unit) continue;  // that has bits of its own
+    EXPECT_EQ(run(model_, 1, 1, kernels::kernel_table(family), steps), expected)
+        << kernels::name(family);
   }
 }
 
-TEST_F(Llama, GivesTheSameBitsInChunksAndInCompany) {
-  const auto whole = run(model_, 1, 1, fastest_, {{piece(0, 45, true)}});
+TEST_P(Llama, GivesTheSameBitsInChunksAndInCompany) {
+  const auto whole = run(model_, 1, 1, table_, {{piece(0, 45, true)}});
   const ForwardSequence company{other_, 0, other_blocks_, false};
   const Steps chunks{{piece(0, 7, false)},
                      {company, piece(7, 8, false)},
                      {piece(8, 40, false)},
                      {piece(40, 44, false)},
                      {piece(44, 45, true)}};
-  EXPECT_EQ(run(model_, 1, 1, fastest_, chunks), whole);
-  EXPECT_EQ(run(model_, 2, 2, fastest_, chunks), whole);
+  EXPECT_EQ(run(model_, 1, 1, table_, chunks), whole);
+  EXPECT_EQ(run(model_, 2, 2, table_, chunks), whole);
 }
 
-TEST_F(Llama, GivesTheSameBitsInAPipeline) {
+TEST_P(Llama, GivesTheSameBitsInAPipeline) {
   auto config = small_config();
   config.num_hidden_layers = 3;
   for (const bool tied : {true, false}) {
@@ -183,20 +202,20 @@ TEST_F(Llama, GivesTheSameBitsInAPipeline) {
     const model::Model model = make_model(config);
     const ForwardSequence company{other_, 0, other_blocks_, true};
     const Steps steps{{piece(0, 7, false)}, {company, piece(7, 44, false)}, {piece(44, 45, true)}};
-    const auto expected = run(model, 1, 1, fastest_, steps);
+    const auto expected = run(model, 1, 1, table_, steps);
     ASSERT_EQ(expected.size(), 2u * 107u);
-    EXPECT_EQ(run_pipeline(model, 2, 1, steps), expected);
-    EXPECT_EQ(run_pipeline(model, 3, 1, steps), expected);
-    EXPECT_EQ(run_pipeline(model, 2, 2, steps), expected);
-    EXPECT_EQ(run_pipeline(model, 3, 3, steps), expected);
+    EXPECT_EQ(run_pipeline(model, 2, 1, table_, steps), expected);
+    EXPECT_EQ(run_pipeline(model, 3, 1, table_, steps), expected);
+    EXPECT_EQ(run_pipeline(model, 2, 2, table_, steps), expected);
+    EXPECT_EQ(run_pipeline(model, 3, 3, table_, steps), expected);
   }
 }
 
-TEST_F(Llama, KeepsKeysAndValuesInBytesOnRequest) {
+TEST_P(Llama, KeepsKeysAndValuesInBytesOnRequest) {
   RunnerOptions options = kOptions;
   options.kv_format = kernels::KvFormat::int8;
   const Steps chunks{{piece(0, 30, false)}, {piece(30, 44, false)}, {piece(44, 45, true)}};
-  const auto bits = run(model_, 1, 1, fastest_, chunks, options);
+  const auto bits = run(model_, 1, 1, table_, chunks, options);
   const auto expected = Reference(model_).last_logits(tokens_);
   ASSERT_EQ(bits.size(), expected.size());
   double scale = 0;
@@ -204,14 +223,14 @@ TEST_F(Llama, KeepsKeysAndValuesInBytesOnRequest) {
   for (std::size_t i = 0; i < bits.size(); ++i) {
     EXPECT_NEAR(std::bit_cast<float>(bits[i]), expected[i], 0.03 * scale) << i;
   }
-  EXPECT_NE(bits, run(model_, 1, 1, fastest_, chunks));
+  EXPECT_NE(bits, run(model_, 1, 1, table_, chunks));
   for (int world = 2; world <= 4; ++world) {
-    EXPECT_EQ(run(model_, world, 2, fastest_, {{piece(0, 45, true)}}, options), bits);
+    EXPECT_EQ(run(model_, world, 2, table_, {{piece(0, 45, true)}}, options), bits);
   }
 }
 
 // One sequence with so many keys that threads share its chunks, and another one beside it.
-TEST_F(Llama, GivesTheSameBitsWhenThreadsShareALongContext) {
+TEST_P(Llama, GivesTheSameBitsWhenThreadsShareALongContext) {
   constexpr std::int32_t kLong = 2100;
   const RunnerOptions options{.num_blocks = 150, .max_batch_tokens = kLong, .max_positions = 2200};
   const std::vector<std::int32_t> tokens = some_tokens(kLong, 23);
@@ -224,31 +243,31 @@ TEST_F(Llama, GivesTheSameBitsWhenThreadsShareALongContext) {
                                                      static_cast<std::size_t>(end - begin)),
                            begin, blocks, logits};
   };
-  const auto expected = run(model_, 1, 1, fastest_, {{part(0, kLong, true)}}, options);
+  const auto expected = run(model_, 1, 1, table_, {{part(0, kLong, true)}}, options);
   const ForwardSequence company{other_, 0, other_blocks_, false};
   for (const int threads : {1, 2, 3}) {
     for (const int world : {1, 2}) {
       const Steps steps{{part(0, kLong - 1, false)}, {company, part(kLong - 1, kLong, true)}};
-      EXPECT_EQ(run(model_, world, threads, fastest_, steps, options), expected)
+      EXPECT_EQ(run(model_, world, threads, table_, steps, options), expected)
           << threads << " threads, " << world << " ranks";
     }
   }
 }
 
-TEST_F(Llama, LeavesOutLogitsThatNobodyWants) {
-  EXPECT_TRUE(run(model_, 2, 1, fastest_, {{piece(0, 45, false)}}).empty());
+TEST_P(Llama, LeavesOutLogitsThatNobodyWants) {
+  EXPECT_TRUE(run(model_, 2, 1, table_, {{piece(0, 45, false)}}).empty());
 }
 
-TEST_F(Llama, UntiesOrTiesTheHeadAsTheModelSays) {
+TEST_P(Llama, UntiesOrTiesTheHeadAsTheModelSays) {
   auto config = small_config();
   config.tie_word_embeddings = true;
   const auto tied = make_model(config);
-  const auto bits = run(tied, 3, 1, fastest_, {{piece(0, 45, true)}});
+  const auto bits = run(tied, 3, 1, table_, {{piece(0, 45, true)}});
   const auto expected = Reference(tied).last_logits(tokens_);
   double scale = 0;
   for (const double value : expected) scale = std::max(scale, std::fabs(value));
   for (std::size_t i = 0; i < bits.size(); ++i) {
-    EXPECT_NEAR(std::bit_cast<float>(bits[i]), expected[i], 0.01 * scale) << i;
+    EXPECT_NEAR(std::bit_cast<float>(bits[i]), expected[i], 0.015 * scale) << i;
   }
 }
 

@@ -102,8 +102,9 @@ MemoryLimits of_80_gib(int ranks) {
 // A block of 16 positions: 2 (keys, values) x layers x 8 heads / tp x 128 x 2 bytes x 16.
 //
 // Activations. With h = hidden_size, q and k the columns of this rank's queries and keys, n its
-// query heads and g of them to a key-value head, i its inner columns and v its vocabulary; 512
-// rows, 64 sequences, 8192 positions:
+// query heads and g of them to a key-value head, i its inner columns and v its vocabulary, of V in
+// all; 512 rows, 64 sequences, of which a rank gets w = 64 / tp whole; 8192 positions; quotients by
+// 4096 are rounded up, and s = V / 4096:
 //   512 x (4h + 2h + 4(q + 2k) + 2q + 2q + 4 x 2i + 2i)      the residual stream etc.
 //   + 64 x (2h + 4v)                                         what is sampled from
 //   + 8192 x 64 x 2 x 4                                      cosines and sines
@@ -111,11 +112,16 @@ MemoryLimits of_80_gib(int ranks) {
 //   chunks
 //   + 512 x 12 + (64 + 8) x 512 x 4 + 64 x 4                 inputs of a step: tokens, places,
 //   tables
-//   + 64 x 56 + 65536 x (8 + 4 + 8)                          sampling's rows and lists
+//   + 2 x 64 x 64 + 2^20 x 8 + 64 x (16 + 4 + 4)             sampling's rows, lists and truncation
+//   + 128 x 24 + (128 + tp) x 24, rounded up to 256          copies of whole rows
 //   + t(2 x 64 x 8) + t((512 g / 128 + 64) x 8) + 2 x 2048 + 16     FlashInfer's plan, with 33n + 4
 //                                                            bytes for t(n) items, each of its nine
 //                                                            arrays rounded up to 16; all to 256
-//   + 64 x 8 x (tp + v / 4096)                               candidates, the latter rounded up
+//   + 64 x 8 x (1 + v / 4096 + (tp, where tp > 1))           tokens, candidates, ranks' winners
+//   + w x 8 x (1 + s)                                        cuts and candidates of whole rows
+//   + w x (s x (8 + 20 x 8) + 22 x 8) + 64 x 22 x 8          logprobs
+//   + 128 / tp x 4V, where tp = 1; else twice that and       whole rows: dealt, received, sent
+//     128 x 4v
 //   + 4 x 512 h, where tp = 1; else the larger of 4 MiB and  segments of all ranks, or slices
 //     4 tp (512 h / tp + 64), and 3 x 4 x 512 h              own, cut, and the sum
 //   + 4 (1 + 3 tp)                                           merges
@@ -155,26 +161,26 @@ void expect_plans(const ModelShape& shape, std::initializer_list<Figures> all) {
 
 TEST(MemoryPlan, OfLlama8BIsTheHandCalculation) {
   expect_plans(shape_of(llama_8b()),
-               {{1, 16061054976, 224171936, 2097152, 59950442592, 28586, true},
-                {2, 8031059968, 161347700, 1048576, 67506390924, 64379, true},
-                {4, 4016062464, 112110828, 524288, 71570625300, 136510, true},
-                {8, 2008563712, 87494728, 262144, 73602740152, 280772, true}});
+               {{1, 16061054976, 297312928, 2097152, 59877301600, 28551, true},
+                {2, 8031059968, 267136628, 1048576, 67400601996, 64278, true},
+                {4, 4016062464, 168556396, 524288, 71514179732, 136402, true},
+                {8, 2008563712, 119268616, 262144, 73570966264, 280650, true}});
 }
 
 TEST(MemoryPlan, OfLlama70BIsTheHandCalculation) {
   expect_plans(shape_of(llama_70b()),
-               {{1, 141110050816, 406630412, 5242880, -65281011724, 0, false},
-                {2, 70557663232, 288492976, 2621440, 4852642384, 1851, true},
-                {4, 35281469440, 199016592, 1310720, 40218312560, 30684, true},
-                {8, 17643372544, 154280736, 655360, 57901145312, 88350, true}});
+               {{1, 141110050816, 479771404, 5242880, -65354152716, 0, false},
+                {2, 70557663232, 394281904, 2621440, 4746853456, 1810, true},
+                {4, 35281469440, 255462160, 1310720, 40161866992, 30641, true},
+                {8, 17643372544, 186054624, 655360, 57869371424, 88301, true}});
 }
 
 TEST(MemoryPlan, OfQwen72BIsTheHandCalculationWithItsBiases) {
   expect_plans(shape_of(qwen_72b()),
-               {{1, 145416683520, 417315852, 5242880, -69598329868, 0, false},
-                {2, 72710979584, 293835696, 2621440, 2693983312, 1027, true},
-                {4, 36358127616, 201688208, 1310720, 39138982768, 29860, true},
-                {8, 18244616192, 155698464, 655360, 57298483936, 87430, true}});
+               {{1, 145416683520, 502714124, 5242880, -69683728140, 0, false},
+                {2, 72710979584, 417942960, 2621440, 2569876048, 980, true},
+                {4, 36358127616, 267292944, 1310720, 39073378032, 29810, true},
+                {8, 18244616192, 192051936, 655360, 57262130464, 87375, true}});
 }
 
 // fp8: a byte a value and 4 for a row, in the layers; q4: 20 bytes for 32 values. Embedding and
@@ -226,15 +232,15 @@ TEST(MemoryPlan, SaysByHowMuchAModelDoesNotFit) {
   const auto plan = plan_memory(shape_of(llama_70b()), 1, 1, of_80_gib(1), kSizes);
   // One sequence: 512 blocks of 5242880 bytes.
   EXPECT_EQ(plan.one_sequence(), 2684354560u);
-  EXPECT_EQ(plan.needed(), 141110050816u + 406630412u + 1073741824u + 2684354560u);
-  EXPECT_EQ(plan.margin(), 77309411328 - 145274777612);
+  EXPECT_EQ(plan.needed(), 141110050816u + 479771404u + 1073741824u + 2684354560u);
+  EXPECT_EQ(plan.margin(), 77309411328 - 145347918604);
 }
 
 TEST(MemoryPlan, FitsExactlyFromTheLastByteOn) {
   const auto shape = shape_of(llama_8b());
   MemoryLimits limits{.device = Device::cuda, .memory = 0, .reserve = 1000};
-  // 16,061,054,976 + 224,171,936 + 1000 + 512 x 2,097,152
-  limits.memory = 17358969736;
+  // 16,061,054,976 + 297,312,928 + 1000 + 512 x 2,097,152
+  limits.memory = 17432110728;
   EXPECT_TRUE(plan_memory(shape, 1, 1, limits, kSizes).fits());
   EXPECT_EQ(plan_memory(shape, 1, 1, limits, kSizes).margin(), 0);
   --limits.memory;
@@ -247,7 +253,7 @@ TEST(MemoryPlan, SuggestsTheSmallestSplitAndTheWidestFormatThatFit) {
   const auto plan = plan_memory(shape, 1, 1, of_80_gib(1), kSizes);
   const auto found = suggest(shape, plan, of_80_gib, kSizes);
   EXPECT_EQ(found.tensor_parallel, 2);  // as above
-  // 599 blocks are left beside 72,685,879,296 bytes of fp8.
+  // 585 blocks are left beside 72,685,879,296 bytes of fp8.
   EXPECT_EQ(found.weights, MatrixFormat::fp8);
   EXPECT_FALSE(found.max_model_len);  // not even one block beside bf16
 }
@@ -263,7 +269,7 @@ TEST(MemoryPlan, SuggestsTheLengthForWhichTheCacheHasRoom) {
   // 72 x 7,680 blocks more, of 4 bytes.
   constexpr std::int64_t kMore =
       122880 * 512 + 12288 * 32 * 129 * 4 + 120 * 224 * 33 + 72 * 7680 * 4;
-  constexpr std::int64_t kBlocks = (4852642384 - kMore) / 2621440;
+  constexpr std::int64_t kBlocks = (4746853456 - kMore) / 2621440;
   EXPECT_FALSE(plan.fits());
   const auto found = suggest(shape, plan, of_80_gib, sizes);
   ASSERT_EQ(found.max_model_len, 16 * kBlocks);

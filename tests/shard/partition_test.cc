@@ -63,8 +63,8 @@ TEST(Partition, CutsTheLayersInStagesThatReadEquallyMuch) {
   auto config = smollm2();
   config.num_hidden_layers = 30;
   EXPECT_EQ(pipeline_stages(config, 1), (std::vector<Range>{{0, 30}}));
-  // A layer has 6,144 weights per hidden column (2 * 12 heads of 64 and 3 * 1,536), the head 49,152,
-  // as much as eight layers: (30 + 8) / 2 = 19 each.
+  // A layer has 6,144 weights per hidden column (2 * 12 heads of 64 and 3 * 1,536), the head
+  // 49,152, as much as eight layers: (30 + 8) / 2 = 19 each.
   EXPECT_EQ(pipeline_stages(config, 2), (std::vector<Range>{{0, 19}, {19, 30}}));
   // 38 / 3: the last has 4.67 layers beside the head, and the others 25 in all.
   EXPECT_EQ(pipeline_stages(config, 3), (std::vector<Range>{{0, 12}, {12, 25}, {25, 30}}));

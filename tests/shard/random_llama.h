@@ -17,8 +17,14 @@
 
 namespace lockstep::shard {
 
+// Tensors of which every number is known.
+class KnownTensors : public model::TensorSource {
+ public:
+  virtual double value(const std::string& name, std::int64_t i) const = 0;
+};
+
 // Random weights in memory, bf16, under Hugging Face names.
-class RandomTensors final : public model::TensorSource {
+class RandomTensors final : public KnownTensors {
  public:
   RandomTensors(const model::ModelConfig& config, unsigned seed) : random_(seed) {
     const auto hidden = config.hidden_size, inner = config.intermediate_size;
@@ -51,7 +57,7 @@ class RandomTensors final : public model::TensorSource {
   const std::vector<std::uint16_t>& bits(const std::string& name) const {
     return storage_.at(name);
   }
-  double value(const std::string& name, std::int64_t i) const {
+  double value(const std::string& name, std::int64_t i) const override {
     return kernels::bf16_to_float(storage_.at(name)[static_cast<std::size_t>(i)]);
   }
 
@@ -103,11 +109,12 @@ inline std::vector<std::int32_t> some_tokens(int count, unsigned seed) {
   return tokens;
 }
 
-// The whole model in double precision, one sequence: logits of the last position.
+// The whole model in double precision, one sequence: logits of the last position. REQUIRES: its
+// tensors are KnownTensors.
 class Reference {
  public:
   explicit Reference(const model::Model& model)
-      : config_(model.config), tensors_(dynamic_cast<const RandomTensors&>(*model.tensors)) {}
+      : config_(model.config), tensors_(dynamic_cast<const KnownTensors&>(*model.tensors)) {}
 
   std::vector<double> last_logits(const std::vector<std::int32_t>& tokens) const {
     using Rows = std::vector<std::vector<double>>;
@@ -206,7 +213,7 @@ class Reference {
   }
 
   const model::ModelConfig config_;
-  const RandomTensors& tensors_;
+  const KnownTensors& tensors_;
 };
 
 }  // namespace lockstep::shard

@@ -31,7 +31,7 @@ TEST_P(RankMemoryOf, EveryRankIsWhatItsRunnerTakes) {
   constexpr int kThreads = 3;
   const ModelShape shape{
       .config = model.config, .attention_bias = false, .format = [&](const std::string& name) {
-        return matrix_format(model.tensors->find(name)->dtype);
+        return matrix_format(*model.tensors->find(name));
       }};
   const auto expected = rank_memory(shape, Device::cpu, world, 1,
                                     {.block_size = options.block_size,
@@ -98,7 +98,11 @@ TEST(RankMemory, OfAMatrixIsItsRowsInTheFormatOfItsDevice) {
   EXPECT_EQ(matrix_bytes(Device::cuda, MatrixFormat::fp8, 20, 64), 32u * (64u + 4u));
   EXPECT_EQ(matrix_bytes(Device::cuda, MatrixFormat::int8, 20, 64), 32u * (64u + 4u));
   EXPECT_EQ(matrix_bytes(Device::cuda, MatrixFormat::q4, 20, 64), 32u * 2u * 20u);
-  EXPECT_THROW(matrix_bytes(Device::cpu, MatrixFormat::fp8, 20, 64), Error);
+  // e4m3 on the CPU: 32 bytes and a scale of 4 for a group.
+  EXPECT_EQ(matrix_bytes(Device::cpu, MatrixFormat::fp8, 20, 64), 32u * 2u * 36u);
+  EXPECT_EQ(matrix_bytes(Device::cpu, MatrixFormat::fp8_block, 20, 64), 32u * 2u * 36u);
+  // On CUDA a scale for every group of 16 rows.
+  EXPECT_EQ(matrix_bytes(Device::cuda, MatrixFormat::fp8_block, 40, 64), 48u * 64u + 3u * 2u * 4u);
 }
 
 }  // namespace

@@ -68,6 +68,47 @@ TEST(SequenceMirror, LearnsTokensThatAPlanBrings) {
               ThrowsMessage<Error>(HasSubstr("outside the vocabulary of 100")));
 }
 
+// Two steps may be under way: what the second chooses comes after what the first does.
+TEST(SequenceMirror, KeepsPlacesForTokensThatAreNotKnownYet) {
+  SequenceMirror mirror(kLimits);
+  comm::StepPlan first = first_plan();
+  first.starts[0].sampling.presence_penalty = 1.0f;
+  mirror.apply(first);
+  const auto one = mirror.append_unknown(7, 3);
+  mirror.apply(with_entry(entry_of(7, 5, 2, true, {})));  // the unknown token is an input
+  EXPECT_EQ(mirror.sequence(7).sampled_row, 3);
+  const auto two = mirror.append_unknown(7, 0);
+  EXPECT_EQ(mirror.sequence(7).sampled_row, 0);
+  mirror.learn(one, 50);
+  EXPECT_EQ(mirror.sequence(7).sampled_row, 0);
+  EXPECT_THAT(mirror.sequence(7).token_ids, ElementsAre(1, 2, 3, 4, 5, 6, 50, kUnknownToken));
+  EXPECT_EQ(mirror.sequence(7).counts.entries().back().token_id, 50);
+  EXPECT_EQ(mirror.sequence(7).counts.entries().back().in_answer, 1);
+  mirror.learn(two, 51);
+  EXPECT_EQ(mirror.sequence(7).sampled_row, -1);
+  EXPECT_THAT(mirror.sequence(7).token_ids, ElementsAre(1, 2, 3, 4, 5, 6, 50, 51));
+  EXPECT_THAT([&] { mirror.learn(two, 100); },
+              ThrowsMessage<Error>(HasSubstr("outside the vocabulary of 100")));
+}
+
+// Also where another sequence has its number by then.
+TEST(SequenceMirror, ForgetsTokensOfSequencesThatEndBeforeTheyAreKnown) {
+  SequenceMirror mirror(kLimits);
+  comm::StepPlan plan = first_plan();
+  plan.sequence_number = 1;
+  mirror.apply(plan);
+  const auto place = mirror.append_unknown(7, 0);
+  comm::StepPlan end;
+  end.sequence_number = 2;
+  end.ends = {7};
+  mirror.apply(end);
+  mirror.learn(place, 50);
+  plan.sequence_number = 3;
+  mirror.apply(plan);
+  mirror.learn(place, 50);
+  EXPECT_THAT(mirror.sequence(7).token_ids, ElementsAre(1, 2, 3, 4, 5, 6));
+}
+
 TEST(SequenceMirror, FollowsASequenceFromPrefillToItsEnd) {
   SequenceMirror mirror(kLimits);
   mirror.apply(first_plan());

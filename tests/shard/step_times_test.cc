@@ -42,6 +42,17 @@ TEST(StepTimes, AddsUpPhasesOfOnePart) {
   });
 }
 
+TEST(StepTimes, AddsTimeOfADeviceThatNoPhaseWaitedFor) {
+  comm::spawn_ranks(1, milliseconds(20000), [](comm::Communicator& communicator) {
+    Tracer tracer(0);
+    StepTimes times(communicator, &tracer);
+    tracer.start();
+    times.add(Part::product, "step", Tracer::Clock::now() - milliseconds(300));
+    EXPECT_GE(times.spent(Part::product), milliseconds(300));
+    EXPECT_EQ(tracer.num_spans(), 1u);
+  });
+}
+
 TEST(StepTimes, ShowsPhasesInTheTimelineUnderTheirPart) {
   comm::spawn_ranks(1, milliseconds(20000), [](comm::Communicator& communicator) {
     Tracer tracer(0);

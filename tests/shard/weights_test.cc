@@ -87,7 +87,7 @@ class WeightsTest : public testing::Test {
   std::uint64_t bits_of_rank(int rank, int world, const std::string& cache_directory) {
     const auto parts = partition_model(model_.config, world);
     return bits(
-        load_weights(model_, parts[static_cast<std::size_t>(rank)], pool_, cache_directory));
+        load_weights(model_, parts[static_cast<std::size_t>(rank)], pool_, {}, cache_directory));
   }
 
   // Of all matrices and norms.
@@ -136,7 +136,7 @@ TEST_F(WeightsTest, ComeFromTheFileAndNotFromTheModel) {
   const auto part = partition_model(model_.config, 1)[0];
   auto weights = load_weights(model_, part, pool_);
   weights.arena->contents()[0][5] ^= std::byte{1};
-  WeightCache(cache(), weight_digest(model_, part), pool_).store(*weights.arena);
+  WeightCache(cache(), weight_digest(model_, part, {}), pool_).store(*weights.arena);
   EXPECT_EQ(bits_of_rank(0, 1, cache()), bits(weights));
   EXPECT_NE(bits_of_rank(0, 1, ""), bits(weights));
 }

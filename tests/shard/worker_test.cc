@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <deque>
 #include <map>
 #include <mutex>
 #include <set>
@@ -337,6 +338,138 @@ TEST(Worker, RefusesAMalformedPlanByItsSequence) {
     EXPECT_THAT([&] { rank.worker.execute(plan); },
                 ThrowsMessage<Error>(HasSubstr("sequence 31: is not known")));
     EXPECT_EQ(rank.model.calls, 0);
+  });
+}
+
+// Leaves every step to the test's device, which knows the tokens before the host does.
+class FakeDevice final : public StepRunner {
+ public:
+  explicit FakeDevice(comm::Communicator& communicator)
+      : model_({0, kLimits.vocab_size}),
+        sampler_(communicator, {0, kLimits.vocab_size}, {{0, kLimits.vocab_size}}) {}
+
+  bool can_begin() const override { return results_.size() < 2; }
+  void begin(std::span<const ForwardSequence> batch,
+             std::span<const SamplingInput> inputs) override {
+    std::vector<std::vector<std::int32_t>> tokens;
+    std::vector<ForwardSequence> known(batch.begin(), batch.end());
+    for (ForwardSequence& sequence : known) {
+      auto& own = tokens.emplace_back(sequence.token_ids.begin(), sequence.token_ids.end());
+      if (sequence.sampled_row >= 0) {
+        EXPECT_EQ(own.back(), kUnknownToken);
+        own.back() = chosen_.at(static_cast<std::size_t>(sequence.sampled_row));
+        ++unknown_tokens;
+      }
+      sequence.token_ids = own;
+    }
+    const auto sampled = sampler_.sample(model_.forward(known), inputs);
+    if (!inputs.empty()) chosen_.clear();
+    for (const comm::SampledToken& token : sampled) chosen_.push_back(token.token_id);
+    results_.push_back({sampled, 3});
+  }
+  bool done() override { return is_done; }
+  StepResult finish() override {
+    StepResult result = results_.front();
+    results_.pop_front();
+    return result;
+  }
+
+  bool is_done = false;
+  int unknown_tokens = 0;
+
+ private:
+  FakeModel model_;
+  Sampler sampler_;
+  std::vector<std::int32_t> chosen_;
+  std::deque<StepResult> results_;
+};
+
+// The plans of two sequences without penalties; the second one's prompt in two chunks.
+std::vector<comm::StepPlan> plans_of_two() {
+  Planner planner;
+  std::vector<comm::StepPlan> plans = {planner.next()};
+  planner.start(plans[0], 1, kPrompt, 11, params_of({.temperature = 1.0f, .seed = 3}));
+  planner.start(plans[0], 2, kPrompt, 11, params_of({.temperature = 1.0f, .seed = 4}));
+  planner.compute(plans[0], 1, 11, true);
+  planner.compute(plans[0], 2, 6, false);
+  for (int step = 0; step < 5; ++step) {
+    plans.push_back(planner.next());
+    planner.compute(plans.back(), 2, step == 0 ? 5 : 1, true);
+    planner.compute(plans.back(), 1, 1, true);
+  }
+  return plans;
+}
+
+TEST(Worker, StartsAPlanBeforeItKnowsTheTokensOfTheOneBefore) {
+  const std::vector<comm::StepPlan> plans = plans_of_two();
+  const Outcome expected = execute(1, plans);
+  comm::spawn_ranks(1, kDeadline, [&](comm::Communicator& communicator) {
+    FakeDevice device(communicator);
+    StepTimes times(communicator);
+    Worker worker(device, communicator, kLimits, times);
+    std::vector<std::uint64_t> digests;
+    worker.start(plans[0]);
+    EXPECT_FALSE(worker.done());
+    for (std::size_t next = 1; next <= plans.size(); ++next) {
+      if (next < plans.size()) {
+        EXPECT_TRUE(worker.can_start());
+        worker.start(plans[next]);
+        EXPECT_FALSE(worker.can_start());
+        EXPECT_EQ(worker.num_started(), 2u);
+      }
+      device.is_done = true;
+      EXPECT_TRUE(worker.done());
+      EXPECT_EQ(worker.oldest().sequence_number, next);
+      const comm::StepReport report = worker.finish();
+      EXPECT_EQ(report.sequence_number, next);
+      EXPECT_EQ(report.rows_on_host, 3u);
+      digests.push_back(report.digest);
+    }
+    EXPECT_EQ(digests, expected.digests[0]);
+    EXPECT_EQ(device.unknown_tokens, 9);  // all but the prompts
+  });
+}
+
+// Whose tokens come with plans.
+TEST(Worker, TakesOnePlanAtATimeInAPipeline) {
+  comm::spawn_ranks(1, kDeadline, [&](comm::Communicator& communicator) {
+    FakeDevice device(communicator);
+    StepTimes times(communicator);
+    Worker worker(device, communicator, kLimits, times, {.index = 1, .count = 2});
+    auto plans = plans_of_two();
+    worker.start(plans[0]);
+    EXPECT_FALSE(worker.can_start());
+    const comm::StepReport report = worker.finish();
+    EXPECT_EQ(report.rank, 1);
+    plans[1].sampled = {{1, report.sampled[0].token_id}};
+    EXPECT_EQ(worker.execute(plans[1]).sampled.size(), 2u);
+    EXPECT_EQ(device.unknown_tokens, 0);
+  });
+}
+
+// And does not mistake another sequence's token for its own, where one ends and comes back.
+TEST(Worker, DropsTokensOfSequencesThatHaveEndedMeanwhile) {
+  comm::spawn_ranks(1, kDeadline, [&](comm::Communicator& communicator) {
+    FakeDevice device(communicator);
+    StepTimes times(communicator);
+    Worker worker(device, communicator, kLimits, times);
+    Planner planner;
+    comm::StepPlan first = planner.next();
+    planner.start(first, 1, kPrompt, 11, params_of({}));
+    planner.compute(first, 1, 11, true);
+    worker.start(first);
+    comm::StepPlan second = planner.next();
+    second.ends = {1};
+    planner.start(second, 1, {4, 5}, 2, params_of({}));
+    planner.compute(second, 1, 2, true);
+    worker.start(second);
+    EXPECT_EQ(worker.finish().sampled[0].sequence_id, 1u);
+    comm::StepPlan third = planner.next();
+    planner.compute(third, 1, 1, true);
+    worker.start(third);
+    EXPECT_EQ(device.unknown_tokens, 1);  // of the second plan
+    worker.finish();
+    worker.finish();
   });
 }
 

@@ -67,6 +67,8 @@ class FiberThread {
         shared_bytes(byte_offset, count * std::int64_t{sizeof(T)}, alignof(T)));
   }
 
+  void add_shared(std::uint64_t* to, std::uint64_t value) { *to += value; }
+
   template <class T>
   T load(const T* from) {
     check_load(from, sizeof(T), alignof(T));

@@ -17,7 +17,8 @@ struct Split {
 
 // What the rank with tokens [begin, end) looks up.
 std::vector<float> looked_up(const std::vector<float>& table, std::int32_t columns, Split split,
-                             const std::vector<std::int32_t>& tokens, bool in_tiles) {
+                             const std::vector<std::int32_t>& tokens, bool in_tiles,
+                             const std::vector<ScoredToken>& sampled = {}) {
   const std::int64_t rows = split.end - split.begin;
   const MatrixLayout layout = in_tiles ? tiles(columns) : plain_rows(columns);
   std::vector<std::uint16_t> stored(static_cast<std::size_t>((rows + 15) / 16 * 16 * columns),
@@ -33,6 +34,7 @@ std::vector<float> looked_up(const std::vector<float>& table, std::int32_t colum
       .table = memory.constant(stored, "table"),
       .layout = layout,
       .token_ids = memory.constant(tokens, "token_ids"),
+      .sampled = memory.constant(sampled, "sampled"),
       .begin_token = split.begin,
       .end_token = split.end,
       .out = memory.blank<float>(tokens.size() * static_cast<std::size_t>(columns), "out"),
@@ -70,6 +72,15 @@ TEST_F(CudaEmbedding, RanksAddUpToTheWholeTablesRows) {
 TEST_F(CudaEmbedding, GivesZerosForTokensOfOtherRanks) {
   const auto table = random_floats(kVocabulary * 32, 1);
   EXPECT_THAT(looked_up(table, 32, {10, 20}, {9, 20, 36}, true), testing::Each(0.0f));
+}
+
+// Which the host need not know. One that could not be chosen has a row of zeros.
+TEST_F(CudaEmbedding, LooksUpTokensThatTheStepBeforeHasChosen) {
+  const auto table = random_floats(kVocabulary * 32, 1);
+  const std::vector<ScoredToken> sampled = {{0.5f, 11}, {-3.0f, 36}, {}, {7.0f, 0}};
+  const auto expected = looked_up(table, 32, {0, 37}, {0, 4, 11, 36}, true);
+  EXPECT_EQ(looked_up(table, 32, {0, 37}, {-4, 4, -1, -2}, true, sampled), expected);
+  EXPECT_THAT(looked_up(table, 32, {0, 37}, {-3}, true, sampled), testing::Each(0.0f));
 }
 
 }  // namespace

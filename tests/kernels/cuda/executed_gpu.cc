@@ -9,6 +9,7 @@
 
 #include "base/error.h"
 #include "kernels/cuda/attention.cuh"
+#include "kernels/cuda/copy_rows.cuh"
 #include "kernels/cuda/embedding.cuh"
 #include "kernels/cuda/flashinfer_combine.cuh"
 #include "kernels/cuda/peer_norm.cuh"
@@ -19,6 +20,7 @@
 #include "kernels/cuda/swiglu.cuh"
 #include "kernels/cuda/token_choice.cuh"
 #include "kernels/cuda/top_logprobs.cuh"
+#include "kernels/cuda/truncation.cuh"
 #include "kernels/fp8.h"
 #include "kernels/half.h"
 #include "tests/kernels/cuda/fa3_reference.h"
@@ -58,20 +60,40 @@ class ExecutedGpu::Memory final : public device::Allocator {
 
 class ExecutedGpu::Recorded final : public Recording {
  public:
-  Recorded(const ExecutedGpu& gpu, Work work) : gpu_(gpu), work_(std::move(work)) {}
+  Recorded(ExecutedGpu& gpu, Work work) : gpu_(gpu), work_(std::move(work)) {}
   void launch() override {
     gpu_.refuse_in_recording("the launch of a recording");
-    for (const auto& item : work_) item();
+    ++gpu_.items_;
+    for (const auto& item : work_) gpu_.put_in_line(item);
   }
   std::size_t nodes() const override { return work_.size(); }
 
  private:
-  const ExecutedGpu& gpu_;
+  ExecutedGpu& gpu_;
   const Work work_;
 };
 
-ExecutedGpu::ExecutedGpu(Runs runs)
+class ExecutedGpu::LineMark final : public Mark {
+ public:
+  explicit LineMark(ExecutedGpu& gpu) : gpu_(gpu) {}
+  void set() override {
+    gpu_.refuse_in_recording("a mark");
+    item_ = gpu_.done_ + gpu_.line_.size();
+  }
+  bool reached() override { return gpu_.done_ >= item_; }
+  void wait(const char* what) override {
+    gpu_.refuse_in_recording((std::string("waiting for '") + what + "'").c_str());
+    gpu_.do_until(item_);
+  }
+
+ private:
+  ExecutedGpu& gpu_;
+  std::size_t item_ = 0;
+};
+
+ExecutedGpu::ExecutedGpu(Runs runs, Doing doing)
     : runs_(runs),
+      doing_(doing),
       memory_(std::make_unique<Memory>(*this, arrays_, "memory of the executor")),
       pinned_(std::make_unique<Memory>(*this, host_arrays_, "pinned memory of the executor")),
       mapped_(std::make_unique<Memory>(*this, arrays_, "mapped memory of the executor")) {}
@@ -79,7 +101,22 @@ ExecutedGpu::ExecutedGpu(Runs runs)
 void ExecutedGpu::put(std::function<void()> work) {
   if (recording_ != nullptr) {
     recording_->push_back(std::move(work));
-  } else {
+    return;
+  }
+  ++items_;
+  put_in_line(std::move(work));
+}
+
+void ExecutedGpu::put_in_line(std::function<void()> work) {
+  line_.push_back(std::move(work));
+  if (doing_ == Doing::at_once) do_until(done_ + line_.size());
+}
+
+void ExecutedGpu::do_until(std::size_t item) {
+  while (done_ < item) {
+    const auto work = std::move(line_.front());
+    line_.pop_front();
+    ++done_;
     work();
   }
 }
@@ -259,9 +296,23 @@ void ExecutedGpu::choose_tokens(const TokenChoiceArgs& args) {
              [](auto& t, const auto& a) { choose_among_slices(t, a); });
 }
 
+void ExecutedGpu::run(const RankWinnersArgs& args) {
+  put_kernel(choose_among_ranks_grid(args), args,
+             [](auto& t, const auto& a) { choose_among_ranks(t, a); });
+}
+
+void ExecutedGpu::run(const CopyRowsArgs& args) {
+  put_kernel(copy_rows_grid(args), args, [](auto& t, const auto& a) { copy_rows(t, a); });
+}
+
+void ExecutedGpu::run(const TruncationArgs& args) {
+  put_kernel(truncation_grid(args), args, [](auto& t, const auto& a) { truncate_rows(t, a); });
+}
+
 void ExecutedGpu::run(const TopLogprobsArgs& args) {
-  put_kernel(logprobs_of_slices_grid(args), args,
-             [](auto& t, const auto& a) { logprobs_of_slices(t, a); });
+  put_kernel(best_of_slices_grid(args), args, [](auto& t, const auto& a) { best_of_slices(t, a); });
+  put_kernel(weights_of_slices_grid(args), args,
+             [](auto& t, const auto& a) { weights_of_slices(t, a); });
   put_kernel(logprobs_of_rows_grid(args), args,
              [](auto& t, const auto& a) { logprobs_of_rows(t, a); });
 }
@@ -330,8 +381,11 @@ std::unique_ptr<Recording> ExecutedGpu::record(const std::function<void()>& body
   return std::make_unique<Recorded>(*this, std::move(work));
 }
 
+std::unique_ptr<Mark> ExecutedGpu::make_mark() { return std::make_unique<LineMark>(*this); }
+
 void ExecutedGpu::synchronize(const char* what) {
   refuse_in_recording((std::string("waiting for '") + what + "'").c_str());
+  do_until(done_ + line_.size());
 }
 
 }  // namespace lockstep::kernels::cuda

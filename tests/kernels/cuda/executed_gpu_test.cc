@@ -115,6 +115,29 @@ TEST_F(ExecutedGpuTest, RefusesInARecordingWhatAGpuRefuses) {
   EXPECT_EQ(gpu_.launches(), 1u);
 }
 
+TEST(ExecutedGpuLate, DoesWhatIsWaitedForAndNoMore) {
+  ExecutedGpu gpu(Runs::twice, Doing::when_asked);
+  std::vector<int> done;
+  const auto put = [&](int item) { gpu.put([&done, item] { done.push_back(item); }); };
+  const auto mark = gpu.make_mark();
+  EXPECT_TRUE(mark->reached());
+  put(1);
+  const auto recording = gpu.record([&] { put(2); });
+  recording->launch();
+  mark->set();
+  put(3);
+  EXPECT_TRUE(done.empty());
+  EXPECT_FALSE(mark->reached());
+  mark->wait("two items");
+  EXPECT_EQ(done, (std::vector<int>{1, 2}));
+  EXPECT_TRUE(mark->reached());
+  put(4);
+  gpu.synchronize("all");
+  EXPECT_EQ(done, (std::vector<int>{1, 2, 3, 4}));
+  EXPECT_THAT(error_of([&] { gpu.record([&] { mark->wait("it"); }); }),
+              HasSubstr("waiting for 'it' inside a recording"));
+}
+
 TEST_F(ExecutedGpuTest, PutsOtherWorkInLineToo) {
   int done = 0;
   gpu_.put([&] { ++done; });

@@ -75,6 +75,19 @@ TEST_F(CudaGpu, ARecordingReadsTheHostsMemoryAtEachLaunch) {
   }
 }
 
+TEST_F(CudaGpu, AMarkIsReachedWhenTheWorkBeforeItIsDone) {
+  const auto mark = gpu().make_mark();
+  EXPECT_TRUE(mark->reached());
+  for (int i = 0; i < 2; ++i) {  // it may be set again
+    gpu().run(args_);
+    gpu().download(std::as_writable_bytes(host()), args_.out, "out");
+    mark->set();
+    mark->wait("out");
+    EXPECT_TRUE(mark->reached());
+    EXPECT_EQ(bits({host().begin(), host().end()}), bits(memory_->values(args_.out)));
+  }
+}
+
 TEST_F(CudaGpu, RefusesToWaitInsideARecording) {
   EXPECT_THROW(gpu().record([&] { gpu().synchronize("too early"); }), Error);
   gpu().run(args_);  // and goes on

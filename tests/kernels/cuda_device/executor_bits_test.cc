@@ -96,25 +96,23 @@ TEST_F(CudaExecutorBits, OfSwiglu) {
 }
 
 TEST_F(CudaExecutorBits, OfLogprobs) {
-  for (const bool top : {false, true}) {
-    expect_the_executors([&](TestGpu& gpu) {
-      constexpr std::int32_t kVocabulary = 9001, kBest = 20;
-      const auto slices = static_cast<std::size_t>(logprob_slices(kVocabulary));
-      const TopLogprobsArgs args{
-          .logits = gpu.constant(random_floats(2 * kVocabulary, 1, 5.0f), "logits"),
-          .logits_stride = kVocabulary,
-          .chosen = gpu.constant(std::vector<std::int32_t>{0, 9000}, "chosen"),
-          .sums = gpu.blank<SliceSum>(2 * slices, "sums"),
-          .candidates = gpu.blank<ScoredToken>(2 * slices * kBest, "candidates"),
-          .chosen_logprobs = gpu.blank<float>(2, "chosen_logprobs"),
-          .top = gpu.blank<ScoredToken>(2 * kBest, "top"),
-          .rows = 2,
-          .vocabulary = kVocabulary,
-          .best = kBest};
-      gpu.gpu().run(args);
-      return top ? bytes_of(gpu, args.top) : bytes_of(gpu, args.chosen_logprobs);
-    });
-  }
+  expect_the_executors([](TestGpu& gpu) {
+    constexpr std::int32_t kVocabulary = 9001, kBest = 20;
+    const auto slices = static_cast<std::size_t>(logprob_slices(kVocabulary));
+    const TopLogprobsArgs args{
+        .logits = gpu.constant(random_floats(2 * kVocabulary, 1, 5.0f), "logits"),
+        .logits_stride = kVocabulary,
+        .sampled = gpu.constant(std::vector<ScoredToken>{{1.0f, 0}, {1.0f, 9000}}, "sampled"),
+        .sampled_row = gpu.constant(std::vector<std::int32_t>{1, 0}, "sampled_row"),
+        .sums = gpu.blank<std::uint64_t>(2 * slices, "sums"),
+        .candidates = gpu.blank<ScoredToken>(2 * slices * kBest, "candidates"),
+        .out = gpu.blank<ScoredToken>(2 * (2 + kBest), "out"),
+        .rows = 2,
+        .vocabulary = kVocabulary,
+        .best = kBest};
+    gpu.gpu().run(args);
+    return bytes_of(gpu, args.out);
+  });
 }
 
 TEST_P(CudaExecutorBitsOfCache, OfRotaryEmbeddingAndTheStore) {

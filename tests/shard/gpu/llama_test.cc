@@ -42,12 +42,13 @@ struct Ran {
 Ran run(const model::Model& model, int world, const Steps& steps,
         const GpuRunnerOptions& options = small_options(),
         kernels::cuda::Runs runs = kernels::cuda::Runs::once, bool plain = false,
+        kernels::cuda::Doing doing = kernels::cuda::Doing::at_once,
         std::optional<std::chrono::nanoseconds> peers = std::nullopt) {
   std::vector<std::vector<std::vector<float>>> per_rank(static_cast<std::size_t>(world));
   Ran ran;
   comm::spawn_ranks(world, std::chrono::seconds(120), [&](comm::Communicator& communicator) {
     const auto rank = static_cast<std::size_t>(communicator.rank());
-    kernels::cuda::ExecutedGpu gpu(runs);
+    kernels::cuda::ExecutedGpu gpu(runs, doing);
     ExecutedExchange exchange(gpu, communicator, peers);
     const auto parts = partition_model(model.config, world);
     // One rank alone takes the tests' own way to the weights, others the loader's.
@@ -215,7 +216,8 @@ TEST_F(GpuLlama, KernelsThatExchangeByThemselvesGiveTheSameBits) {
     // Up to four rows, or fewer where ranks have more segments than one.
     options.gather_below = 4 * 4 * world * model_.config.hidden_size;
     options.max_recordings = world == 2 ? 8 : 0;
-    return run(model_, world, steps, options, kernels::cuda::Runs::once, false, peers);
+    return run(model_, world, steps, options, kernels::cuda::Runs::once, false,
+               kernels::cuda::Doing::at_once, peers);
   };
   for (const int world : {2, 3}) {
     const Ran by_kernels = ran(world, kAmple), by_exchanges = ran(world, std::nullopt);
@@ -238,6 +240,31 @@ TEST_F(GpuLlama, SaysInWhichLayerAKernelMissedARank) {
     runner.allocate_cache(24);
     if (rank == 0) {
       EXPECT_THAT([&] { runner.forward(std::vector{piece(0, 1, true)}); },
+                  testing::ThrowsMessage<comm::CollectiveTimeout>(
+                      testing::HasSubstr("rank 1 did not come to 'embedding' within 100 ms")));
+    }
+    communicator.barrier("end");
+  });
+}
+
+// The first of two steps in line is waited for.
+TEST_F(GpuLlama, SaysSoOfAStepBehindWhichTheNextIsInLine) {
+  comm::spawn_ranks(2, std::chrono::seconds(120), [&](comm::Communicator& communicator) {
+    const auto rank = static_cast<std::size_t>(communicator.rank());
+    kernels::cuda::ExecutedGpu gpu(kernels::cuda::Runs::once, kernels::cuda::Doing::when_asked);
+    ExecutedExchange exchange(gpu, communicator, std::chrono::milliseconds(100));
+    GpuLlamaRunner runner(model_.config,
+                          load_gpu_weights(model_, partition_model(model_.config, 2)[rank], gpu),
+                          small_options(), gpu, exchange);
+    runner.allocate_cache(24);
+    if (rank == 0) {
+      const auto done = gpu.make_mark();
+      for (const int position : {0, 1}) {
+        runner.begin(std::vector{piece(position, position + 1, true)});
+        runner.launch();
+        if (position == 0) done->set();
+      }
+      EXPECT_THAT([&] { runner.wait(*done, "a step"); },
                   testing::ThrowsMessage<comm::CollectiveTimeout>(
                       testing::HasSubstr("rank 1 did not come to 'embedding' within 100 ms")));
     }
@@ -385,11 +412,16 @@ TEST_F(GpuLlama, RecordsAttentionByFlashInfer) {
 
 // And for the upload of the step before the last, with the ranks' deadline.
 TEST_F(GpuLlama, WaitsOnlyForLogits) {
+  const auto late = [&](const Steps& steps) {
+    return run(model_, 1, steps, small_options(), kernels::cuda::Runs::once, false,
+               kernels::cuda::Doing::when_asked);
+  };
   const Steps steps{{piece(0, 9, false)}, {piece(9, 20, false)}, {piece(20, 21, true)}};
-  EXPECT_EQ(run(model_, 1, {steps[0], steps[1]}).waits, 0);
-  EXPECT_EQ(run(model_, 1, steps).waits, 2);
-  EXPECT_EQ(
-      run(model_, 1, {{piece(0, 9, false)}, {piece(9, 10, true)}, {piece(10, 11, true)}}).waits, 2);
+  EXPECT_EQ(late({steps[0], steps[1]}).waits, 0);
+  const Ran ran = late(steps);
+  EXPECT_EQ(ran.waits, 2);
+  EXPECT_EQ(ran.bits, run(model_, 1, steps).bits);
+  EXPECT_EQ(late({{piece(0, 9, false)}, {piece(9, 10, true)}, {piece(10, 11, true)}}).waits, 2);
 }
 
 TEST_F(GpuLlama, RefusesWhatIsBeyondItsLimits) {

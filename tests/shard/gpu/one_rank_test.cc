@@ -10,7 +10,10 @@
 
 #include "comm/stage_link.h"
 #include "shard/gpu/llama.h"
+#include "shard/gpu/step_runner.h"
+#include "shard/worker.h"
 #include "tests/kernels/cuda/test_gpu.h"
+#include "tests/shard/gpu/choice_plans.h"
 #include "tests/shard/gpu/random_weights.h"
 
 namespace lockstep::shard {
@@ -163,6 +166,46 @@ TEST_F(OneGpu, PipelineStagesOnItHaveTheBitsOfOneRank) {
   EXPECT_EQ(recordings_, 0);
   EXPECT_EQ(run_in_stages(steps, 4), expected);
   EXPECT_EQ(recordings_, 1);
+}
+
+// Through a worker, which begins each step while the one before is under way, on a device in
+// earnest: its tokens come from there. Without that, by the GPU and by the host.
+TEST_F(OneGpu, StepsAheadChooseTheTokensOfOneAfterTheOther) {
+  enum class Way { host, one_by_one, ahead };
+  const auto digests = [](Way way) {
+    std::vector<std::uint64_t> digests;
+    comm::spawn_ranks(1, std::chrono::seconds(120), [&](comm::Communicator& communicator) {
+      kernels::cuda::TestGpu test;
+      NoExchange exchange(test.gpu());
+      const model::Model model = one_layer();
+      const GpuChoiceOptions choice_options{.max_sequences = 8, .most_listed = 1000};
+      auto options = GpuRunnerOptions{.block_size = 16, .max_batch_tokens = 48, .max_sequences = 8};
+      options.max_positions = 64;
+      options.sampling_bytes = GpuTokenChoice::upload_bytes(choice_options, 1);
+      GpuLlamaRunner runner(model.config,
+                            random_weights(model, partition_model(model.config, 1)[0], test.gpu()),
+                            options, test.gpu(), exchange);
+      runner.allocate_cache(kChoiceLimits.num_blocks);
+      StepTimes times(communicator);
+      Sampler sampler(communicator, runner.vocab_range(), runner.vocab_ranges());
+      GpuTokenChoice choice(runner, choice_options, test.gpu(), exchange, sampler);
+      GpuStepRunner on_device(runner, choice, times);
+      HostStepRunner on_host(runner, sampler, times, true);
+      StepRunner& steps = way == Way::host ? static_cast<StepRunner&>(on_host) : on_device;
+      Worker worker(steps, communicator, kChoiceLimits, times);
+      for (const comm::StepPlan& plan : plans(3)) {
+        while (worker.num_started() > 0 && !(way == Way::ahead && worker.can_start())) {
+          digests.push_back(worker.finish().digest);
+        }
+        worker.start(plan);
+      }
+      while (worker.num_started() > 0) digests.push_back(worker.finish().digest);
+    });
+    return digests;
+  };
+  const auto expected = digests(Way::host);
+  EXPECT_EQ(digests(Way::one_by_one), expected);
+  EXPECT_EQ(digests(Way::ahead), expected);
 }
 
 }  // namespace

@@ -34,6 +34,11 @@ class NoExchange final : public comm::GpuExchange {
     gpu_.synchronize(std::string(what).c_str());
     look();
   }
+  void wait(kernels::cuda::Mark& mark, std::string_view what,
+            const std::function<void()>& look) override {
+    mark.wait(std::string(what).c_str());
+    look();
+  }
 
  private:
   kernels::cuda::Gpu& gpu_;

@@ -37,6 +37,7 @@ struct Case {
   int world = 1;
   int stages = 1;
   bool tied = false;
+  Stored stored = Stored::mixed;
   bool fp8 = false;  // weights that are quantized while they are loaded
   StepSizes sizes = sizes_with(AttentionBackend::own, false, CacheFormat::bf16);
 };
@@ -47,7 +48,7 @@ void PrintTo(const Case& kase, std::ostream* out) { *out << kase.name; }
 std::vector<RankMemory> told(const model::Model& model, const Case& kase) {
   const ModelShape stored{
       .config = model.config, .attention_bias = false, .format = [&](const std::string& name) {
-        return matrix_format(model.tensors->find(name)->dtype);
+        return matrix_format(*model.tensors->find(name));
       }};
   return rank_memory(kase.fp8 ? in_format(stored, MatrixFormat::fp8) : stored, Device::cuda,
                      kase.world, kase.stages, kase.sizes);
@@ -67,13 +68,10 @@ class GpuRankMemoryOf : public testing::TestWithParam<Case> {
     GpuWeights weights = load_gpu_weights(model, part, gpu, {.fp8 = kase.fp8});
     EXPECT_EQ(told.weights, weights.bytes());
     GpuLlamaRunner runner(model.config, std::move(weights),
-                          gpu_options(model.config, kase.world, kase.sizes), gpu, exchange, place);
-    std::vector<VocabRange> ranges;
-    for (const Partition& each : parts) {
-      ranges.push_back({each.vocabulary.begin, each.vocabulary.end});
-    }
-    Sampler sampler(ranks, runner.vocab_range(), ranges);
-    const GpuTokenChoice choice(runner, kase.sizes.max_sequences, gpu, exchange, sampler);
+                          gpu_options(model.config, kase.world, kase.sizes, place.next == nullptr),
+                          gpu, exchange, place);
+    Sampler sampler(ranks, runner.vocab_range(), runner.vocab_ranges());
+    const GpuTokenChoice choice(runner, gpu_choice_options(kase.sizes), gpu, exchange, sampler);
     runner.allocate_cache(kBlocks);
     EXPECT_EQ(told.weights + told.activations + kBlocks * told.kv_block,
               gpu.memory().ledger().used())
@@ -86,7 +84,7 @@ class GpuRankMemoryOf : public testing::TestWithParam<Case> {
 TEST_P(GpuRankMemoryOf, EveryRankIsWhatItsRunnerTakes) {
   constexpr std::chrono::milliseconds kDeadline{60000};
   const Case& kase = GetParam();
-  const model::Model model = zero_model(kase.tied, kase.fp8);
+  const model::Model model = zero_model(kase.tied, kase.stored);
   const auto expected = told(model, kase);
   ASSERT_EQ(std::ssize(expected), kase.world * kase.stages);
   // The links of stages, over which nothing goes here.
@@ -119,8 +117,10 @@ INSTANTIATE_TEST_SUITE_P(
                          .world = 3,
                          .tied = true,
                          .sizes = sizes_with(kOwn, true, CacheFormat::e4m3)},
-                    Case{.name = "OneQuantized", .fp8 = true},
-                    Case{.name = "TwoQuantized", .world = 2, .fp8 = true},
+                    Case{.name = "OneQuantized", .stored = Stored::bf16, .fp8 = true},
+                    Case{.name = "TwoQuantized", .world = 2, .stored = Stored::bf16, .fp8 = true},
+                    Case{.name = "OneInE4m3Blocks", .stored = Stored::e4m3_blocks},
+                    Case{.name = "ThreeInE4m3Blocks", .world = 3, .stored = Stored::e4m3_blocks},
                     Case{.name = "TwoStages", .stages = 2},
                     Case{.name = "TwoStagesTied", .world = 2, .stages = 2, .tied = true}),
     [](const auto& info) { return info.param.name; });

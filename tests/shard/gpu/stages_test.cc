@@ -51,6 +51,7 @@ struct Way {
                               .max_positions = 128,
                               .max_recordings = 0};
   bool plain = false;
+  kernels::cuda::Doing doing = kernels::cuda::Doing::at_once;
 };
 
 // One rank of a pipeline, with its links up.
@@ -116,7 +117,7 @@ class Pipeline {
                               previous ? &*previous : nullptr, next ? &*next : nullptr};
     const Partition part =
         partition_model(model_.config, tp, place.layers)[static_cast<std::size_t>(rank)];
-    kernels::cuda::ExecutedGpu gpu(kernels::cuda::Runs::once);
+    kernels::cuda::ExecutedGpu gpu(kernels::cuda::Runs::once, way_.doing);
     ExecutedExchange exchange(gpu, ranks);
     GpuLlamaRunner runner(model_.config, load_gpu_weights(model_, part, gpu, {.plain = way_.plain}),
                           way_.options, gpu, exchange, place);
@@ -278,14 +279,16 @@ TEST_F(GpuStages, ShareWeightsAndCacheOut) {
   }
 }
 
-// One wait a step for what goes on. The last stage waits for logits, and for the buffer of the step
-// before the last.
+// One wait a step for what goes on. The last stage waits for logits, and for the two buffers of the
+// step before the last.
 TEST_F(GpuStages, WaitForWhatTheySendAndForLogits) {
   const Steps chunks{{piece(0, 9, false)}, {piece(9, 20, false)}, {piece(20, 21, true)}};
-  const auto stages = run(model_, {3, 1}, chunks).stages;
+  Way late;
+  late.doing = kernels::cuda::Doing::when_asked;
+  const auto stages = run(model_, {3, 1}, chunks, late).stages;
   EXPECT_EQ(stages[0].waits, 3);
   EXPECT_EQ(stages[1].waits, 3);
-  EXPECT_EQ(stages[2].waits, 2);
+  EXPECT_EQ(stages[2].waits, 3);
 }
 
 // The stages that do not choose pass the step on, and say nothing.
@@ -299,15 +302,16 @@ TEST_F(GpuStages, ChooseTokensInTheLastStageAlone) {
   const auto chosen = [&](Shape shape) {
     std::vector<std::vector<std::int32_t>> tokens(static_cast<std::size_t>(shape.stages));
     Way way;
-    way.options.sampling_bytes = GpuTokenChoice::upload_bytes(way.options.max_sequences);
+    const GpuChoiceOptions choice_options{.max_sequences = way.options.max_sequences,
+                                          .most_listed = 100};
+    way.options.sampling_bytes = GpuTokenChoice::upload_bytes(choice_options, shape.tp);
     Pipeline(model_, shape, way, [&](const Rank& rank) {
       StepTimes times(rank.ranks);
       Sampler sampler(rank.ranks, rank.runner.vocab_range(),
                       std::vector{rank.runner.vocab_range()});
-      GpuTokenChoice choice(rank.runner, way.options.max_sequences, rank.gpu, rank.exchange,
-                            sampler);
+      GpuTokenChoice choice(rank.runner, choice_options, rank.gpu, rank.exchange, sampler);
       GpuStepRunner steps(rank.runner, choice, times);
-      for (const comm::SampledToken& token : steps.run(batch, inputs)) {
+      for (const comm::SampledToken& token : steps.run(batch, inputs).sampled) {
         tokens[static_cast<std::size_t>(rank.stage)].push_back(token.token_id);
       }
     }).run();

@@ -4,106 +4,77 @@
 
 #include <gtest/gtest.h>
 
-#include <map>
-
 #include "shard/gpu/step_runner.h"
 #include "shard/worker.h"
+#include "tests/shard/gpu/choice_plans.h"
 #include "tests/shard/gpu/executed_exchange.h"
 #include "tests/shard/gpu/random_weights.h"
-#include "tests/shard/sampling_fixture.h"
 
 namespace lockstep::shard {
 namespace {
 
-constexpr MirrorLimits kLimits{.block_size = 16, .num_blocks = 24, .vocab_size = 107};
-
-std::vector<comm::SamplingParams> kinds() {
-  return {params_of({}), params_of({.temperature = 1.0f, .seed = 3}),
-          params_of({.temperature = 0.8f, .top_k = 20, .seed = 4, .logprobs = 2}),
-          params_of({.temperature = 1.0f, .presence_penalty = 2.0f, .seed = 5}),
-          params_of({.repetition_penalty = 1.5f,
-                     .min_tokens = 2,
-                     .stop_token_ids = {3, 4, 5},
-                     .logit_bias = {{7, 2.0f}, {90, -50.0f}}})};
-}
-
-// The plans of a batch with one sequence of each kind: prompts in the first step, cut in two for
-// the first sequence, then some tokens each.
-std::vector<comm::StepPlan> plans(int steps) {
-  std::vector<comm::StepPlan> all;
-  std::map<std::uint64_t, std::int32_t> ends;
-  std::int32_t next_block = 0;
-  const auto compute = [&](comm::StepPlan& plan, std::uint64_t id, std::int32_t count,
-                           bool samples) {
-    comm::PlanEntry entry;
-    entry.sequence_id = id;
-    entry.first_position = ends[id];
-    entry.num_tokens = count;
-    entry.samples = samples;
-    if (ends[id] == 0) entry.new_blocks.push_back(next_block++);
-    ends[id] += count;
-    plan.entries.push_back(entry);
-  };
-  for (int step = 0; step <= steps; ++step) {
-    comm::StepPlan& plan = all.emplace_back();
-    plan.epoch = 6;
-    plan.sequence_number = static_cast<std::uint64_t>(step) + 1;
-    for (std::uint64_t id = 1; id <= kinds().size(); ++id) {
-      if (step == 0) {
-        comm::SequenceStart start;
-        start.sequence_id = id;
-        start.sampling = kinds()[id - 1];
-        start.token_ids = some_tokens(static_cast<int>(2 + id), static_cast<unsigned>(id));
-        start.num_prompt_tokens = static_cast<std::int32_t>(start.token_ids.size());
-        plan.starts.push_back(start);
-        compute(plan, id, id == 1 ? 1 : start.num_prompt_tokens, id != 1);
-      } else {
-        compute(plan, id, id == 1 && step == 1 ? 2 : 1, true);
-      }
-    }
-  }
-  return all;
-}
-
 struct Ran {
   std::vector<comm::StepReport> reports;
-  std::uint64_t host_rows = 0;
   int recordings = 0;
+  int exchanges = 0;
+  int waits_in_start = 0;
+  std::size_t items_of_last_step = 0;
 };
 
-// Every rank's run. `on_gpu`: where tokens are chosen.
-std::vector<Ran> run(const model::Model& model, int world, bool on_gpu) {
+constexpr std::int32_t kSequences = 8;
+
+struct Way {
+  bool on_gpu = true;  // where tokens are chosen
+  // A plan is started while the one before is under way.
+  bool ahead = false;
+  kernels::cuda::Doing doing = kernels::cuda::Doing::at_once;
+  GpuChoiceOptions options = {.max_sequences = kSequences, .most_listed = 1000};
+  bool peers = false;                   // kernels exchange by themselves
+  std::int64_t gather_below = 4 << 20;  // GpuRunnerOptions
+};
+
+// Every rank's run.
+std::vector<Ran> run(int world, const std::vector<comm::StepPlan>& plans, const Way& way = {}) {
+  const model::Model model = one_layer();
   std::vector<Ran> ran(static_cast<std::size_t>(world));
   comm::spawn_ranks(world, std::chrono::seconds(120), [&](comm::Communicator& communicator) {
     Ran& mine = ran[static_cast<std::size_t>(communicator.rank())];
-    kernels::cuda::ExecutedGpu gpu(kernels::cuda::Runs::once);
-    ExecutedExchange exchange(gpu, communicator);
-    const auto parts = partition_model(model.config, world);
-    std::vector<VocabRange> ranges;
-    for (const Partition& part : parts) {
-      ranges.push_back({part.vocabulary.begin, part.vocabulary.end});
-    }
-    constexpr std::int32_t kSequences = 8;
-    GpuLlamaRunner runner(
-        model.config,
-        random_weights(model, parts[static_cast<std::size_t>(communicator.rank())], gpu),
-        {.block_size = kLimits.block_size,
-         .max_batch_tokens = 48,
-         .max_sequences = kSequences,
-         .max_positions = 64,
-         .sampling_bytes = GpuTokenChoice::upload_bytes(kSequences)},
-        gpu, exchange);
-    runner.allocate_cache(kLimits.num_blocks);
+    kernels::cuda::ExecutedGpu gpu(kernels::cuda::Runs::once, way.doing);
+    ExecutedExchange exchange(
+        gpu, communicator,
+        way.peers ? std::optional<std::chrono::nanoseconds>(std::chrono::seconds(120))
+                  : std::nullopt);
+    const Partition part =
+        partition_model(model.config, world)[static_cast<std::size_t>(communicator.rank())];
+    GpuLlamaRunner runner(model.config, random_weights(model, part, gpu),
+                          {.block_size = kChoiceLimits.block_size,
+                           .max_batch_tokens = 48,
+                           .max_sequences = kSequences,
+                           .max_positions = 64,
+                           .gather_below = way.gather_below,
+                           .sampling_bytes = GpuTokenChoice::upload_bytes(way.options, world)},
+                          gpu, exchange);
+    runner.allocate_cache(kChoiceLimits.num_blocks);
+    gpu.synchronize("start");
     StepTimes times(communicator);
-    Sampler sampler(communicator, runner.vocab_range(), ranges);
-    GpuTokenChoice choice(runner, kSequences, gpu, exchange, sampler);
+    Sampler sampler(communicator, runner.vocab_range(), runner.vocab_ranges());
+    GpuTokenChoice choice(runner, way.options, gpu, exchange, sampler);
     GpuStepRunner on_device(runner, choice, times);
     HostStepRunner on_host(runner, sampler, times, true);
-    StepRunner& steps = on_gpu ? static_cast<StepRunner&>(on_device) : on_host;
-    Worker worker(steps, communicator, kLimits, times);
-    for (const comm::StepPlan& plan : plans(4)) mine.reports.push_back(worker.execute(plan));
-    mine.host_rows = choice.host_rows();
+    StepRunner& steps = way.on_gpu ? static_cast<StepRunner&>(on_device) : on_host;
+    Worker worker(steps, communicator, kChoiceLimits, times);
+    const auto finish_one = [&] { mine.reports.push_back(worker.finish()); };
+    for (const comm::StepPlan& plan : plans) {
+      while (worker.num_started() > 0 && !(way.ahead && worker.can_start())) finish_one();
+      const int waits = exchange.waits;
+      const std::size_t items = gpu.items();
+      worker.start(plan);
+      mine.items_of_last_step = gpu.items() - items;
+      mine.waits_in_start += exchange.waits - waits;
+    }
+    while (worker.num_started() > 0) finish_one();
     mine.recordings = runner.recordings();
+    mine.exchanges = exchange.exchanges;
     communicator.barrier("end");
   });
   return ran;
@@ -123,26 +94,104 @@ void expect_same_tokens(const Ran& a, const Ran& b) {
   }
 }
 
+std::uint32_t rows_on_host(const Ran& ran) {
+  std::uint32_t rows = 0;
+  for (const comm::StepReport& report : ran.reports) rows += report.rows_on_host;
+  return rows;
+}
+
 TEST(GpuTokenChoice, IsTheHostsChoice) {
-  const model::Model model = make_model(small_config());
-  const auto on_gpu = run(model, 1, true);
-  expect_same_tokens(on_gpu[0], run(model, 1, false)[0]);
+  const auto on_gpu = run(1, plans(3));
+  expect_same_tokens(on_gpu[0], run(1, plans(3), {.on_gpu = false})[0]);
   EXPECT_EQ(on_gpu[0].reports[1].sampled.size(), kinds().size());
-  EXPECT_EQ(on_gpu[0].host_rows, 5u);  // the sequence with top_k and logprobs
+  EXPECT_EQ(on_gpu[0].reports[1].sampled[0].top_logprobs.size(), 20u);
+  EXPECT_EQ(rows_on_host(on_gpu[0]), 0u);
   EXPECT_EQ(on_gpu[0].recordings, 1);
 }
 
-TEST(GpuTokenChoice, IsTheSameOnAllRanksAndAtEveryWorldSize) {
-  const model::Model model = make_model(small_config());
-  const auto alone = run(model, 1, true);
-  for (const int world : {2, 3}) {
-    const auto ranks = run(model, world, true);
+// Each step begun while the one before is under way: tokens, and what penalties are for, come from
+// the device. With work done as early, and as late as can be.
+TEST(GpuTokenChoice, IsTheSameOnAllRanksAtEveryWorldSizeOneStepAhead) {
+  const auto alone = run(1, plans(3));
+  for (const auto& [world, doing] : {std::pair{1, kernels::cuda::Doing::when_asked},
+                                     {2, kernels::cuda::Doing::at_once},
+                                     {3, kernels::cuda::Doing::when_asked},
+                                     {4, kernels::cuda::Doing::at_once}}) {
+    const auto ranks = run(world, plans(3), {.ahead = true, .doing = doing});
     expect_same_tokens(ranks[0], alone[0]);
     for (const Ran& rank : ranks) {
+      EXPECT_EQ(rows_on_host(rank), 0u);
+      EXPECT_EQ(rank.waits_in_start, 0);
       for (std::size_t step = 0; step < rank.reports.size(); ++step) {
         EXPECT_EQ(rank.reports[step].digest, alone[0].reports[step].digest);
       }
     }
+  }
+}
+
+// Of rows that need no whole row of the vocabulary, and of rows most of which do; three in steps of
+// four. Tokens depend on biases and on the answer so far. Besides the recording there is the step's
+// upload, and its way back.
+TEST(GpuTokenChoice, IsPartOfRecordings) {
+  Sampling taking_turns{.frequency_penalty = 400.0f, .logit_bias = {{33, 1000.0f}, {44, 900.0f}}};
+  const auto greedy = params_of(taking_turns);
+  taking_turns.temperature = 1.5f;
+  taking_turns.top_k = 15;
+  const auto top_k = params_of(taking_turns);
+  const auto penalties = params_of({.temperature = 1.0f, .presence_penalty = 2.0f, .seed = 3});
+  const auto top_p = params_of({.temperature = 1.5f, .top_p = 0.8f, .seed = 4});
+  for (const auto& kinds :
+       {std::vector{penalties, greedy, penalties}, std::vector{top_p, greedy, top_k}}) {
+    const auto steps = plans(5, kinds);
+    const auto expected = run(1, steps, {.on_gpu = false});
+    for (const int world : {1, 2, 3}) {
+      const auto ranks =
+          run(world, steps, {.ahead = true, .doing = kernels::cuda::Doing::when_asked});
+      expect_same_tokens(ranks[0], expected[0]);
+      for (const Ran& rank : ranks) {
+        EXPECT_EQ(rank.recordings, 1);
+        EXPECT_EQ(rank.items_of_last_step, 3u);
+      }
+    }
+  }
+}
+
+// Two steps in line whose kernels exchange by themselves, with work done as early, and as late as
+// can be. Up to five rows are summed so, and the prompts by exchanges; of six steps the later ones
+// are recorded, with the choice. What kernels exchange in these, nobody else does: the sums of the
+// embedding, of attention and of the MLP.
+TEST(GpuTokenChoice, IsTheSameByKernelsThatExchangeOneStepAheadAndRecorded) {
+  const auto penalties = params_of({.temperature = 1.0f, .presence_penalty = 2.0f, .seed = 3});
+  const auto greedy = params_of({.frequency_penalty = 400.0f, .logit_bias = {{33, 1000.0f}}});
+  const auto steps = plans(6, {penalties, greedy, penalties});
+  const auto expected = run(1, steps, {.on_gpu = false});
+  Way way{.ahead = true};
+  way.gather_below = std::int64_t{4} * 4 * 4 * small_config().hidden_size;
+  const int exchanges = run(2, steps, way)[0].exchanges;
+  way.peers = true;
+  for (const auto doing : {kernels::cuda::Doing::at_once, kernels::cuda::Doing::when_asked}) {
+    way.doing = doing;
+    const auto ranks = run(2, steps, way);
+    expect_same_tokens(ranks[0], expected[0]);
+    for (const Ran& rank : ranks) {
+      EXPECT_EQ(rank.reports.back().digest, expected[0].reports.back().digest);
+      EXPECT_EQ(rank.exchanges, exchanges - 6 * 3);
+      EXPECT_EQ(rank.waits_in_start, 0);
+      EXPECT_EQ(rank.recordings, 1);
+      EXPECT_EQ(rank.items_of_last_step, 3u);
+    }
+  }
+}
+
+// Of two sequences, of which there is room for one.
+TEST(GpuTokenChoice, IsTheSameWhereListsHaveNoRoom) {
+  const auto alone = run(1, plans(3));
+  for (const int world : {1, 2}) {
+    Way way{.ahead = true};
+    way.options.most_listed = 13;
+    const auto ranks = run(world, plans(3), way);
+    expect_same_tokens(ranks[0], alone[0]);
+    EXPECT_EQ(rows_on_host(ranks[0]), 4u);
   }
 }
 

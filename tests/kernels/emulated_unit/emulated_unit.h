@@ -5,7 +5,10 @@
 
 namespace lockstep::kernels {
 
-// REQUIRES: the machine supports avx512_bf16. The same products as the amx family's.
+// The same bits as the amx family's. REQUIRES: can_emulate_unit().
 const cpu::KernelTable& emulated_unit_table();
+
+// Whether this machine has what the family has beside its unit.
+bool can_emulate_unit();
 
 }  // namespace lockstep::kernels

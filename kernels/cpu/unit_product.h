@@ -1,0 +1,192 @@
+// Products of weights of one format W (unit_weights.h) on a matrix unit U, a tile of 16 outputs by
+// 32 columns at a time by up to two tiles of tokens. A lane's sum grows in one tile of sums.
+#pragma once
+
+#include <memory>
+
+#include "kernels/cpu/unit_sums.h"
+#include "kernels/cpu/unit_weights.h"
+
+namespace lockstep::kernels::cpu {
+
+template <class U, class W>
+class UnitProduct {
+ public:
+  static constexpr std::int64_t kTokens = 2 * kUnitTokens;  // at once
+
+  // `call` must outlive it.
+  explicit UnitProduct(const LinearCall& call) : call_(call) {
+    if (W::kWidens && !few_tokens()) {
+      widened_ = std::make_unique_for_overwrite<Tile[]>(static_cast<std::size_t>(2 * groups()));
+    }
+  }
+
+  // Tokens that should pass by all weights before others do: their tiles stay in the second cache,
+  // and weights that are widened are so for all of them.
+  std::int64_t panel() const {
+    constexpr std::int64_t kPanelBytes = 3 << 19, kLeast = 128;
+    return std::max(kPanelBytes / (2 * call_.weights->columns()), kLeast) / kTokens * kTokens;
+  }
+
+  // Takes `count` row blocks (1 or 2) from `block` on.
+  void take(std::int64_t block, int count) {
+    if (count_ == 0) prefetch_lines(call_.weights->block(block), kUnitPrefetchBytes);
+    block_ = block;
+    count_ = count;
+    if (W::kWidens && !few_tokens()) widen();
+  }
+
+  // The blocks taken by the tokens from `token` on, at most kTokens; sums of block i go to
+  // out + 16 * i.
+  void multiply(std::int64_t token, float* out) const {
+    if (call_.m == 1) {
+      by_tokens<1, true>(token, out);
+    } else if (call_.m - token <= kUnitTokens) {
+      by_tokens<1, false>(token, out);
+    } else {
+      by_tokens<2, false>(token, out);
+    }
+  }
+
+ private:
+  struct alignas(64) Tile {
+    std::byte bytes[kUnitTileBytes];
+  };
+
+  // Few tokens are multiplied by weights while these are widened, as memory brings them.
+  bool few_tokens() const { return call_.m <= kTokens; }
+  std::int64_t groups() const { return call_.weights->groups(); }
+
+  void widen() {
+    std::byte* to = widened_[0].bytes;
+    const std::byte* group = call_.weights->block(block_);
+    for (std::int64_t i = 0; i < count_ * groups(); ++i) {
+      prefetch_lines(group + kUnitPrefetchBytes, W::kGroupBytes);
+      widen_group(group, to);
+      group += W::kGroupBytes;
+      to += kUnitTileBytes;
+    }
+  }
+
+  template <int NT, bool kOneToken>
+  void by_tokens(std::int64_t token, float* out) const {
+    if constexpr (W::kWidens) {
+      if (few_tokens()) {
+        for (int i = 0; i < count_; ++i) stream<NT, kOneToken>(block_ + i, out + i * kRowBlock);
+        return;
+      }
+    }
+    count_ == 2 ? by_tiles<2, NT, kOneToken>(token, out) : by_tiles<1, NT, kOneToken>(token, out);
+  }
+
+  // NW row blocks, whose tiles are there, by NT tiles of tokens.
+  template <int NW, int NT, bool kOneToken>
+  void by_tiles(std::int64_t token, float* out) const {
+    const std::int64_t block_bytes = groups() * kUnitTileBytes;
+    const std::byte* weights = W::kWidens ? widened_[0].bytes : call_.weights->block(block_);
+    const std::byte* x = token_tile(token);
+    const std::int64_t share = ahead_share(NW);
+    const std::byte* ahead = call_.weights->block(block_ + NW) + token / kTokens * share * groups();
+    std::int64_t asked_for = 0;
+    UnitSums<kOneToken> sums[NW][NT];
+    for (std::int32_t step = 0; step < call_.num_steps; ++step) {
+      for_each_index<NW>(
+          []<int I>() { for_each_index<NT>([]<int T>() { U::template zero<2 * I + T>(); }); });
+      for (std::int32_t g = 0; g < call_.steps[step].groups; ++g) {
+        for_each_index<NT>([&]<int T>() { U::template load_tokens<T>(x + T * token_stride()); });
+        for_each_index<NW>([&]<int I>() {
+          U::template load_weights<I>(weights + I * block_bytes);
+          for_each_index<NT>([]<int T>() { U::template multiply<I, T>(); });
+        });
+        prefetch_lines(ahead, share);
+        ahead += share;
+        ask_for_rows<NW, NT>(asked_for, out);
+        weights += kUnitTileBytes;
+        x += kUnitTileBytes;
+      }
+      for_each_index<NW>([&]<int I>() {
+        for_each_index<NT>(
+            [&]<int T>() { sums[I][T].template push<U, 2 * I + T>(call_.steps[step].merges); });
+      });
+    }
+    for (int t = 0; t < NT; ++t) {
+      const std::int64_t first = t * kUnitTokens;
+      for (int i = 0; i < NW; ++i) {
+        sums[i][t].write(call_, token + first, out + first * call_.row_stride + i * kRowBlock);
+      }
+    }
+  }
+
+  // Asks for some more rows of what is to be written: for all, when all groups have passed.
+  template <int NW, int NT>
+  void ask_for_rows(std::int64_t& asked_for, const float* out) const {
+    const std::int64_t more = (NT * kUnitTokens + groups() - 1) / groups();
+    for (std::int64_t i = 0; i < more; ++i, ++asked_for) {
+      for (int block = 0; block < NW; ++block) {
+        __builtin_prefetch(out + asked_for * call_.row_stride + block * kRowBlock, 1);
+      }
+    }
+  }
+
+  // One row block by all tokens, in NT tiles. The next group is widened before the unit gets one,
+  // so that it need not wait for it.
+  template <int NT, bool kOneToken>
+  void stream(std::int64_t block, float* out) const {
+    constexpr int kRing = 4;
+    Tile ring[kRing];
+    const std::byte* group = call_.weights->block(block);
+    std::int64_t widened = 0;
+    const auto widen_next = [&] {
+      prefetch_lines(group + kUnitPrefetchBytes, W::kGroupBytes);
+      widen_group(group, ring[widened % kRing].bytes);
+      group += W::kGroupBytes;
+      ++widened;
+    };
+    const std::byte* x = token_tile(0);
+    UnitSums<kOneToken> sums[NT];
+    std::int64_t done = 0;
+    widen_next();
+    for (std::int32_t step = 0; step < call_.num_steps; ++step) {
+      for_each_index<NT>([]<int T>() { U::template zero<T>(); });
+      for (std::int32_t g = 0; g < call_.steps[step].groups; ++g, ++done, x += kUnitTileBytes) {
+        if (widened < groups()) widen_next();
+        U::template load_weights<0>(ring[done % kRing].bytes);
+        for_each_index<NT>([&]<int T>() {
+          U::template load_tokens<T>(x + T * token_stride());
+          U::template multiply<0, T>();
+        });
+      }
+      for_each_index<NT>([&]<int T>() { sums[T].template push<U, T>(call_.steps[step].merges); });
+    }
+    for (int t = 0; t < NT; ++t) {
+      sums[t].write(call_, t * kUnitTokens, out + t * kUnitTokens * call_.row_stride);
+    }
+  }
+
+  static void widen_group(const std::byte* group, std::byte* tile) {
+    if constexpr (W::kWidens) W::widen(group, tile);
+  }
+
+  const std::byte* token_tile(std::int64_t token) const {
+    return reinterpret_cast<const std::byte*>(call_.x.tiles.values) +
+           token / kUnitTokens * token_stride();
+  }
+  // Bytes from one tile of tokens to the next.
+  std::int64_t token_stride() const {
+    return call_.x.tiles.row_stride * std::int64_t{sizeof *call_.x.tiles.values};
+  }
+
+  // Bytes of the blocks that come next to be asked for with every group: all of them, when all
+  // tokens of a panel have passed.
+  std::int64_t ahead_share(int blocks) const {
+    const std::int64_t passes = (std::min(call_.m, panel()) + kTokens - 1) / kTokens;
+    return (blocks * W::kGroupBytes / passes + 63) / 64 * 64;
+  }
+
+  const LinearCall& call_;
+  std::int64_t block_ = 0;
+  int count_ = 0;
+  std::unique_ptr<Tile[]> widened_;  // two blocks, their groups in order
+};
+
+}  // namespace lockstep::kernels::cpu

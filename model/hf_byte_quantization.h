@@ -1,0 +1,22 @@
+// The quantizers of eight bits, in config.json's quantization_config.
+#pragma once
+
+#include "model/hf_quantization.h"
+#include "model/json_file.h"
+
+namespace lockstep::model {
+
+// How weights are stored; what a file says of activations and of the cache is checked to be a
+// scheme of eight bits, and has no part in what is computed. Throw Error naming config.json and the
+// field.
+//
+// "fp8": e4m3 with a scale for a matrix (AutoFP8), or for blocks of weight_block_size (DeepSeek,
+// Qwen; transformers' fine-grained FP8). activation_scheme: dynamic or static.
+HfQuantization read_fp8(const JsonFields& fields);
+// "fbgemm_fp8": e4m3 with a scale a row.
+HfQuantization read_fbgemm_fp8(const JsonFields& fields);
+// "compressed-tensors": format float-quantized (e4m3) or int-quantized (i8), symmetric, with a
+// scale for a matrix ("tensor"), a row ("channel") or, of e4m3, a block ("block").
+HfQuantization read_compressed_tensors(const JsonFields& fields);
+
+}  // namespace lockstep::model

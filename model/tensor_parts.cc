@@ -1,0 +1,63 @@
+#include "model/tensor_parts.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "model/fail.h"
+#include "model/tensor_layout.h"
+
+namespace lockstep::model {
+
+TensorParts::TensorParts(std::vector<Tensor> tensors, const std::string& file) : file_(file) {
+  for (Tensor& tensor : tensors) {
+    std::string name = tensor.name;
+    tensors_.emplace(std::move(name), std::move(tensor));
+  }
+}
+
+std::optional<Tensor> TensorParts::take(const std::string& name) {
+  auto node = tensors_.extract(name);
+  if (node.empty()) return std::nullopt;
+  return std::move(node.mapped());
+}
+
+Tensor TensorParts::take(const std::string& name, kernels::DType type) {
+  auto tensor = take(name);
+  if (!tensor) fail_at(name, "is missing");
+  if (tensor->dtype != type) {
+    fail_at(name, "type " + std::string(kernels::name(tensor->dtype)) + " is not " +
+                      std::string(kernels::name(type)));
+  }
+  return *std::move(tensor);
+}
+
+Tensor TensorParts::take(const std::string& name, kernels::DType type, const TensorShape& shape,
+                         std::string_view source) {
+  Tensor tensor = take(name, type);
+  if (tensor.shape != shape) {
+    fail_at(name, "shape " + shape_text(tensor.shape) + "; " + std::string(source) + " ask for " +
+                      shape_text(shape));
+  }
+  return tensor;
+}
+
+void TensorParts::refuse_bias(const std::string& name) {
+  const auto bias = take(name);
+  if (bias && !is_zero(*bias)) fail_at(name, "is not zero: biases are not supported");
+}
+
+std::vector<Tensor> TensorParts::rest() && {
+  std::vector<Tensor> rest;
+  for (auto& [name, tensor] : tensors_) rest.push_back(std::move(tensor));
+  return rest;
+}
+
+void TensorParts::fail_at(const std::string& name, const std::string& message) const {
+  fail(file_, "tensor " + in_quotes(name) + ": " + message);
+}
+
+bool is_zero(const Tensor& tensor) {
+  return std::ranges::all_of(tensor.data, [](std::byte b) { return b == std::byte{0}; });
+}
+
+}  // namespace lockstep::model
