@@ -40,11 +40,11 @@ class UnitProduct {
   // out + 16 * i.
   void multiply(std::int64_t token, float* out) const {
     if (call_.m == 1) {
-      by_tokens<1, true>(token, out);
+      for (int i = 0; i < count_; ++i) stream<1, true>(block_ + i, out + i * kRowBlock);
     } else if (call_.m - token <= kUnitTokens) {
-      by_tokens<1, false>(token, out);
+      by_tokens<1>(token, out);
     } else {
-      by_tokens<2, false>(token, out);
+      by_tokens<2>(token, out);
     }
   }
 
@@ -53,7 +53,7 @@ class UnitProduct {
     std::byte bytes[kUnitTileBytes];
   };
 
-  // Few tokens are multiplied by weights while these are widened, as memory brings them.
+  // Few tokens are multiplied by weights as memory brings these, and while they are widened.
   bool few_tokens() const { return call_.m <= kTokens; }
   std::int64_t groups() const { return call_.weights->groups(); }
 
@@ -68,19 +68,17 @@ class UnitProduct {
     }
   }
 
-  template <int NT, bool kOneToken>
+  template <int NT>
   void by_tokens(std::int64_t token, float* out) const {
-    if constexpr (W::kWidens) {
-      if (few_tokens()) {
-        for (int i = 0; i < count_; ++i) stream<NT, kOneToken>(block_ + i, out + i * kRowBlock);
-        return;
-      }
+    if (few_tokens()) {
+      for (int i = 0; i < count_; ++i) stream<NT, false>(block_ + i, out + i * kRowBlock);
+    } else {
+      count_ == 2 ? by_tiles<2, NT>(token, out) : by_tiles<1, NT>(token, out);
     }
-    count_ == 2 ? by_tiles<2, NT, kOneToken>(token, out) : by_tiles<1, NT, kOneToken>(token, out);
   }
 
   // NW row blocks, whose tiles are there, by NT tiles of tokens.
-  template <int NW, int NT, bool kOneToken>
+  template <int NW, int NT>
   void by_tiles(std::int64_t token, float* out) const {
     const std::int64_t block_bytes = groups() * kUnitTileBytes;
     const std::byte* weights = W::kWidens ? widened_[0].bytes : call_.weights->block(block_);
@@ -88,7 +86,7 @@ class UnitProduct {
     const std::int64_t share = ahead_share(NW);
     const std::byte* ahead = call_.weights->block(block_ + NW) + token / kTokens * share * groups();
     std::int64_t asked_for = 0;
-    UnitSums<kOneToken> sums[NW][NT];
+    UnitSums<false> sums[NW][NT];
     for (std::int32_t step = 0; step < call_.num_steps; ++step) {
       for_each_index<NW>(
           []<int I>() { for_each_index<NT>([]<int T>() { U::template zero<2 * I + T>(); }); });
@@ -132,7 +130,7 @@ class UnitProduct {
   // so that it need not wait for it.
   template <int NT, bool kOneToken>
   void stream(std::int64_t block, float* out) const {
-    constexpr int kRing = 4;
+    constexpr int kRing = W::kWidens ? 4 : 1;
     Tile ring[kRing];
     const std::byte* group = call_.weights->block(block);
     std::int64_t widened = 0;
@@ -142,6 +140,9 @@ class UnitProduct {
       group += W::kGroupBytes;
       ++widened;
     };
+    const auto tile = [&](std::int64_t i) -> const std::byte* {
+      return W::kWidens ? ring[i % kRing].bytes : call_.weights->block(block) + i * kUnitTileBytes;
+    };
     const std::byte* x = token_tile(0);
     UnitSums<kOneToken> sums[NT];
     std::int64_t done = 0;
@@ -150,7 +151,7 @@ class UnitProduct {
       for_each_index<NT>([]<int T>() { U::template zero<T>(); });
       for (std::int32_t g = 0; g < call_.steps[step].groups; ++g, ++done, x += kUnitTileBytes) {
         if (widened < groups()) widen_next();
-        U::template load_weights<0>(ring[done % kRing].bytes);
+        U::template load_weights<0>(tile(done));
         for_each_index<NT>([&]<int T>() {
           U::template load_tokens<T>(x + T * token_stride());
           U::template multiply<0, T>();
