@@ -26,7 +26,7 @@ packages=(
   libboost-dev prometheus-cpp-dev zlib1g-dev libcurl4-openssl-dev  # HTTP and metrics
   nlohmann-json3-dev libtomlplusplus-dev libcli11-dev libspdlog-dev libreadline-dev
   libpcre2-dev libutf8proc-dev                                     # tokenizers, templates
-  libgtest-dev libgmock-dev                                        # tests
+  libgtest-dev libgmock-dev libboost-context-dev                   # tests
   curl procps python3 python3-venv
 )
 

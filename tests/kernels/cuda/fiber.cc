@@ -1,8 +1,6 @@
 #include "tests/kernels/cuda/fiber.h"
 
-#include <cerrno>
-#include <cstdint>
-#include <system_error>
+#include <boost/context/detail/fcontext.hpp>
 #include <utility>
 
 #if defined(__SANITIZE_ADDRESS__)
@@ -14,6 +12,12 @@
 
 namespace lockstep::kernels::cuda {
 namespace {
+
+// Not boost::context::fiber: it unwinds what was left in the middle, and takes a new stack each
+// time.
+using boost::context::detail::jump_fcontext;
+using boost::context::detail::make_fcontext;
+using boost::context::detail::transfer_t;
 
 constexpr std::size_t kStackBytes = 256 << 10;  // the kernel gives pages as they are touched
 
@@ -51,21 +55,13 @@ Fiber::~Fiber() {
 void Fiber::start(std::function<void()> body) {
   body_ = std::move(body);
   asan_own_ = nullptr;
-  if (getcontext(&own_) != 0) throw std::system_error(errno, std::generic_category(), "getcontext");
-  own_.uc_stack.ss_sp = stack_.get();
-  own_.uc_stack.ss_size = kStackBytes;
-  own_.uc_link = nullptr;
-  // makecontext passes ints: the pointer goes in two halves.
-  const auto self = reinterpret_cast<std::uintptr_t>(this);
-  makecontext(&own_, reinterpret_cast<void (*)()>(&Fiber::enter), 2,
-              static_cast<unsigned>(self >> 32), static_cast<unsigned>(self));
-}
-
-void Fiber::enter(unsigned high, unsigned low) {
-  auto* fiber = reinterpret_cast<Fiber*>(std::uintptr_t{high} << 32 | low);
-  fiber->arrive();
-  fiber->body_();
-  fiber->suspend();  // for ever: start() begins anew
+  own_ = make_fcontext(stack_.get() + kStackBytes, kStackBytes, [](transfer_t from) {
+    auto* fiber = static_cast<Fiber*>(from.data);
+    fiber->resumer_ = from.fctx;
+    fiber->arrive();
+    fiber->body_();
+    fiber->suspend();  // for ever: start() begins anew
+  });
 }
 
 void Fiber::arrive() { announce_arrival(asan_own_, &resumer_stack_, &resumer_bytes_); }
@@ -76,13 +72,13 @@ void Fiber::resume() {
 #endif
   void* left = nullptr;
   announce_switch(&left, stack_.get(), kStackBytes, tsan_own_);
-  swapcontext(&resumer_, &own_);
+  own_ = jump_fcontext(own_, this).fctx;
   announce_arrival(left, nullptr, nullptr);
 }
 
 void Fiber::suspend() {
   announce_switch(&asan_own_, resumer_stack_, resumer_bytes_, tsan_resumer_);
-  swapcontext(&own_, &resumer_);
+  resumer_ = jump_fcontext(resumer_, nullptr).fctx;
   arrive();
 }
 

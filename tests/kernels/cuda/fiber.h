@@ -1,8 +1,6 @@
 // A function that can be left in the middle and continued later, on a stack of its own.
 #pragma once
 
-#include <ucontext.h>
-
 #include <cstddef>
 #include <functional>
 #include <memory>
@@ -29,12 +27,12 @@ class Fiber {
   void suspend();
 
  private:
-  static void enter(unsigned high, unsigned low);
   void arrive();
 
   std::unique_ptr<std::byte[]> stack_;
   std::function<void()> body_;
-  ucontext_t own_, resumer_;
+  void* own_ = nullptr;  // where each of the two goes on
+  void* resumer_ = nullptr;
   // What sanitizers know of the two stacks.
   void* tsan_own_ = nullptr;
   void* tsan_resumer_ = nullptr;
