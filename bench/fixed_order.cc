@@ -77,7 +77,7 @@ class OrderBench {
     for (std::int32_t lane = 0; lane < config_.num_attention_heads; ++lane) {
       mlp_groups.push_back(shard::mlp_lane_groups(config_, lane).size());
     }
-    const shard::LaneTree tree = shard::lane_tree(config_);
+    const shard::LaneTrees trees = shard::lane_trees(config_);
     const shard::LaneTree free_tree(communicator_.size(), 1);
     std::vector<shard::Range> heads, lanes, whole;
     for (std::int32_t r = 0; r < communicator_.size(); ++r) {
@@ -85,8 +85,9 @@ class OrderBench {
       lanes.push_back(parts_[static_cast<std::size_t>(r)].mlp_lanes);
       whole.push_back({r, r + 1});
     }
-    Sums fixed[] = {{reducer(tree, heads), tree.program(part().query_heads, head_groups)},
-                    {reducer(tree, lanes), tree.program(part().mlp_lanes, mlp_groups)}};
+    Sums fixed[] = {
+        {reducer(trees.attention, heads), trees.attention.program(part().query_heads, head_groups)},
+        {reducer(trees.mlp, lanes), trees.mlp.program(part().mlp_lanes, mlp_groups)}};
     Sums free[] = {{reducer(free_tree, whole), kernels::whole_sum(attended_.columns())},
                    {reducer(free_tree, whole), kernels::whole_sum(inner_.columns())}};
     std::vector<double> fixed_us, free_us, step_us;

@@ -12,7 +12,7 @@ kernels::LaneProgram attention_program(const model::ModelConfig& config, const P
   const std::vector<std::int32_t> groups(
       static_cast<std::size_t>(config.num_attention_heads),
       static_cast<std::int32_t>(config.head_dim / kernels::kGroup));
-  return lane_tree(config).program(part.query_heads, groups);
+  return lane_trees(config).attention.program(part.query_heads, groups);
 }
 
 kernels::LaneProgram mlp_program(const model::ModelConfig& config, const Partition& part) {
@@ -20,7 +20,7 @@ kernels::LaneProgram mlp_program(const model::ModelConfig& config, const Partiti
   for (std::int32_t lane = 0; lane < config.num_attention_heads; ++lane) {
     groups.push_back(mlp_lane_groups(config, lane).size());
   }
-  return lane_tree(config).program(part.mlp_lanes, groups);
+  return lane_trees(config).mlp.program(part.mlp_lanes, groups);
 }
 
 std::int64_t inner_columns(const model::ModelConfig& config, const Partition& part) {

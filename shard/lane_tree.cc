@@ -1,16 +1,27 @@
 #include "shard/lane_tree.h"
 
 #include <algorithm>
+#include <cstdlib>
 #include <functional>
 
 namespace lockstep::shard {
 
-std::int32_t LaneTree::middle(Range node) const {
-  if (node.size() > lanes_per_group_) {
-    const std::int32_t groups = node.size() / lanes_per_group_;
-    return node.begin + (groups + 1) / 2 * lanes_per_group_;
+LaneTree::LaneTree(std::int32_t groups, std::int32_t lanes_per_group) {
+  for (std::int32_t lane = 1; lane < groups * lanes_per_group; ++lane) {
+    turns_.push_back(lane % lanes_per_group == 0 ? 0 : 1);
   }
-  return node.begin + (node.size() + 1) / 2;
+}
+
+std::int32_t LaneTree::cut(Range node) const {
+  std::int32_t best = node.begin + 1;
+  const auto place = [&](std::int32_t lane) {
+    return std::pair(turns_[static_cast<std::size_t>(lane - 1)],
+                     std::abs(2 * lane - node.begin - node.end));
+  };
+  for (std::int32_t lane = best + 1; lane < node.end; ++lane) {
+    if (place(lane) <= place(best)) best = lane;
+  }
+  return best;
 }
 
 kernels::LaneProgram LaneTree::program(Range run, std::span<const std::int32_t> lane_groups) const {
@@ -22,7 +33,7 @@ kernels::LaneProgram LaneTree::program(Range run, std::span<const std::int32_t> 
       ++program.segments;
       return;
     }
-    const std::int32_t mid = middle(node);
+    const std::int32_t mid = cut(node);
     walk({node.begin, mid});
     walk({mid, node.end});
     if (run.begin <= node.begin && node.end <= run.end) {
@@ -30,12 +41,12 @@ kernels::LaneProgram LaneTree::program(Range run, std::span<const std::int32_t> 
       --program.segments;
     }
   };
-  walk({0, lanes_});
+  walk({0, lanes()});
   return program;
 }
 
 std::int32_t LaneTree::segments(Range run) const {
-  return program(run, std::vector<std::int32_t>(static_cast<std::size_t>(lanes_), 1)).segments;
+  return program(run, std::vector<std::int32_t>(static_cast<std::size_t>(lanes()), 1)).segments;
 }
 
 std::vector<std::int32_t> LaneTree::finish(std::span<const Range> runs) const {
@@ -47,12 +58,12 @@ std::vector<std::int32_t> LaneTree::finish(std::span<const Range> runs) const {
       merges.push_back(0);
       return;
     }
-    const std::int32_t mid = middle(node);
+    const std::int32_t mid = cut(node);
     walk({node.begin, mid});
     walk({mid, node.end});
     ++merges.back();
   };
-  walk({0, lanes_});
+  walk({0, lanes()});
   return merges;
 }
 

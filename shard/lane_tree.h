@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <span>
+#include <utility>
 #include <vector>
 
 #include "kernels/lanes.h"
@@ -17,16 +18,21 @@ struct Range {
   friend bool operator==(const Range&, const Range&) = default;
 };
 
-// A binary tree over `groups` groups of `lanes_per_group` lanes (key-value heads and their query
-// heads): first the groups are halved, then the lanes inside one; the left half takes the odd one.
-// The tree depends on the model alone. A rank owns a contiguous run of lanes and sums the subtrees
-// that lie wholly inside it, its segments; ranks exchange segments and all finish the same tree.
+// A binary tree over lanes, which depends on the model alone. A rank owns a contiguous run of lanes
+// and sums the subtrees that lie wholly inside it, its segments; ranks exchange segments and all
+// finish the same tree.
 class LaneTree {
  public:
-  LaneTree(std::int32_t groups, std::int32_t lanes_per_group)
-      : lanes_(groups * lanes_per_group), lanes_per_group_(lanes_per_group) {}
+  // Every node is cut in two where it comes first: turns[i] is the turn of the cut behind lane i.
+  // Of cuts of the same turn the one next to the middle comes first, of two such the one on the
+  // right.
+  explicit LaneTree(std::vector<std::int32_t> turns) : turns_(std::move(turns)) {}
 
-  std::int32_t lanes() const { return lanes_; }
+  // Over `groups` groups of `lanes_per_group` lanes: first the groups are halved, then the lanes
+  // inside one; the left half takes the odd one.
+  LaneTree(std::int32_t groups, std::int32_t lanes_per_group);
+
+  std::int32_t lanes() const { return static_cast<std::int32_t>(turns_.size()) + 1; }
 
   // What a rank with the lanes `run` computes. lane_groups[i]: groups of 32 along K in lane i.
   kernels::LaneProgram program(Range run, std::span<const std::int32_t> lane_groups) const;
@@ -39,10 +45,10 @@ class LaneTree {
   std::vector<std::int32_t> finish(std::span<const Range> runs) const;
 
  private:
-  std::int32_t middle(Range node) const;
+  // The first lane of a node's right half. REQUIRES: node.size() > 1.
+  std::int32_t cut(Range node) const;
 
-  std::int32_t lanes_;
-  std::int32_t lanes_per_group_;
+  std::vector<std::int32_t> turns_;
 };
 
 }  // namespace lockstep::shard

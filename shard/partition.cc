@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <string>
+#include <utility>
 
 #include "base/error.h"
 #include "kernels/lanes.h"
@@ -50,6 +51,27 @@ void share_mlp_lanes(const model::ModelConfig& config, std::vector<Partition>& p
   }
 }
 
+// Heads and MLP lanes of each rank.
+std::vector<Partition> share_lanes(const model::ModelConfig& config, std::int64_t world_size) {
+  const std::int64_t kv_heads = config.num_key_value_heads;
+  const std::int64_t shared = config.num_attention_heads / kv_heads;
+  std::vector<Partition> parts(static_cast<std::size_t>(world_size));
+  for (std::int64_t rank = 0; rank < world_size; ++rank) {
+    Partition& part = parts[static_cast<std::size_t>(rank)];
+    if (world_size <= kv_heads) {
+      part.key_value_heads = cut(kv_heads, rank, world_size);
+      part.query_heads = {part.key_value_heads.begin * narrow(shared),
+                          part.key_value_heads.end * narrow(shared)};
+    } else {
+      part.query_heads = cut(config.num_attention_heads, rank, world_size);
+      part.key_value_heads = {narrow(part.query_heads.begin / shared),
+                              narrow((part.query_heads.end - 1) / shared + 1)};
+    }
+  }
+  share_mlp_lanes(config, parts);
+  return parts;
+}
+
 }  // namespace
 
 Range Partition::queries_of(std::int32_t kv, const model::ModelConfig& config) const {
@@ -91,7 +113,6 @@ std::vector<Partition> partition_model(const model::ModelConfig& config, int wor
 std::vector<Partition> partition_model(const model::ModelConfig& config, int world_size,
                                        Range layers) {
   const std::int64_t heads = config.num_attention_heads;
-  const std::int64_t kv_heads = config.num_key_value_heads;
   check_multiple("hidden_size", config.hidden_size);
   check_multiple("intermediate_size", config.intermediate_size);
   check_multiple("head_dim", config.head_dim);
@@ -100,37 +121,44 @@ std::vector<Partition> partition_model(const model::ModelConfig& config, int wor
                 ": this model can be split over 1 to " + std::to_string(heads) +
                 " ranks (num_attention_heads)");
   }
-  const std::int64_t shared = heads / kv_heads;
   const std::int64_t vocabulary_blocks =
       (config.vocab_size + kernels::kRowBlock - 1) / kernels::kRowBlock;
   if (vocabulary_blocks < world_size) {
     throw Error("vocab_size is " + std::to_string(config.vocab_size) + ": " +
                 std::to_string(world_size) + " ranks need at least 16 tokens each");
   }
-  std::vector<Partition> parts(static_cast<std::size_t>(world_size));
+  std::vector<Partition> parts = share_lanes(config, world_size);
   for (int rank = 0; rank < world_size; ++rank) {
     Partition& part = parts[static_cast<std::size_t>(rank)];
-    if (world_size <= kv_heads) {
-      part.key_value_heads = cut(kv_heads, rank, world_size);
-      part.query_heads = {part.key_value_heads.begin * narrow(shared),
-                          part.key_value_heads.end * narrow(shared)};
-    } else {
-      part.query_heads = cut(heads, rank, world_size);
-      part.key_value_heads = {narrow(part.query_heads.begin / shared),
-                              narrow((part.query_heads.end - 1) / shared + 1)};
-    }
     part.layers = layers;
     const Range blocks = cut(vocabulary_blocks, rank, world_size);
     part.vocabulary = {narrow(blocks.begin * kernels::kRowBlock),
                        narrow(std::min(blocks.end * kernels::kRowBlock, config.vocab_size))};
   }
-  share_mlp_lanes(config, parts);
   return parts;
 }
 
-LaneTree lane_tree(const model::ModelConfig& config) {
-  return {narrow(config.num_key_value_heads),
-          narrow(config.num_attention_heads / config.num_key_value_heads)};
+LaneTrees lane_trees(const model::ModelConfig& config) {
+  const std::int64_t lanes = config.num_attention_heads;
+  std::vector<std::int64_t> world_sizes;
+  if (lanes > 1) world_sizes.push_back(2);
+  for (const std::int64_t heads : {config.num_key_value_heads, lanes}) {
+    for (std::int64_t n = 2; n <= heads; ++n) {
+      if (heads % n == 0) world_sizes.push_back(n);
+    }
+  }
+  // As many ranks as lanes, the last, part everywhere.
+  std::vector<std::int32_t> attention(static_cast<std::size_t>(lanes - 1)), mlp(attention);
+  for (auto turn = std::ssize(world_sizes); turn-- > 0;) {
+    const auto cut_behind = [&](Range run, std::vector<std::int32_t>& turns) {
+      if (run.end < lanes) turns[static_cast<std::size_t>(run.end - 1)] = narrow(turn);
+    };
+    for (const Partition& part : share_lanes(config, world_sizes[static_cast<std::size_t>(turn)])) {
+      cut_behind(part.query_heads, attention);
+      cut_behind(part.mlp_lanes, mlp);
+    }
+  }
+  return {LaneTree(std::move(attention)), LaneTree(std::move(mlp))};
 }
 
 }  // namespace lockstep::shard

@@ -46,7 +46,12 @@ std::vector<Partition> partition_model(const model::ModelConfig& config, int wor
 // The same of all layers: a pipeline of one stage.
 std::vector<Partition> partition_model(const model::ModelConfig& config, int world_size);
 
-// The tree in which attention output and MLP down projection are summed.
-LaneTree lane_tree(const model::ModelConfig& config);
+// The trees in which the products of attention's output and the MLP's down projection are summed.
+// First they are cut where two ranks part, then as many ranks as divide the key-value heads, then
+// the query heads: at these numbers of ranks each has a segment, or few.
+struct LaneTrees {
+  LaneTree attention, mlp;
+};
+LaneTrees lane_trees(const model::ModelConfig& config);
 
 }  // namespace lockstep::shard

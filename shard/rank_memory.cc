@@ -118,14 +118,17 @@ ReducerMemory activations(const model::ModelConfig& config, std::span<const Part
   if (parts.size() > 1) total.own += size(rows * hidden) * sizeof(float);  // embeddings of all
   total.own += RopeTable::bytes(config, sizes.max_positions);
   total.own += Attention::bytes(config, sizes.max_positions, sizes.threads);
-  for (const auto lanes : {&Partition::query_heads, &Partition::mlp_lanes}) {
+  const auto count = [&](const LaneTree& tree, Range Partition::*lanes) {
     std::vector<Range> runs;
     for (const Partition& each : parts) runs.push_back(each.*lanes);
     const ReducerMemory reducer =
-        LaneReducer::memory(lane_tree(config), runs, rank, rows * hidden, sizes.shared_sums);
+        LaneReducer::memory(tree, runs, rank, rows * hidden, sizes.shared_sums);
     total.own += reducer.own;
     total.shared += reducer.shared;
-  }
+  };
+  const LaneTrees trees = lane_trees(config);
+  count(trees.attention, &Partition::query_heads);
+  count(trees.mlp, &Partition::mlp_lanes);
   return total;
 }
 

@@ -21,10 +21,10 @@ constexpr std::int64_t kMostPartFloats = 64 << 20;
 
 std::vector<SegmentTree> trees_of(const model::ModelConfig& config,
                                   const std::vector<Partition>& parts) {
-  const LaneTree tree = lane_tree(config);
+  const LaneTrees trees = lane_trees(config);
   return {one_segment_each(static_cast<int>(parts.size())),
-          segment_tree(tree, lane_runs(parts, &Partition::query_heads)),
-          segment_tree(tree, lane_runs(parts, &Partition::mlp_lanes))};
+          segment_tree(trees.attention, lane_runs(parts, &Partition::query_heads)),
+          segment_tree(trees.mlp, lane_runs(parts, &Partition::mlp_lanes))};
 }
 
 void require_common_group(const model::ModelConfig& config, int ranks) {

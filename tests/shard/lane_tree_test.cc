@@ -50,6 +50,12 @@ TEST(LaneTree, HalvesGroupsThenLanes) {
   EXPECT_EQ(finish(tree, {{0, 9}}), "((((0+1)+2)+((3+4)+5))+((6+7)+8))");
 }
 
+TEST(LaneTree, CutsNodesWhereItsTurnSays) {
+  EXPECT_EQ(finish(LaneTree({2, 0, 1, 1, 1}), {{0, 6}}), "((0+1)+((2+3)+(4+5)))");
+  EXPECT_EQ(finish(LaneTree(std::vector{3, 2, 1, 0}), {{0, 5}}), "((((0+1)+2)+3)+4)");
+  EXPECT_EQ(finish(LaneTree(std::vector<std::int32_t>{}), {{0, 1}}), "0");
+}
+
 TEST(LaneTree, AWholeSubtreeIsOneSegment) {
   const LaneTree tree(3, 3);
   EXPECT_EQ(tree.segments({0, 6}), 1);

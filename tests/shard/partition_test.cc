@@ -51,6 +51,50 @@ TEST(Partition, GivesTheRankWithFewerHeadsMoreOfTheMlp) {
   EXPECT_EQ(parts[1].mlp_lanes, (Range{5, 9}));
 }
 
+std::vector<int> segments(const LaneTree& tree, const std::vector<Partition>& parts,
+                          Range Partition::*lanes) {
+  std::vector<int> counts;
+  for (const Partition& part : parts) counts.push_back(tree.segments(part.*lanes));
+  return counts;
+}
+
+// Tensor parallelism adds nothing to what is exchanged: one sum a rank.
+TEST(Partition, LeavesARankOneSegmentWhereTreesAreCut) {
+  using testing::Each;
+  auto llama = smollm2();
+  llama.num_attention_heads = 24;
+  llama.num_key_value_heads = 8;
+  llama.intermediate_size = 8192;
+  const LaneTrees trees = lane_trees(llama);
+  for (const int world : {1, 2, 4, 8}) {
+    const auto parts = partition_model(llama, world);
+    EXPECT_THAT(segments(trees.attention, parts, &Partition::query_heads), Each(1)) << world;
+    EXPECT_THAT(segments(trees.mlp, parts, &Partition::mlp_lanes), Each(1)) << world;
+  }
+}
+
+TEST(Partition, CutsTreesWhereTwoRanksPartAlthoughTheyPartUnevenly) {
+  using testing::ElementsAre;
+  const LaneTrees trees = lane_trees(smollm2());
+  const auto two = partition_model(smollm2(), 2), three = partition_model(smollm2(), 3);
+  EXPECT_THAT(segments(trees.attention, two, &Partition::query_heads), ElementsAre(1, 1));
+  EXPECT_THAT(segments(trees.mlp, two, &Partition::mlp_lanes), ElementsAre(1, 1));
+  EXPECT_THAT(segments(trees.attention, three, &Partition::query_heads), ElementsAre(1, 1, 1));
+  EXPECT_THAT(segments(trees.mlp, three, &Partition::mlp_lanes), ElementsAre(1, 2, 1));
+}
+
+// A head alone, and heads of which no number of ranks but their own has equally many.
+TEST(Partition, HasTreesForEveryNumberOfHeads) {
+  for (const int heads : {1, 2, 7, 71}) {
+    auto config = smollm2();
+    config.num_attention_heads = heads;
+    config.num_key_value_heads = 1;
+    config.intermediate_size = 32 * 71;
+    EXPECT_EQ(lane_trees(config).attention.lanes(), heads);
+    EXPECT_EQ(lane_trees(config).mlp.segments({0, heads}), 1);
+  }
+}
+
 TEST(Partition, ReplicatesKeyValueHeadsWhenRanksOutnumberThem) {
   const auto parts = partition_model(smollm2(), 4);
   EXPECT_EQ(parts[0].query_heads, (Range{0, 2}));
