@@ -13,7 +13,7 @@
 
 namespace lockstep::kernels::cpu {
 
-// So many tiles side by side are a stream that the processor fetches ahead by itself.
+// So many tiles side by side are a stream that processors fetch ahead by themselves, if they do.
 inline constexpr std::int32_t kRunTiles = 8;
 
 // The work on some query rows of one call. How a pass is attended is up to `Pass`, one of
@@ -91,12 +91,13 @@ class AttentionRows {
   CachedTile ahead_of(std::int32_t tile) const {
     const std::int32_t later = tile + kPassTiles, last = last_position_ / kTile;
     if (call_.rows > 1) return cached(call_, tile);
-    if (later <= last) return cached(call_, follows_a_run(later) ? tile : later);
+    const bool streams = Pass::kRunsStream && follows_a_run(later);
+    if (later <= last) return cached(call_, streams ? tile : later);
     if (call_.next == nullptr) return cached(call_, tile);
     return cached(*call_.next, std::min(later - last - 1, call_.next->first_position / kTile));
   }
 
-  // Whether the keys of the tiles before it lie before it: memory streams by itself then.
+  // Whether the keys of the tiles before it lie before it.
   bool follows_a_run(std::int32_t tile) const {
     return tile >= kRunTiles && cached(call_, tile).keys - cached(call_, tile - kRunTiles).keys ==
                                     kRunTiles * kv_tile_bytes(F, call_.head_dim);

@@ -153,6 +153,9 @@ void add_values(const PassTiles& pass, std::int64_t first_value, std::int32_t va
 template <class S, KvFormat F>
 class VectorPass {
  public:
+  // Whether long runs of keys and values are left to the processor's own streams.
+  static constexpr bool kRunsStream = true;
+
   struct InUse {
     explicit InUse(std::int32_t) {}
   };

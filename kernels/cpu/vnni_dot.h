@@ -8,7 +8,9 @@
 
 namespace lockstep::kernels::cpu {
 
-inline Avx512Simd::V load_halves(const std::byte* p) { return Avx512Simd::load_f16(reinterpret_cast<const std::uint16_t*>(p)); }
+inline Avx512Simd::V load_halves(const std::byte* p) {
+  return Avx512Simd::load_f16(reinterpret_cast<const std::uint16_t*>(p));
+}
 
 inline __m512i load_bytes(const std::byte* p) { return _mm512_loadu_si512(p); }
 
