@@ -64,6 +64,10 @@ def lockstep_systems(plan: Plan, two_ranks: bool) -> list[System]:
         systems.append(System(f"Lockstep {form}, 1 rank x 2 threads", "lockstep", model))
         if two_ranks:
             systems.append(System(f"Lockstep {form}, 2 ranks x 1 thread", "lockstep", model, 2, 1))
+    # Elsewhere that is what it does anyway.
+    if "amx_bf16" in pathlib.Path("/proc/cpuinfo").read_text():
+        systems.append(System("Lockstep Q4_1, int8 activations", "lockstep", plan.model,
+                              activations="int8"))
     return systems
 
 
