@@ -71,7 +71,8 @@ def lockstep_command(system: System, port: int, max_len: int, max_seqs: int) -> 
             str(PROGRAMS / "lockstep"), "serve", system.model,
             "--http", f"127.0.0.1:{port}", "--zmq", f"tcp://127.0.0.1:{free_port()}",
             "--served-model-name", "m", "--threads", str(system.threads),
-            "--activations", system.activations, "--max-model-len", str(max_len), "--max-num-seqs", str(max_seqs)]
+            "--activations", system.activations, "--max-model-len", str(max_len),
+            "--max-num-seqs", str(max_seqs)]
 
 
 def llama_cpp_command(system: System, port: int, max_len: int, max_seqs: int) -> list[str]:

@@ -38,7 +38,8 @@ std::vector<CpuFamily> supported_families() {
       families.push_back(CpuFamily::avx512);
       if (__builtin_cpu_supports("avx512bf16")) {
         families.push_back(CpuFamily::avx512_bf16);
-        if (may_use_amx()) families.push_back(CpuFamily::amx);
+        if (__builtin_cpu_supports("avx512vbmi") && may_use_amx())
+          families.push_back(CpuFamily::amx);
       }
     }
   }

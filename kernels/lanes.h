@@ -23,7 +23,8 @@ struct LaneProgram {
   std::int32_t segments = 1;  // sums left on the stack
 };
 
-// The deepest stack that kernels hold; a binary tree over 2^15 lanes stays below.
+// The deepest stack that kernels hold, and so the most segments of one rank. Whoever makes programs
+// sees to it (shard/partition.h).
 inline constexpr int kMaxSegments = 24;
 
 // A product whose sum is not split: one lane over all of K.

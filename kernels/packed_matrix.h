@@ -47,8 +47,8 @@ class PackedMatrix {
  public:
   PackedMatrix() = default;
   // An empty matrix of `rows` x `columns` in `arena`, which must outlive it. Rows are padded with
-  // zeros to a multiple of 16. Throws Error unless columns % 32 == 0. REQUIRES: q4, q8 or bf16
-  // where the layout is rows.
+  // zeros to a multiple of 16. Throws Error unless columns % 32 == 0. REQUIRES: q4, q8, f8 or
+  // bf16 where the layout is rows.
   PackedMatrix(PackedFormat format, std::int64_t rows, std::int64_t columns, Arena& arena,
                PackedLayout layout = PackedLayout::interleaved);
 

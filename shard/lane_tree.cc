@@ -45,6 +45,15 @@ kernels::LaneProgram LaneTree::program(Range run, std::span<const std::int32_t> 
   return program;
 }
 
+std::int32_t LaneTree::deepest_stack() const {
+  const std::function<std::int32_t(Range)> of = [&](Range node) -> std::int32_t {
+    if (node.size() == 1) return 1;
+    const std::int32_t middle = cut(node);
+    return std::max(of({node.begin, middle}), 1 + of({middle, node.end}));
+  };
+  return of({0, lanes()});
+}
+
 std::int32_t LaneTree::segments(Range run) const {
   return program(run, std::vector<std::int32_t>(static_cast<std::size_t>(lanes()), 1)).segments;
 }

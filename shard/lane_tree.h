@@ -37,6 +37,9 @@ class LaneTree {
   // What a rank with the lanes `run` computes. lane_groups[i]: groups of 32 along K in lane i.
   kernels::LaneProgram program(Range run, std::span<const std::int32_t> lane_groups) const;
 
+  // The most sums that lie on the stack at once, of whoever sums all lanes or finishes any runs.
+  std::int32_t deepest_stack() const;
+
   // How many segments the rank with `run` writes.
   std::int32_t segments(Range run) const;
 

@@ -158,7 +158,14 @@ LaneTrees lane_trees(const model::ModelConfig& config) {
       cut_behind(part.mlp_lanes, mlp);
     }
   }
-  return {LaneTree(std::move(attention)), LaneTree(std::move(mlp))};
+  LaneTrees trees{LaneTree(std::move(attention)), LaneTree(std::move(mlp))};
+  for (const LaneTree* tree : {&trees.attention, &trees.mlp}) {
+    if (tree->deepest_stack() <= kernels::kMaxSegments) continue;
+    throw Error("num_attention_heads is " + std::to_string(lanes) + ": their sum takes " +
+                std::to_string(tree->deepest_stack()) + " partial sums at once, and kernels hold " +
+                std::to_string(kernels::kMaxSegments));
+  }
+  return trees;
 }
 
 }  // namespace lockstep::shard

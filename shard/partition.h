@@ -30,7 +30,7 @@ struct Partition {
   Range queries_of(std::int32_t kv, const model::ModelConfig& config) const;
 };
 
-// The columns of the MLP's inner dimension that lane `lane` of `lanes` sums, in groups of 32.
+// The columns of the MLP's inner dimension that lane `lane` sums, in groups of 32.
 Range mlp_lane_groups(const model::ModelConfig& config, std::int32_t lane);
 
 // The layers of every pipeline stage: contiguous runs that even out the weights which a step reads,
@@ -49,6 +49,8 @@ std::vector<Partition> partition_model(const model::ModelConfig& config, int wor
 // The trees in which the products of attention's output and the MLP's down projection are summed.
 // First they are cut where two ranks part, then as many ranks as divide the key-value heads, then
 // the query heads: at these numbers of ranks each has a segment, or few.
+// Throws Error naming num_attention_heads when that makes a tree too deep for the kernels, as no
+// power of two does.
 struct LaneTrees {
   LaneTree attention, mlp;
 };

@@ -91,8 +91,9 @@ class AttentionRows {
   CachedTile ahead_of(std::int32_t tile) const {
     const std::int32_t later = tile + kPassTiles, last = last_position_ / kTile;
     if (call_.rows > 1) return cached(call_, tile);
-    const bool streams = Pass::kRunsStream && follows_a_run(later);
-    if (later <= last) return cached(call_, streams ? tile : later);
+    if (later <= last) {
+      return cached(call_, Pass::kRunsStream && follows_a_run(later) ? tile : later);
+    }
     if (call_.next == nullptr) return cached(call_, tile);
     return cached(*call_.next, std::min(later - last - 1, call_.next->first_position / kTile));
   }

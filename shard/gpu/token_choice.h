@@ -37,7 +37,7 @@ struct GpuChoiceOptions {
 // A recorded step holds the choice where no row has logprobs or goes to the host.
 class GpuTokenChoice {
  public:
-  // What lay_out() takes of a step's upload, at most.
+  // What begin() takes of a step's upload, at most.
   static std::size_t upload_bytes(const GpuChoiceOptions& options, int ranks);
   // What it takes of the device of rank `rank` of those with these tokens, in a stage that chooses.
   static std::size_t device_bytes(const GpuChoiceOptions& options,

@@ -54,6 +54,8 @@ TEST(LaneTree, CutsNodesWhereItsTurnSays) {
   EXPECT_EQ(finish(LaneTree({2, 0, 1, 1, 1}), {{0, 6}}), "((0+1)+((2+3)+(4+5)))");
   EXPECT_EQ(finish(LaneTree(std::vector{3, 2, 1, 0}), {{0, 5}}), "((((0+1)+2)+3)+4)");
   EXPECT_EQ(finish(LaneTree(std::vector<std::int32_t>{}), {{0, 1}}), "0");
+  EXPECT_EQ(LaneTree({0, 1, 2, 3}).deepest_stack(), 5);
+  EXPECT_EQ(LaneTree(std::vector{3, 2, 1, 0}).deepest_stack(), 2);
 }
 
 TEST(LaneTree, AWholeSubtreeIsOneSegment) {

@@ -83,6 +83,23 @@ TEST(Partition, CutsTreesWhereTwoRanksPartAlthoughTheyPartUnevenly) {
   EXPECT_THAT(segments(trees.mlp, three, &Partition::mlp_lanes), ElementsAre(1, 2, 1));
 }
 
+TEST(Partition, RefusesHeadsWhoseTreeIsTooDeepForTheKernels) {
+  auto config = smollm2();
+  config.num_attention_heads = 720;
+  config.num_key_value_heads = 720;
+  config.intermediate_size = 32 * 720;
+  try {
+    lane_trees(config);
+    FAIL();
+  } catch (const Error& error) {
+    EXPECT_THAT(error.what(), testing::HasSubstr("num_attention_heads is 720"));
+  }
+  for (const int heads : {32, 40, 64, 96, 128}) {
+    config.num_attention_heads = config.num_key_value_heads = heads;
+    EXPECT_LE(lane_trees(config).attention.deepest_stack(), kernels::kMaxSegments) << heads;
+  }
+}
+
 // A head alone, and heads of which no number of ranks but their own has equally many.
 TEST(Partition, HasTreesForEveryNumberOfHeads) {
   for (const int heads : {1, 2, 7, 71}) {

@@ -138,6 +138,7 @@ class PeerNormOnDevice : public OnDevice {
 
 TEST_F(PeerNormOnDevice, HasTheBitsOfGatheredSegmentsTurnAfterTurn) {
   for (const int count : {2, 4}) {
+    merges_ = {};  // of the first rank's pool
     ranks_.clear();
     make_ranks(count);
     constexpr unsigned kTurns = 50;
