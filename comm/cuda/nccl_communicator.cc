@@ -125,9 +125,12 @@ NcclCommunicator::~NcclCommunicator() {
   }
 }
 
+// NCCL tells its kernels to end at once, and then waits for all graphs that hold the communicator:
+// whoever has these has to hear of it first.
 void NcclCommunicator::abort() noexcept {
   broken_ = true;
-  if (communicator_ != nullptr) ncclCommAbort(communicator_);
+  if (communicator_ == nullptr) return;
+  aborting_ = std::jthread(ncclCommAbort, communicator_);
   communicator_ = nullptr;
 }
 

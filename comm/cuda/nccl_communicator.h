@@ -11,6 +11,7 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <thread>
 
 #include "comm/mpi_environment.h"
 #include "kernels/cuda/device.h"
@@ -47,7 +48,8 @@ class NcclCommunicator {
   // The same for the ranks that were told `id`. REQUIRES: 0 <= rank < size.
   NcclCommunicator(const std::string& id, int rank, int size, const kernels::cuda::Device& device,
                    const NcclOptions& options);
-  // Graphs that hold its operations must be gone. Waits for the other ranks, within the deadline.
+  // Graphs that hold its operations must be gone: an abort waits for them without end. Waits for
+  // the other ranks, within the deadline.
   ~NcclCommunicator();
   NcclCommunicator(const NcclCommunicator&) = delete;
   NcclCommunicator& operator=(const NcclCommunicator&) = delete;
@@ -119,6 +121,7 @@ class NcclCommunicator {
   ncclComm_t communicator_ = nullptr;  // none in a world of one
   bool broken_ = false;
   std::uint64_t operations_ = 0;
+  std::jthread aborting_;  // since an operation failed
 };
 
 }  // namespace lockstep::comm::cuda
