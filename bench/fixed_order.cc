@@ -19,6 +19,7 @@
 #include "kernels/thread_affinity.h"
 #include "model/model.h"
 #include "shard/activations.h"
+#include "shard/lane_programs.h"
 #include "shard/lane_reduce.h"
 #include "shard/llama.h"
 
@@ -70,24 +71,15 @@ class OrderBench {
   }
 
   void run(std::int32_t rows, bool is_first) {
-    std::vector<std::int32_t> head_groups(
-        static_cast<std::size_t>(config_.num_attention_heads),
-        static_cast<std::int32_t>(config_.head_dim / kernels::kGroup));
-    std::vector<std::int32_t> mlp_groups;
-    for (std::int32_t lane = 0; lane < config_.num_attention_heads; ++lane) {
-      mlp_groups.push_back(shard::mlp_lane_groups(config_, lane).size());
-    }
     const shard::LaneTrees trees = shard::lane_trees(config_);
-    const shard::LaneTree free_tree(communicator_.size(), 1);
-    std::vector<shard::Range> heads, lanes, whole;
-    for (std::int32_t r = 0; r < communicator_.size(); ++r) {
-      heads.push_back(parts_[static_cast<std::size_t>(r)].query_heads);
-      lanes.push_back(parts_[static_cast<std::size_t>(r)].mlp_lanes);
-      whole.push_back({r, r + 1});
-    }
-    Sums fixed[] = {
-        {reducer(trees.attention, heads), trees.attention.program(part().query_heads, head_groups)},
-        {reducer(trees.mlp, lanes), trees.mlp.program(part().mlp_lanes, mlp_groups)}};
+    const shard::LaneTree free_tree(
+        std::vector<std::int32_t>(static_cast<std::size_t>(communicator_.size() - 1)));
+    const auto heads = shard::lane_runs(parts_, &shard::Partition::query_heads);
+    const auto lanes = shard::lane_runs(parts_, &shard::Partition::mlp_lanes);
+    std::vector<shard::Range> whole;
+    for (std::int32_t r = 0; r < communicator_.size(); ++r) whole.push_back({r, r + 1});
+    Sums fixed[] = {{reducer(trees.attention, heads), shard::attention_program(config_, part())},
+                    {reducer(trees.mlp, lanes), shard::mlp_program(config_, part())}};
     Sums free[] = {{reducer(free_tree, whole), kernels::whole_sum(attended_.columns())},
                    {reducer(free_tree, whole), kernels::whole_sum(inner_.columns())}};
     std::vector<double> fixed_us, free_us, step_us;

@@ -24,6 +24,8 @@ std::optional<std::size_t> device_memory(std::string_view name) {
   return std::nullopt;
 }
 
+bool is_hopper(std::string_view name) { return name == "h100" || name == "h200"; }
+
 std::string device_names() {
   std::string names;
   for (const KnownDevice& device : kDevices) {

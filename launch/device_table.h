@@ -12,6 +12,9 @@ namespace lockstep::launch {
 // with ECC on; nothing for other names.
 std::optional<std::size_t> device_memory(std::string_view name);
 
+// Whether that device has compute capability 9.0, which FA3 is for.
+bool is_hopper(std::string_view name);
+
 // "a100-40, a100-80, ..."
 std::string device_names();
 

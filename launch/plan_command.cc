@@ -205,6 +205,10 @@ void check(const PlanOptions& options, const CLI::App& plan) {
       throw CLI::ValidationError(option, "has no meaning on CPUs");
     }
   }
+  if (options.serve.attention_backend == "fa3" && !is_hopper(options.device)) {
+    throw CLI::ValidationError("--attention-backend",
+                               "fa3 needs a Hopper GPU, which " + options.device + " is not");
+  }
   const KvCacheType cache = options.serve.kv_cache_dtype;
   if (options.is_cpu() && cache == KvCacheType::fp8) {
     throw CLI::ValidationError("--kv-cache-dtype", "fp8 is for GPUs: on CPUs there is int8");

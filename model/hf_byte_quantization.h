@@ -6,9 +6,9 @@
 
 namespace lockstep::model {
 
-// How weights are stored; what a file says of activations and of the cache is checked to be a
-// scheme of eight bits, and has no part in what is computed. Throw Error naming config.json and the
-// field.
+// How weights are stored; what a file says of activations and of the cache has no part in what is
+// computed. Throw Error naming config.json and the field, also for activations of other than eight
+// bits where a file says how many.
 //
 // "fp8": e4m3 with a scale for a matrix (AutoFP8), or for blocks of weight_block_size (DeepSeek,
 // Qwen; transformers' fine-grained FP8). activation_scheme: dynamic or static.

@@ -2,7 +2,7 @@
 
 namespace lockstep::shard {
 
-std::vector<Range> lane_runs(const std::vector<Partition>& parts, Range Partition::*lanes) {
+std::vector<Range> lane_runs(std::span<const Partition> parts, Range Partition::*lanes) {
   std::vector<Range> runs;
   for (const Partition& part : parts) runs.push_back(part.*lanes);
   return runs;
@@ -21,11 +21,6 @@ kernels::LaneProgram mlp_program(const model::ModelConfig& config, const Partiti
     groups.push_back(mlp_lane_groups(config, lane).size());
   }
   return lane_trees(config).mlp.program(part.mlp_lanes, groups);
-}
-
-std::int64_t inner_columns(const model::ModelConfig& config, const Partition& part) {
-  return std::int64_t{kernels::kGroup} * (mlp_lane_groups(config, part.mlp_lanes.end - 1).end -
-                                          mlp_lane_groups(config, part.mlp_lanes.begin).begin);
 }
 
 }  // namespace lockstep::shard

@@ -55,10 +55,10 @@ class LaneReducer {
               kernels::ThreadPool& pool, const kernels::cpu::KernelTable& kernels,
               std::int64_t max_values);
 
-  // What the reducer of rank `rank` takes where sums are shared, and where they are copied; and what
-  // this one has.
+  // What the reducer of rank `rank` takes where sums are shared, and where they are copied; and
+  // what this one has.
   static ReducerMemory memory(const LaneTree& tree, std::span<const Range> runs, int rank,
-                            std::int64_t max_values, bool in_place);
+                              std::int64_t max_values, bool in_place);
   ReducerMemory memory() const;
 
   // Where this rank's segments of `values` floats each (a multiple of 16) are to be written, one

@@ -6,12 +6,6 @@
 
 namespace lockstep::shard {
 
-LaneTree::LaneTree(std::int32_t groups, std::int32_t lanes_per_group) {
-  for (std::int32_t lane = 1; lane < groups * lanes_per_group; ++lane) {
-    turns_.push_back(lane % lanes_per_group == 0 ? 0 : 1);
-  }
-}
-
 std::int32_t LaneTree::cut(Range node) const {
   std::int32_t best = node.begin + 1;
   const auto place = [&](std::int32_t lane) {

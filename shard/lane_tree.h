@@ -28,10 +28,6 @@ class LaneTree {
   // right.
   explicit LaneTree(std::vector<std::int32_t> turns) : turns_(std::move(turns)) {}
 
-  // Over `groups` groups of `lanes_per_group` lanes: first the groups are halved, then the lanes
-  // inside one; the left half takes the odd one.
-  LaneTree(std::int32_t groups, std::int32_t lanes_per_group);
-
   std::int32_t lanes() const { return static_cast<std::int32_t>(turns_.size()) + 1; }
 
   // What a rank with the lanes `run` computes. lane_groups[i]: groups of 32 along K in lane i.

@@ -83,6 +83,11 @@ Range mlp_lane_groups(const model::ModelConfig& config, std::int32_t lane) {
   return cut(config.intermediate_size / kernels::kGroup, lane, config.num_attention_heads);
 }
 
+std::int64_t inner_columns(const model::ModelConfig& config, const Partition& part) {
+  return std::int64_t{kernels::kGroup} * (mlp_lane_groups(config, part.mlp_lanes.end - 1).end -
+                                          mlp_lane_groups(config, part.mlp_lanes.begin).begin);
+}
+
 std::vector<Range> pipeline_stages(const model::ModelConfig& config, int stages) {
   const std::int64_t layers = config.num_hidden_layers;
   if (stages < 1 || stages > layers) {
@@ -128,6 +133,11 @@ std::vector<Partition> partition_model(const model::ModelConfig& config, int wor
                 std::to_string(world_size) + " ranks need at least 16 tokens each");
   }
   std::vector<Partition> parts = share_lanes(config, world_size);
+  for (const Partition& part : parts) {
+    if (inner_columns(config, part) > 0) continue;
+    throw Error("intermediate_size is " + std::to_string(config.intermediate_size) + ": of " +
+                std::to_string(world_size) + " ranks one would have none of it");
+  }
   for (int rank = 0; rank < world_size; ++rank) {
     Partition& part = parts[static_cast<std::size_t>(rank)];
     part.layers = layers;

@@ -33,6 +33,9 @@ struct Partition {
 // The columns of the MLP's inner dimension that lane `lane` sums, in groups of 32.
 Range mlp_lane_groups(const model::ModelConfig& config, std::int32_t lane);
 
+// Columns of the MLP's inner dimension on the rank with this part.
+std::int64_t inner_columns(const model::ModelConfig& config, const Partition& part);
+
 // The layers of every pipeline stage: contiguous runs that even out the weights which a step reads,
 // the output head of the last stage among them. Throws Error naming the limit unless
 // 1 <= stages <= num_hidden_layers.
@@ -40,7 +43,8 @@ std::vector<Range> pipeline_stages(const model::ModelConfig& config, int stages)
 
 // The parts of the ranks that share `layers`, one for each. Throws Error naming the limit when
 // `world_size` is beyond the number of query heads, or when the model's sizes do not suit the
-// kernels (head_dim and hidden_size and intermediate_size must be multiples of 32).
+// kernels (head_dim and hidden_size and intermediate_size must be multiples of 32), or when a rank
+// would have nothing of the MLP.
 std::vector<Partition> partition_model(const model::ModelConfig& config, int world_size,
                                        Range layers);
 // The same of all layers: a pipeline of one stage.

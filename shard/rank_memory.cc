@@ -119,10 +119,8 @@ ReducerMemory activations(const model::ModelConfig& config, std::span<const Part
   total.own += RopeTable::bytes(config, sizes.max_positions);
   total.own += Attention::bytes(config, sizes.max_positions, sizes.threads);
   const auto count = [&](const LaneTree& tree, Range Partition::*lanes) {
-    std::vector<Range> runs;
-    for (const Partition& each : parts) runs.push_back(each.*lanes);
     const ReducerMemory reducer =
-        LaneReducer::memory(tree, runs, rank, rows * hidden, sizes.shared_sums);
+        LaneReducer::memory(tree, lane_runs(parts, lanes), rank, rows * hidden, sizes.shared_sums);
     total.own += reducer.own;
     total.shared += reducer.shared;
   };

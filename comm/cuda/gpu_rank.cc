@@ -39,7 +39,7 @@ AllReduceChoice settle_all_reduce(const MpiEnvironment& environment, Communicato
       .ranks = ranks.size(),
       .one_host = environment.one_host({first_of(environment, ranks), ranks.size()})};
   if (needs.ranks > 1 && asked != AllReduce::nccl && obstacle_to_peers(needs).empty()) {
-    needs.obstacle = IpcMemory::obstacle(ranks, pool);
+    needs.obstacle = IpcMemory::obstacle(ranks, first_of(environment, ranks), pool);
   }
   return choose_all_reduce(asked, needs);
 }

@@ -66,14 +66,19 @@ void IpcMemory::together(const char* what, Part part) {
   } catch (const Error& error) {
     failure = error.what();
   }
-  for (const Text& text : of_all(ranks_, to_text(failure), what)) {
+  const std::vector<Text> failures = of_all(ranks_, to_text(failure), what);
+  if (!failure.empty()) throw Error(failure);  // whole
+  for (const Text& text : failures) {
     if (text[0] != '\0') throw Error(text.data());
   }
 }
 
-IpcMemory::IpcMemory(Communicator& ranks, kernels::cuda::DevicePool& pool, const std::string& label,
-                     std::size_t bytes)
-    : ranks_(ranks), device_(pool.device()), exceptions_(std::uncaught_exceptions()) {
+IpcMemory::IpcMemory(Communicator& ranks, int first_rank, kernels::cuda::DevicePool& pool,
+                     const std::string& label, std::size_t bytes)
+    : ranks_(ranks),
+      first_rank_(first_rank),
+      device_(pool.device()),
+      exceptions_(std::uncaught_exceptions()) {
   try {
     const std::vector<Text> devices =
         of_all(ranks, to_text(device_.description().pci_bus_id), "the GPUs of all ranks");
@@ -103,7 +108,7 @@ void IpcMemory::open(const std::vector<cudaIpcMemHandle_t>& handles) {
   for (std::size_t rank = 0; rank < handles.size(); ++rank) {
     void* memory = own_.data();
     if (rank != static_cast<std::size_t>(ranks_.rank())) {
-      const std::string call = "cudaIpcOpenMemHandle of rank " + std::to_string(rank) + "'s memory";
+      const std::string call = "cudaIpcOpenMemHandle of " + name_of(rank) + "'s memory";
       check(cudaIpcOpenMemHandle(&memory, handles[rank], cudaIpcMemLazyEnablePeerAccess),
             call.c_str(), device_);
       opened_.emplace_back(memory);
@@ -132,7 +137,7 @@ void IpcMemory::prove() {
           "cudaMemcpy of what peers wrote", device_);
     for (std::size_t from = 0; from < ranks; ++from) {
       if (words[from] == mark(static_cast<int>(from), rank)) continue;
-      throw Error(device_.name() + ": what rank " + std::to_string(from) +
+      throw Error(device_.name() + ": what " + name_of(from) +
                   " has written into its memory did not come");
     }
     check(cudaMemset(own_.data(), 0, own_.size()), "cudaMemset", device_);
@@ -140,21 +145,28 @@ void IpcMemory::prove() {
   });
 }
 
+std::string IpcMemory::name_of(std::size_t rank) const {
+  return "rank " + std::to_string(first_rank_ + static_cast<int>(rank));
+}
+
 void IpcMemory::let_go() {
   opened_.clear();
   try {
     ranks_.barrier("letting go of peers' memory");
-  } catch (const std::exception&) {  // the others are gone, and there is nothing left to wait for
+  } catch (const std::exception&) {
+    leave();
   }
 }
 
-IpcMemory::~IpcMemory() {
-  if (std::uncaught_exceptions() == exceptions_) let_go();
-}
+// Others may still write to it.
+void IpcMemory::leave() { new kernels::device::Allocation(std::move(own_)); }
 
-std::string IpcMemory::obstacle(Communicator& ranks, kernels::cuda::DevicePool& pool) {
+IpcMemory::~IpcMemory() { std::uncaught_exceptions() == exceptions_ ? let_go() : leave(); }
+
+std::string IpcMemory::obstacle(Communicator& ranks, int first_rank,
+                                kernels::cuda::DevicePool& pool) {
   try {
-    const IpcMemory tried(ranks, pool, "a try of peers' memory", 1);
+    const IpcMemory tried(ranks, first_rank, pool, "a try of peers' memory", 1);
     return "";
   } catch (const CollectiveTimeout&) {
     throw;

@@ -46,7 +46,8 @@ class NcclExchange final : public GpuExchange {
   }
   PeerMemory peer_memory(std::size_t bytes) override {
     if (peer_.path != AllReduce::peer) return {};
-    memory_ = std::make_unique<IpcMemory>(peer_.ranks, peer_.pool, "sums between ranks", bytes);
+    memory_ = std::make_unique<IpcMemory>(peer_.ranks, peer_.first_rank, peer_.pool,
+                                          "sums between ranks", bytes);
     return {memory_->of_ranks(), peer_.patience, peer_.first_rank};
   }
   void wait(std::string_view what, const std::function<void()>& look) override {

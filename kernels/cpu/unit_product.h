@@ -84,7 +84,8 @@ class UnitProduct {
     const std::byte* weights = W::kWidens ? widened_[0].bytes : call_.weights->block(block_);
     const std::byte* x = token_tile(token);
     const std::int64_t share = ahead_share(NW);
-    const std::byte* ahead = call_.weights->block(block_ + NW) + token / kTokens * share * groups();
+    const std::int64_t pass = token % panel() / kTokens;
+    const std::byte* ahead = call_.weights->block(block_ + NW) + pass * share * groups();
     std::int64_t asked_for = 0;
     UnitSums<false> sums[NW][NT];
     for (std::int32_t step = 0; step < call_.num_steps; ++step) {

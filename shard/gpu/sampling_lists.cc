@@ -11,11 +11,18 @@ bool forbids_stop_tokens(const SamplingInput& input) {
   return input.num_answer_tokens < input.params->min_tokens;
 }
 
-std::size_t entries_of(const SamplingInput& input) {
+// Counted tokens, with one for the answer's last, be it known, and new, or not.
+std::size_t most_counted(const SamplingInput& input) {
+  const TokenCounts& counts = *input.counts;
+  if (input.num_answer_tokens == 0) return counts.entries().size();
+  return 1 + (input.sampled_row < 0 ? counts.before_last() : counts.entries().size());
+}
+
+std::size_t most_entries(const SamplingInput& input) {
   const comm::SamplingParams& params = *input.params;
   return params.logit_bias.size() +
          (forbids_stop_tokens(input) ? params.stop_token_ids.size() : 0) +
-         (has_penalty(params) ? input.counts->entries().size() : 0);
+         (has_penalty(params) ? most_counted(input) : 0);
 }
 
 }  // namespace
@@ -23,6 +30,7 @@ std::size_t entries_of(const SamplingInput& input) {
 void SamplingLists::clear() {
   rows_.clear();
   listed_.clear();
+  reserved_ = 0;
 }
 
 kernels::cuda::Run SamplingLists::run_from(std::size_t begin) const {
@@ -30,10 +38,12 @@ kernels::cuda::Run SamplingLists::run_from(std::size_t begin) const {
 }
 
 bool SamplingLists::add(const SamplingInput& input) {
-  if (listed_.size() + entries_of(input) > static_cast<std::size_t>(most_listed_)) {
+  const std::size_t reserved = reserved_ + most_entries(input);
+  if (reserved > static_cast<std::size_t>(most_listed_)) {
     add_none();
     return false;
   }
+  reserved_ = reserved;
   const comm::SamplingParams& params = *input.params;
   RowSampling row{.seed = params.seed,
                   .position = input.position,

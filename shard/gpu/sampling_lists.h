@@ -18,7 +18,8 @@ class SamplingLists {
 
   void clear();
   // Adds a row; false, and a row without a choice, where its biases, forbidden and counted tokens
-  // have no room beside those before.
+  // have no room beside those before. Whether an answer's last token is known has no part in it:
+  // ranks that know it decide like those that do not yet.
   bool add(const SamplingInput& input);
   // A row of which nothing is chosen.
   void add_none();
@@ -34,6 +35,7 @@ class SamplingLists {
   const std::int32_t most_listed_;
   std::vector<kernels::cuda::RowSampling> rows_;
   std::vector<kernels::cuda::ListedToken> listed_;
+  std::size_t reserved_ = 0;  // of the room; at least as many as are listed
 };
 
 }  // namespace lockstep::shard

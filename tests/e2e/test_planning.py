@@ -88,6 +88,14 @@ def test_the_exit_status_tells_whether_it_fits(tmp_path):
     assert plan(tmp_path / "none.gguf").returncode == 2
 
 
+def test_fa3_is_planned_on_hopper_alone(tmp_path):
+    config = write_config(tmp_path)
+    assert plan(config, "--device", "h200", "--tp", "4", "--attention-backend", "fa3").returncode == 0
+    other = plan(config, "--device", "a100-80", "--tp", "4", "--attention-backend", "fa3")
+    assert other.returncode == 2
+    assert "fa3 needs a Hopper GPU, which a100-80 is not" in other.stderr
+
+
 def test_a_configuration_alone_tells_of_eight_bits(tmp_path):
     compressed = {"quant_method": "compressed-tensors", "format": "int-quantized", "config_groups": {}}
     for quantization, name, per_512 in (

@@ -308,7 +308,7 @@ std::vector<LinearCase> linear_cases() {
   // On a matrix unit: one token, one tile of them, two, more than two; odd numbers of row blocks.
   for (const DType type : {DType::bf16, DType::q4_0, DType::q4_1, DType::q8_0, DType::q4_k,
                            DType::q6_k, DType::gptq, DType::awq, DType::i8, DType::e4m3}) {
-    for (const std::int64_t m : {1, 5, 16, 32}) {
+    for (const std::int64_t m : {1, 5, 16, 17, 31, 32, 33, 48}) {
       cases.push_back({type, ActivationFormat::bf16, m, 144, 160, PackedLayout::rows});
     }
     cases.push_back({type, ActivationFormat::bf16, 83, 64, 128, PackedLayout::rows});

@@ -6,6 +6,7 @@
 #include <random>
 
 #include "kernels/cpu_family.h"
+#include "tests/shard/halved_tree.h"
 
 namespace lockstep::shard {
 namespace {
@@ -50,7 +51,7 @@ float lane_value(int round, std::int64_t lane, std::int64_t i) {
   return static_cast<float>(random()) / 1e6f;
 }
 
-// Lanes of the node [begin, end) as LaneTree splits them: halves, three groups of two lanes.
+// The sum of all lanes in the tree's order.
 float tree_sum(const LaneTree& tree, int round, std::int64_t i) {
   const Range all{0, kLanes};
   const std::vector<std::int32_t> groups(kLanes, 1);
@@ -76,7 +77,7 @@ class LaneReduce : public testing::TestWithParam<Case> {};
 
 TEST_P(LaneReduce, GivesEveryRankTheTreesSum) {
   const auto [world, shared] = GetParam();
-  const LaneTree tree(3, 2);
+  const LaneTree tree = halved_tree(3, 2);
   const auto runs = even_runs(world);
   const std::vector<std::int32_t> groups(kLanes, 1);
   comm::spawn_ranks(world, kDeadline, [&](comm::Communicator& threads) {

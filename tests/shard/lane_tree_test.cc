@@ -4,6 +4,9 @@
 
 #include <string>
 
+#include "shard/partition.h"
+#include "tests/shard/halved_tree.h"
+
 namespace lockstep::shard {
 namespace {
 
@@ -46,7 +49,7 @@ std::string finish(const LaneTree& tree, const std::vector<Range>& runs) {
 }
 
 TEST(LaneTree, HalvesGroupsThenLanes) {
-  const LaneTree tree(3, 3);
+  const LaneTree tree = halved_tree(3, 3);
   EXPECT_EQ(finish(tree, {{0, 9}}), "((((0+1)+2)+((3+4)+5))+((6+7)+8))");
 }
 
@@ -59,26 +62,44 @@ TEST(LaneTree, CutsNodesWhereItsTurnSays) {
 }
 
 TEST(LaneTree, AWholeSubtreeIsOneSegment) {
-  const LaneTree tree(3, 3);
+  const LaneTree tree = halved_tree(3, 3);
   EXPECT_EQ(tree.segments({0, 6}), 1);
   EXPECT_EQ(tree.segments({6, 9}), 1);
   EXPECT_EQ(tree.segments({0, 4}), 2);
   EXPECT_EQ(tree.segments({4, 9}), 3);
 }
 
+void expect_the_same_tree_in_every_split(const LaneTree& tree) {
+  const std::string expected = finish(tree, {{0, tree.lanes()}});
+  for (int a = 1; a < tree.lanes(); ++a) {
+    ASSERT_EQ(finish(tree, {{0, a}, {a, tree.lanes()}}), expected);
+    for (int b = a + 1; b < tree.lanes(); ++b) {
+      ASSERT_EQ(finish(tree, {{0, a}, {a, b}, {b, tree.lanes()}}), expected);
+    }
+  }
+  std::vector<Range> single;
+  for (int lane = 0; lane < tree.lanes(); ++lane) single.push_back({lane, lane + 1});
+  EXPECT_EQ(finish(tree, single), expected);
+}
+
 TEST(LaneTree, EverySplitFinishesTheSameTree) {
   for (const auto& [groups, lanes] : {std::pair{3, 3}, {1, 9}, {8, 4}, {5, 1}, {2, 7}}) {
-    const LaneTree tree(groups, lanes);
-    const std::string expected = finish(tree, {{0, tree.lanes()}});
-    for (int a = 1; a < tree.lanes(); ++a) {
-      EXPECT_EQ(finish(tree, {{0, a}, {a, tree.lanes()}}), expected);
-      for (int b = a + 1; b < tree.lanes(); ++b) {
-        EXPECT_EQ(finish(tree, {{0, a}, {a, b}, {b, tree.lanes()}}), expected);
-      }
-    }
-    std::vector<Range> single;
-    for (int lane = 0; lane < tree.lanes(); ++lane) single.push_back({lane, lane + 1});
-    EXPECT_EQ(finish(tree, single), expected);
+    expect_the_same_tree_in_every_split(halved_tree(groups, lanes));
+  }
+}
+
+// Query heads and key-value heads of models: cut where ranks part.
+TEST(LaneTree, EverySplitFinishesTheTreesOfModels) {
+  for (const auto& [heads, kv_heads] :
+       {std::pair{9, 3}, {24, 8}, {28, 4}, {40, 40}, {7, 1}, {2, 1}, {1, 1}}) {
+    model::ModelConfig config;
+    config.num_attention_heads = heads;
+    config.num_key_value_heads = kv_heads;
+    config.head_dim = 64;
+    config.intermediate_size = 32 * 100;
+    const LaneTrees trees = lane_trees(config);
+    expect_the_same_tree_in_every_split(trees.attention);
+    expect_the_same_tree_in_every_split(trees.mlp);
   }
 }
 

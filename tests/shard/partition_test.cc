@@ -100,16 +100,16 @@ TEST(Partition, RefusesHeadsWhoseTreeIsTooDeepForTheKernels) {
   }
 }
 
-// A head alone, and heads of which no number of ranks but their own has equally many.
-TEST(Partition, HasTreesForEveryNumberOfHeads) {
-  for (const int heads : {1, 2, 7, 71}) {
-    auto config = smollm2();
-    config.num_attention_heads = heads;
-    config.num_key_value_heads = 1;
-    config.intermediate_size = 32 * 71;
-    EXPECT_EQ(lane_trees(config).attention.lanes(), heads);
-    EXPECT_EQ(lane_trees(config).mlp.segments({0, heads}), 1);
+TEST(Partition, RefusesRanksWithoutAPieceOfTheMlp) {
+  auto config = smollm2();
+  config.intermediate_size = 64;  // two groups of 32 for nine lanes
+  try {
+    partition_model(config, 9);
+    FAIL();
+  } catch (const Error& error) {
+    EXPECT_THAT(error.what(), testing::HasSubstr("intermediate_size is 64"));
   }
+  EXPECT_NO_THROW(partition_model(config, 1));
 }
 
 TEST(Partition, ReplicatesKeyValueHeadsWhenRanksOutnumberThem) {

@@ -8,6 +8,7 @@
 #include "base/error.h"
 #include "comm/communicator.h"
 #include "shard/llama.h"
+#include "tests/shard/halved_tree.h"
 #include "tests/shard/zero_tensors.h"
 
 namespace lockstep::shard {
@@ -62,7 +63,7 @@ INSTANTIATE_TEST_SUITE_P(Worlds, RankMemoryOf,
 
 // The sums of ranks that share no memory lie in buffers of their own.
 TEST(RankMemory, OfRanksOnSeveralHostsHasTheCopiesOfTheirSums) {
-  const LaneTree tree(5, 2);
+  const LaneTree tree = halved_tree(5, 2);
   const std::vector<Range> runs{{0, 4}, {4, 10}};
   // Five groups are halved into (0 1 2) and (3 4), the left half into (0 1) and (2): the lanes 0 to
   // 3 are one subtree of it, 4 to 9 the two others. Own segments, those of all three, and the

@@ -17,10 +17,11 @@ namespace {
 
 using kernels::DType;
 
-// Random bytes of every storage type, under Hugging Face names.
+// Random bytes under Hugging Face names: of the storage types of GGUF, or with those of eight bits
+// and with none that a matrix unit does not take.
 class PatternedTensors final : public model::TensorSource {
  public:
-  explicit PatternedTensors(const model::ModelConfig& config) {
+  explicit PatternedTensors(const model::ModelConfig& config, bool for_unit = false) {
     const auto hidden = config.hidden_size, inner = config.intermediate_size;
     const auto q = config.num_attention_heads * config.head_dim;
     const auto kv = config.num_key_value_heads * config.head_dim;
@@ -32,8 +33,8 @@ class PatternedTensors final : public model::TensorSource {
     add(scope + "post_attention_layernorm.weight", DType::bf16, {hidden});
     add(scope + "self_attn.q_proj.weight", DType::q4_0, {q, hidden});
     add(scope + "self_attn.k_proj.weight", DType::bf16, {kv, hidden});
-    add(scope + "self_attn.v_proj.weight", DType::f16, {kv, hidden});
-    add(scope + "self_attn.o_proj.weight", DType::f32, {hidden, q});
+    add(scope + "self_attn.v_proj.weight", for_unit ? DType::i8 : DType::f16, {kv, hidden});
+    add(scope + "self_attn.o_proj.weight", for_unit ? DType::e4m3 : DType::f32, {hidden, q});
     add(scope + "mlp.gate_proj.weight", DType::q4_1, {inner, hidden});
     add(scope + "mlp.up_proj.weight", DType::q4_1, {inner, hidden});
     add(scope + "mlp.down_proj.weight", DType::q8_0, {hidden, inner});
@@ -55,12 +56,21 @@ class PatternedTensors final : public model::TensorSource {
     bytes.resize(values / kernels::block_values(type) * kernels::block_bytes(type));
     // Small positive numbers in any of the types: no NaN, no infinity.
     for (std::byte& byte : bytes) byte = static_cast<std::byte>(random_() & 0x3f);
-    tensors_[name] = {name, type, std::move(shape), bytes, false};
+    model::Tensor& tensor = tensors_[name] = {name, type, std::move(shape), bytes, false};
+    if (type != DType::i8 && type != DType::e4m3) return;
+    tensor.scale_rows = 1;
+    tensor.scale_columns = tensor.columns();
+    auto& scales = scales_[name];
+    for (std::int64_t row = 0; row < tensor.rows(); ++row) {
+      scales.push_back(static_cast<float>(1 + row % 7) / 64.0f);
+    }
+    tensor.scales = std::as_bytes(std::span(scales));
   }
 
   std::mt19937 random_{3};
   const std::string path_ = "patterned";
   std::map<std::string, std::vector<std::byte>> storage_;
+  std::map<std::string, std::vector<float>> scales_;
   std::map<std::string, model::Tensor> tensors_;
 };
 
@@ -83,6 +93,12 @@ class WeightsTest : public testing::Test {
   ~WeightsTest() override { std::filesystem::remove_all(folder_); }
 
   std::string cache() const { return (folder_ / "cache").string(); }
+
+  // Packed as a matrix unit wants them.
+  std::uint64_t bits_for_unit(kernels::PackedLayout layout) {
+    model_.tensors = std::make_unique<PatternedTensors>(model_.config, true);
+    return bits(load_weights(model_, partition_model(model_.config, 1)[0], pool_, {{}, layout}));
+  }
 
   std::uint64_t bits_of_rank(int rank, int world, const std::string& cache_directory) {
     const auto parts = partition_model(model_.config, world);
@@ -120,6 +136,8 @@ TEST_F(WeightsTest, AreWhatTheirVersionSays) {
   // of the old ones is read, and record the new value.
   EXPECT_EQ(kPackedWeightsVersion, 1u);
   EXPECT_EQ(bits_of_rank(0, 1, ""), 0x395b74289af50f42u);
+  EXPECT_EQ(bits_for_unit(kernels::PackedLayout::interleaved), 0xda06f6eb64c22a15u);
+  EXPECT_EQ(bits_for_unit(kernels::PackedLayout::rows), 0x23087da4b1a6af4au);
 }
 
 TEST_F(WeightsTest, FromTheCacheHaveTheSameBits) {

@@ -120,9 +120,10 @@ void ipc(const Place& place) {
                       std::min(place.ranks, place.devices));
   DevicePool pool(device);
   SharedMemoryCommunicator ranks("/" + place.name, place.rank, place.ranks, kAmple);
-  expect(IpcMemory::obstacle(ranks, pool).empty(), IpcMemory::obstacle(ranks, pool));
+  const std::string obstacle = IpcMemory::obstacle(ranks, 0, pool);
+  expect(obstacle.empty(), obstacle);
   constexpr std::size_t kBytes = 100000;
-  const IpcMemory memory(ranks, pool, "peers", kBytes * static_cast<std::size_t>(place.ranks));
+  const IpcMemory memory(ranks, 0, pool, "peers", kBytes * static_cast<std::size_t>(place.ranks));
   expect(pool.ledger().used("peers") == whole_peer_memory(kBytes * memory.of_ranks().size()),
          "ledger");
   const auto at = [](int rank) { return kBytes * static_cast<std::size_t>(rank); };

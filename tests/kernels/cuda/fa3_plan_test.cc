@@ -4,18 +4,13 @@
 
 #include "base/error.h"
 #include "kernels/cuda/fa3_attention.h"
+#include "tests/kernels/cuda/row_places.h"
 
 namespace lockstep::kernels::cuda {
 namespace {
 
 using testing::Each;
 using testing::ElementsAre;
-
-std::vector<RowPlace> rows_of(std::int32_t sequence, std::int32_t first, std::int32_t count) {
-  std::vector<RowPlace> places;
-  for (std::int32_t i = 0; i < count; ++i) places.push_back({sequence, first + i});
-  return places;
-}
 
 std::vector<RowPlace> together(std::initializer_list<std::vector<RowPlace>> all) {
   std::vector<RowPlace> places;

@@ -10,6 +10,7 @@
 #include "tests/kernels/cuda/block_executor.h"
 #include "tests/kernels/cuda/flashinfer_reference.h"
 #include "tests/kernels/cuda/random_values.h"
+#include "tests/kernels/cuda/row_places.h"
 
 namespace lockstep::kernels::cuda {
 namespace {
@@ -36,12 +37,6 @@ Planned planned(const FlashInferShape& shape, const std::vector<RowPlace>& place
   result.buffer.resize(static_cast<std::size_t>(result.layout.bytes), std::byte{0x5a});
   result.plan = plan_flashinfer(shape, places, result.layout, result.buffer);
   return result;
-}
-
-std::vector<RowPlace> rows_of(std::int32_t sequence, std::int32_t first, std::int32_t count) {
-  std::vector<RowPlace> places;
-  for (std::int32_t i = 0; i < count; ++i) places.push_back({sequence, first + i});
-  return places;
 }
 
 std::vector<RowPlace> joined(std::vector<RowPlace> a, const std::vector<RowPlace>& b) {

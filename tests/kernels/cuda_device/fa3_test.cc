@@ -9,6 +9,7 @@
 #include "kernels/cuda/attention.h"
 #include "kernels/cuda/fa3_attention.h"
 #include "tests/kernels/cuda/random_values.h"
+#include "tests/kernels/cuda/row_places.h"
 #include "tests/kernels/cuda/test_gpu.h"
 
 namespace lockstep::kernels::cuda {
@@ -21,12 +22,6 @@ constexpr std::int32_t kQueries = kHeads * kGroup;
 constexpr std::int32_t kSequences = 3, kPositions = 1000;
 constexpr std::int32_t kStride = (kPositions + kBlockSize - 1) / kBlockSize;
 constexpr std::size_t kRowSize = kQueries * kFa3HeadDim;
-
-std::vector<RowPlace> rows_of(std::int32_t sequence, std::int32_t first, std::int32_t count) {
-  std::vector<RowPlace> places;
-  for (std::int32_t i = 0; i < count; ++i) places.push_back({sequence, first + i});
-  return places;
-}
 
 // Three sequences of 1,000 positions in scattered blocks.
 class Fa3OnDevice : public OnTestGpu {
@@ -144,10 +139,7 @@ TEST_F(Fa3OnDevice, GivesARowTheSameBitsInAnyCompany) {
   const RowPlace row{0, 577};
   const Bf16s alone = attended({row});
   for (const std::int32_t others : {1, 5, 64}) {
-    std::vector<RowPlace> places;
-    for (std::int32_t i = 0; i < others; ++i) places.push_back({1 + i % 2, 31 * i % kPositions});
-    places.push_back(row);
-    for (const RowPlace place : rows_of(2, 5, others)) places.push_back(place);
+    const auto places = in_company(row, others, kPositions);
     EXPECT_EQ(part(attended(places), static_cast<std::size_t>(others) * kRowSize, kRowSize), alone);
   }
 }

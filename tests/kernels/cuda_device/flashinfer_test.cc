@@ -14,6 +14,7 @@
 #include "kernels/cuda/graph.h"
 #include "kernels/fp8.h"
 #include "tests/kernels/cuda/random_values.h"
+#include "tests/kernels/cuda/row_places.h"
 #include "tests/kernels/cuda_device/device_fixture.h"
 
 namespace lockstep::kernels::cuda {
@@ -26,12 +27,6 @@ struct FlashInferCase {
   std::int32_t head_dim, heads, group, block_size;
   CacheFormat format;
 };
-
-std::vector<RowPlace> rows_of(std::int32_t sequence, std::int32_t first, std::int32_t count) {
-  std::vector<RowPlace> places;
-  for (std::int32_t i = 0; i < count; ++i) places.push_back({sequence, first + i});
-  return places;
-}
 
 // Three sequences of up to 2,200 positions in scattered blocks.
 class FlashInferOnDevice : public OnDevice, public testing::WithParamInterface<FlashInferCase> {
@@ -252,10 +247,7 @@ TEST_P(FlashInferOnDevice, GivesARowTheSameBitsInAnyCompany) {
   const RowPlace row{0, kChunk + 77};
   const Bf16s alone = attended({row});
   for (const std::int32_t others : {1, 5, 64}) {
-    std::vector<RowPlace> places;
-    for (std::int32_t i = 0; i < others; ++i) places.push_back({1 + i % 2, 31 * i % kPositions});
-    places.push_back(row);
-    for (const RowPlace place : rows_of(2, 5, others)) places.push_back(place);
+    const auto places = in_company(row, others, kPositions);
     const Bf16s all = attended(places);
     EXPECT_EQ(part(all, static_cast<std::size_t>(others) * row_size(), row_size()), alone);
   }

@@ -8,6 +8,7 @@
 #include <random>
 
 #include "tests/shard/gpu/executed_exchange.h"
+#include "tests/shard/halved_tree.h"
 
 namespace lockstep::shard {
 namespace {
@@ -73,7 +74,7 @@ void add(kernels::cuda::Gpu& gpu, const LaneSum& sum, float* hidden, std::int64_
 }
 
 TEST(GpuLaneReducer, GivesTheBitsOfOneRankInEveryCut) {
-  const LaneTree tree(kGroups, kLanesOfGroup);
+  const LaneTree tree = halved_tree(kGroups, kLanesOfGroup);
   for (const auto& [rows, columns] : {std::pair{1, 4}, {3, 32}, {5, 200}}) {
     const std::int64_t values = rows * columns;
     const auto whole = segments_of(tree, {0, kLanes}, values);

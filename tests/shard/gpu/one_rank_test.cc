@@ -172,7 +172,8 @@ TEST_F(OneGpu, PipelineStagesOnItHaveTheBitsOfOneRank) {
 // earnest: its tokens come from there. Without that, by the GPU and by the host.
 TEST_F(OneGpu, StepsAheadChooseTheTokensOfOneAfterTheOther) {
   enum class Way { host, one_by_one, ahead };
-  const auto digests = [](Way way) {
+  int starts_ahead = 0;
+  const auto digests = [&](Way way) {
     std::vector<std::uint64_t> digests;
     comm::spawn_ranks(1, std::chrono::seconds(120), [&](comm::Communicator& communicator) {
       kernels::cuda::TestGpu test;
@@ -197,6 +198,7 @@ TEST_F(OneGpu, StepsAheadChooseTheTokensOfOneAfterTheOther) {
         while (worker.num_started() > 0 && !(way == Way::ahead && worker.can_start())) {
           digests.push_back(worker.finish().digest);
         }
+        starts_ahead += worker.num_started() > 0 ? 1 : 0;
         worker.start(plan);
       }
       while (worker.num_started() > 0) digests.push_back(worker.finish().digest);
@@ -205,7 +207,9 @@ TEST_F(OneGpu, StepsAheadChooseTheTokensOfOneAfterTheOther) {
   };
   const auto expected = digests(Way::host);
   EXPECT_EQ(digests(Way::one_by_one), expected);
+  EXPECT_EQ(starts_ahead, 0);
   EXPECT_EQ(digests(Way::ahead), expected);
+  EXPECT_EQ(starts_ahead, std::ssize(plans(3)) - 1);
 }
 
 }  // namespace

@@ -18,6 +18,7 @@ struct Ran {
   int recordings = 0;
   int exchanges = 0;
   int waits_in_start = 0;
+  int starts_ahead = 0;  // of plans, while the one before was under way
   std::size_t items_of_last_step = 0;
 };
 
@@ -68,6 +69,7 @@ std::vector<Ran> run(int world, const std::vector<comm::StepPlan>& plans, const 
       while (worker.num_started() > 0 && !(way.ahead && worker.can_start())) finish_one();
       const int waits = exchange.waits;
       const std::size_t items = gpu.items();
+      mine.starts_ahead += worker.num_started() > 0 ? 1 : 0;
       worker.start(plan);
       mine.items_of_last_step = gpu.items() - items;
       mine.waits_in_start += exchange.waits - waits;
@@ -121,6 +123,7 @@ TEST(GpuTokenChoice, IsTheSameOnAllRanksAtEveryWorldSizeOneStepAhead) {
     expect_same_tokens(ranks[0], alone[0]);
     for (const Ran& rank : ranks) {
       EXPECT_EQ(rows_on_host(rank), 0u);
+      EXPECT_EQ(rank.starts_ahead, std::ssize(plans(3)) - 1);
       EXPECT_EQ(rank.waits_in_start, 0);
       for (std::size_t step = 0; step < rank.reports.size(); ++step) {
         EXPECT_EQ(rank.reports[step].digest, alone[0].reports[step].digest);
@@ -176,6 +179,7 @@ TEST(GpuTokenChoice, IsTheSameByKernelsThatExchangeOneStepAheadAndRecorded) {
     for (const Ran& rank : ranks) {
       EXPECT_EQ(rank.reports.back().digest, expected[0].reports.back().digest);
       EXPECT_EQ(rank.exchanges, exchanges - 6 * 3);
+      EXPECT_EQ(rank.starts_ahead, std::ssize(steps) - 1);
       EXPECT_EQ(rank.waits_in_start, 0);
       EXPECT_EQ(rank.recordings, 1);
       EXPECT_EQ(rank.items_of_last_step, 3u);
@@ -192,6 +196,7 @@ TEST(GpuTokenChoice, IsTheSameWhereListsHaveNoRoom) {
     const auto ranks = run(world, plans(3), way);
     expect_same_tokens(ranks[0], alone[0]);
     EXPECT_EQ(rows_on_host(ranks[0]), 4u);
+    EXPECT_LT(ranks[0].starts_ahead, std::ssize(plans(3)) - 1);  // the host chooses first
   }
 }
 
