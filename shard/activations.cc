@@ -21,6 +21,13 @@ kernels::AlignedBuffer buffer(std::int64_t count) {
   return kernels::AlignedBuffer(static_cast<std::size_t>(count) * sizeof(T));
 }
 
+void add_forms(const Compute& compute, const kernels::PackedMatrix& weights, RoundedForms& forms) {
+  const bool in_rows = weights.layout() == kernels::PackedLayout::rows;
+  forms.tiles |= in_rows;
+  forms.bf16 |= !in_rows && compute.activations(weights) == kernels::ActivationFormat::bf16;
+  forms.int8 |= compute.activations(weights) == kernels::ActivationFormat::int8;
+}
+
 }  // namespace
 
 Activations::Activations(std::int64_t max_rows, std::int64_t columns)
@@ -86,12 +93,13 @@ void Activations::round(const kernels::cpu::KernelTable& kernels, RoundedForms f
 RoundedForms Compute::rounded_forms(
     std::initializer_list<const kernels::PackedMatrix*> all_weights) const {
   RoundedForms forms;
-  for (const kernels::PackedMatrix* weights : all_weights) {
-    const bool in_rows = weights->layout() == kernels::PackedLayout::rows;
-    forms.tiles |= in_rows;
-    forms.bf16 |= !in_rows && activations(*weights) == kernels::ActivationFormat::bf16;
-    forms.int8 |= activations(*weights) == kernels::ActivationFormat::int8;
-  }
+  for (const kernels::PackedMatrix* weights : all_weights) add_forms(*this, *weights, forms);
+  return forms;
+}
+
+RoundedForms Compute::rounded_forms(std::span<const kernels::PackedMatrix> all_weights) const {
+  RoundedForms forms;
+  for (const kernels::PackedMatrix& weights : all_weights) add_forms(*this, weights, forms);
   return forms;
 }
 

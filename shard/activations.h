@@ -101,9 +101,9 @@ void for_rows(kernels::ThreadPool& pool, std::int64_t rows, RoundedForms forms, 
 // One weight matrix and where its product goes: out[segment][row][n], rows `row_stride` apart,
 // segments `segment_stride` apart.
 struct Product {
-  const kernels::PackedMatrix* weights;
-  float* out;
-  std::int64_t row_stride;
+  const kernels::PackedMatrix* weights = nullptr;
+  float* out = nullptr;
+  std::int64_t row_stride = 0;
   std::int64_t segment_stride = 0;
 };
 
@@ -114,6 +114,7 @@ struct Compute {
   ActivationChoice activations;
 
   RoundedForms rounded_forms(std::initializer_list<const kernels::PackedMatrix*> all_weights) const;
+  RoundedForms rounded_forms(std::span<const kernels::PackedMatrix> all_weights) const;
 };
 
 // inner = silu(x * gate^T) * (x * up^T) of `rows` rows, in the forms that the product with `down`

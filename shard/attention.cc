@@ -127,6 +127,7 @@ void Attention::run(std::span<const ForwardSequence> batch, KvCache& cache, std:
         .q = queries.row(item.first_row) + column,
         .out = attended.row(item.first_row) + column,
         .query_stride = queries.columns(),
+        .out_stride = attended.columns(),
         .rows = item.rows,
         .first_position = item.first_position,
         .heads = item.query_heads.size(),

@@ -34,7 +34,7 @@ class Attention {
   void lay_out(std::span<const ForwardSequence> batch);
 
   // attended = the attention of every query in the batch that was laid out, also in the rounded
-  // forms `forms`.
+  // forms `forms`. Queries are the first columns of `queries`.
   void run(std::span<const ForwardSequence> batch, KvCache& cache, std::int64_t layer,
            const Activations& queries, Activations& attended, RoundedForms forms);
 

@@ -1,6 +1,7 @@
 #include "shard/llama.h"
 
 #include <algorithm>
+#include <array>
 #include <cstring>
 
 #include "base/error.h"
@@ -50,9 +51,7 @@ LlamaRunner::LlamaRunner(const model::Model& model, const RunnerOptions& options
       mlp_names_(layer_names(part().layers, "mlp")),
       hidden_(options.max_batch_tokens, config_.hidden_size),
       normed_(options.max_batch_tokens, config_.hidden_size),
-      queries_(options.max_batch_tokens, part().query_heads.size() * config_.head_dim),
-      keys_(options.max_batch_tokens, part().key_value_heads.size() * config_.head_dim),
-      values_(options.max_batch_tokens, part().key_value_heads.size() * config_.head_dim),
+      projected_(options.max_batch_tokens, qkv_columns(config_, part())),
       attended_(options.max_batch_tokens, part().query_heads.size() * config_.head_dim),
       inner_(options.max_batch_tokens, inner_columns(config_, part())),
       last_(options.max_sequences, config_.hidden_size),
@@ -68,8 +67,7 @@ ReducerMemory LlamaRunner::activation_bytes() const {
   const ReducerMemory attention = attention_reducer_.memory(), mlp = mlp_reducer_.memory();
   std::size_t own = attention.own + mlp.own + attention_.bytes() + rope_.bytes() +
                     gathered_.size() + logits_.size();
-  for (const Activations* rows :
-       {&hidden_, &normed_, &queries_, &keys_, &values_, &attended_, &inner_, &last_}) {
+  for (const Activations* rows : {&hidden_, &normed_, &projected_, &attended_, &inner_, &last_}) {
     own += rows->bytes();
   }
   return {.own = own, .shared = attention.shared + mlp.shared};
@@ -86,8 +84,7 @@ std::span<float> LlamaRunner::forward(std::span<const ForwardSequence> batch) {
     const TraceSpan span =
         times_->span("layer", static_cast<std::uint64_t>(part().layers.begin) + layer);
     const LayerWeights& weights = weights_.layers[layer];
-    add_and_norm(update, weights.input_norm,
-                 compute_.rounded_forms({&weights.q, &weights.k, &weights.v}));
+    add_and_norm(update, weights.input_norm, compute_.rounded_forms(weights.qkv));
     update = attention_block(batch, layer);
     add_and_norm(update, weights.post_attention_norm,
                  compute_.rounded_forms({&weights.gate_up, &weights.up_rows()}));
@@ -212,10 +209,14 @@ void LlamaRunner::product(const char* name, const Activations& x, std::int64_t r
 
 ReducedSum LlamaRunner::attention_block(std::span<const ForwardSequence> batch, std::size_t layer) {
   const LayerWeights& weights = weights_.layers[layer];
-  const Product projections[] = {{&weights.q, queries_.row(0), queries_.columns()},
-                                 {&weights.k, keys_.row(0), keys_.columns()},
-                                 {&weights.v, values_.row(0), values_.columns()}};
-  product("qkv product", normed_, tokens(), hidden_sum_, projections);
+  std::array<Product, 3> projections;
+  std::size_t count = 0;
+  float* out = projected_.row(0);
+  for (const kernels::PackedMatrix& matrix : weights.qkv) {
+    projections[count++] = {&matrix, out, projected_.columns()};
+    out += matrix.rows();
+  }
+  product("qkv product", normed_, tokens(), hidden_sum_, std::span(projections).first(count));
   rotate_and_store(batch, layer);
   attend(batch, layer);
   const std::int64_t values = tokens() * config_.hidden_size;
@@ -230,26 +231,28 @@ void LlamaRunner::rotate_and_store(std::span<const ForwardSequence> batch, std::
   const StepTimes::Phase phase(*times_, Part::elementwise, "rope and kv store");
   const std::int64_t head_dim = config_.head_dim;
   const std::int32_t block_size = cache_.block_size();
+  const std::int64_t queries = part().query_heads.size() * head_dim;
+  const std::int64_t keys = part().key_value_heads.size() * head_dim;
   pool_->for_ranges(tokens(), [&](std::ptrdiff_t begin, std::ptrdiff_t end) {
     for (std::ptrdiff_t r = begin; r < end; ++r) {
       const Row& row = rows_[static_cast<std::size_t>(r)];
       const float* cos = rope_.cos(row.position);
       const float* sin = rope_.sin(row.position);
+      float* const query = projected_.row(r);
       for (std::int32_t head = 0; head < part().query_heads.size(); ++head) {
-        kernels_->rope(queries_.row(r) + head * head_dim, cos, sin, head_dim);
+        kernels_->rope(query + head * head_dim, cos, sin, head_dim);
       }
       const auto& table = batch[static_cast<std::size_t>(row.sequence)].block_table;
       const std::int64_t block = table[static_cast<std::size_t>(row.position / block_size)];
       const std::int64_t tile = row.position % block_size / kernels::kKvTile *
                                 kernels::kv_tile_bytes(cache_.format(), head_dim);
       for (std::int32_t head = 0; head < part().key_value_heads.size(); ++head) {
-        float* key = keys_.row(r) + head * head_dim;
+        float* key = query + queries + head * head_dim;
         kernels_->rope(key, cos, sin, head_dim);
         std::byte* key_tile = cache_.keys(static_cast<std::int64_t>(layer), head) +
                               block * cache_.block_stride() + tile;
-        kernels_->store_kv(cache_.format(), key, values_.row(r) + head * head_dim, head_dim,
-                           key_tile, key_tile + cache_.value_offset(),
-                           row.position % kernels::kKvTile);
+        kernels_->store_kv(cache_.format(), key, key + keys, head_dim, key_tile,
+                           key_tile + cache_.value_offset(), row.position % kernels::kKvTile);
       }
     }
   });
@@ -257,7 +260,7 @@ void LlamaRunner::rotate_and_store(std::span<const ForwardSequence> batch, std::
 
 void LlamaRunner::attend(std::span<const ForwardSequence> batch, std::size_t layer) {
   const StepTimes::Phase phase(*times_, Part::attention, "attention");
-  attention_.run(batch, cache_, static_cast<std::int64_t>(layer), queries_, attended_,
+  attention_.run(batch, cache_, static_cast<std::int64_t>(layer), projected_, attended_,
                  compute_.rounded_forms({&weights_.layers[layer].o}));
 }
 

@@ -112,11 +112,10 @@ class LlamaRunner final : public ModelRunner {
   std::vector<std::int64_t> last_rows_;  // of the sequences that want logits
   Activations hidden_;                   // [tokens, hidden_size]: the residual stream
   Activations normed_;                   // [tokens, hidden_size]
-  Activations queries_;                  // [tokens, query heads * head_dim]
-  Activations keys_, values_;
-  Activations attended_;             // as queries_
-  Activations inner_;                // [tokens, inner columns of this rank]
-  Activations last_;                 // [sequences, hidden_size]: rows whose logits are wanted
+  Activations projected_;  // [tokens, query heads, keys and values of this rank, head_dim each]
+  Activations attended_;   // [tokens, query heads * head_dim]
+  Activations inner_;      // [tokens, inner columns of this rank]
+  Activations last_;       // [sequences, hidden_size]: rows whose logits are wanted
   kernels::AlignedBuffer gathered_;  // embeddings from all ranks
   kernels::AlignedBuffer logits_;
 };

@@ -83,6 +83,11 @@ Range mlp_lane_groups(const model::ModelConfig& config, std::int32_t lane) {
   return cut(config.intermediate_size / kernels::kGroup, lane, config.num_attention_heads);
 }
 
+std::int64_t qkv_columns(const model::ModelConfig& config, const Partition& part) {
+  return (part.query_heads.size() + std::int64_t{2} * part.key_value_heads.size()) *
+         config.head_dim;
+}
+
 std::int64_t inner_columns(const model::ModelConfig& config, const Partition& part) {
   return std::int64_t{kernels::kGroup} * (mlp_lane_groups(config, part.mlp_lanes.end - 1).end -
                                           mlp_lane_groups(config, part.mlp_lanes.begin).begin);

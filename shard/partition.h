@@ -33,6 +33,10 @@ struct Partition {
 // The columns of the MLP's inner dimension that lane `lane` sums, in groups of 32.
 Range mlp_lane_groups(const model::ModelConfig& config, std::int32_t lane);
 
+// Columns that the projections into attention have on the rank with this part: those of its query
+// heads, of their keys and of their values.
+std::int64_t qkv_columns(const model::ModelConfig& config, const Partition& part);
+
 // Columns of the MLP's inner dimension on the rank with this part.
 std::int64_t inner_columns(const model::ModelConfig& config, const Partition& part);
 

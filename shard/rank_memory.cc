@@ -105,10 +105,10 @@ ReducerMemory activations(const model::ModelConfig& config, std::span<const Part
                           int rank, const StepSizes& sizes) {
   const Partition& part = parts[static_cast<std::size_t>(rank)];
   const std::int64_t rows = sizes.max_batch_tokens, hidden = config.hidden_size;
-  const std::int64_t q = part.query_heads.size() * config.head_dim;
-  const std::int64_t kv = part.key_value_heads.size() * config.head_dim;
+  const std::int64_t attended = part.query_heads.size() * config.head_dim;
   ReducerMemory total;
-  for (const std::int64_t columns : {hidden, hidden, q, q, kv, kv, inner_columns(config, part)}) {
+  for (const std::int64_t columns :
+       {hidden, hidden, qkv_columns(config, part), attended, inner_columns(config, part)}) {
     total.own += Activations::bytes(rows, columns);
   }
   total.own += Activations::bytes(sizes.max_sequences, hidden);

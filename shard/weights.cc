@@ -1,7 +1,9 @@
 #include "shard/weights.h"
 
+#include <algorithm>
 #include <array>
 #include <cstring>
+#include <initializer_list>
 #include <string>
 
 #include "base/error.h"
@@ -47,6 +49,38 @@ class Loader {
                                  arena_, layout);
     pack(tensor, rows, columns, packed, [](std::int64_t row) { return row; });
     return packed;
+  }
+
+  // Some rows of a matrix.
+  struct Rows {
+    std::string name;
+    std::int64_t out_features;
+    Range rows;
+  };
+
+  // Rows of several matrices below one another, those of one format in one.
+  std::vector<kernels::PackedMatrix> stacked(std::initializer_list<Rows> parts,
+                                             std::int64_t in_features) {
+    const Range all{0, static_cast<std::int32_t>(in_features)};
+    const auto tensor = [&](const Rows& part) -> const Tensor& {
+      return require(part.name, part.out_features, in_features);
+    };
+    std::vector<kernels::PackedMatrix> matrices;
+    for (const auto* first = parts.begin(); first != parts.end();) {
+      const auto format = kernels::packed_format(tensor(*first).dtype);
+      const auto* last = std::find_if(first, parts.end(), [&](const Rows& part) {
+        return kernels::packed_format(tensor(part).dtype) != format;
+      });
+      std::int64_t rows = 0;
+      for (const auto* part = first; part != last; ++part) rows += part->rows.size();
+      auto& matrix =
+          matrices.emplace_back(format, rows, in_features, arena_, packing_.layout(format));
+      for (std::int64_t above = 0; first != last; above += first++->rows.size()) {
+        pack(tensor(*first), first->rows, all, matrix,
+             [above](std::int64_t row) { return above + row; });
+      }
+    }
+    return matrices;
   }
 
   // The projections into the MLP, [ffn, hidden] each, into `layer`: interleaved unless they are
@@ -151,9 +185,10 @@ LayerWeights load_layer(Loader& loader, const model::ModelConfig& config, const 
   LayerWeights layer{
       .input_norm = loader.vector(scope + "input_layernorm.weight", hidden),
       .post_attention_norm = loader.vector(scope + "post_attention_layernorm.weight", hidden),
-      .q = loader.matrix(attention + "q_proj.weight", q_rows, hidden, q, all),
-      .k = loader.matrix(attention + "k_proj.weight", kv_rows, hidden, kv, all),
-      .v = loader.matrix(attention + "v_proj.weight", kv_rows, hidden, kv, all),
+      .qkv = loader.stacked({{attention + "q_proj.weight", q_rows, q},
+                             {attention + "k_proj.weight", kv_rows, kv},
+                             {attention + "v_proj.weight", kv_rows, kv}},
+                            hidden),
       .o = loader.matrix(attention + "o_proj.weight", hidden, q_rows, all, q),
       .down = {},
       .gate_up = {},
@@ -170,8 +205,8 @@ std::size_t Weights::bytes() const {
   std::size_t total = embedding.bytes() + head.bytes() + final_norm.size() * sizeof(float);
   for (const LayerWeights& layer : layers) {
     total += (layer.input_norm.size() + layer.post_attention_norm.size()) * sizeof(float);
-    for (const auto* matrix :
-         {&layer.q, &layer.k, &layer.v, &layer.o, &layer.down, &layer.gate_up, &layer.up}) {
+    for (const auto& matrix : layer.qkv) total += matrix.bytes();
+    for (const auto* matrix : {&layer.o, &layer.down, &layer.gate_up, &layer.up}) {
       total += matrix->bytes();
     }
   }

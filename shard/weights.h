@@ -19,7 +19,10 @@ namespace lockstep::shard {
 struct LayerWeights {
   std::vector<float> input_norm;           // [hidden_size]
   std::vector<float> post_attention_norm;  // [hidden_size]
-  kernels::PackedMatrix q, k, v, o, down;
+  // Rows of q, then of k, then of v. One matrix, so that one product reads it in one go; where
+  // types differ, several below one another.
+  std::vector<kernels::PackedMatrix> qkv;
+  kernels::PackedMatrix o, down;
   // 32 rows of gate, then 32 of up, and so on; gate alone, with up beside it, where their types
   // differ.
   kernels::PackedMatrix gate_up;

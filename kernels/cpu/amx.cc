@@ -44,9 +44,9 @@ struct Amx {
     static_assert(0 <= T && T < 2);
     load<6 + T>(from, 64);
   }
-  template <int W, int T>
+  template <int I, int W, int T>
   static void multiply() {
-    add_product<2 * W + T, 4 + W, 6 + T>();
+    add_product<I, 4 + W, 6 + T>();
   }
 
   static void load_queries(const void* from, std::int64_t stride) { load<kQueries>(from, stride); }

@@ -3,10 +3,11 @@
 #pragma once
 
 #include "kernels/cpu/simd_avx512_bf16.h"
-#include "kernels/cpu/swiglu_body.h"
 #include "kernels/cpu/table_body.h"
 #include "kernels/cpu/unit_attention.h"
 #include "kernels/cpu/unit_product.h"
+#include "kernels/cpu/unit_streams.h"
+#include "kernels/cpu/unit_swiglu.h"
 #include "kernels/cpu/vnni_dot.h"
 
 namespace lockstep::kernels::cpu {
@@ -14,6 +15,7 @@ namespace lockstep::kernels::cpu {
 template <class U, class W>
 void unit_linear(const LinearCall& call) {
   const UnitInUse<U> in_use(call.m);
+  if (call.m <= kStreamedTokens) return stream_linear<U, W>(call);
   UnitProduct<U, W> product(call);
   for (std::int64_t first = 0; first < call.m; first += product.panel()) {
     const std::int64_t last = std::min(first + product.panel(), call.m);
@@ -25,50 +27,6 @@ void unit_linear(const LinearCall& call) {
     }
   }
 }
-
-// The sums of a group of 32 columns go from tiles into 8 KiB of stack and leave rounded.
-template <class U, class Gate, class Up>
-class UnitSwiglu {
- public:
-  explicit UnitSwiglu(const SwigluCall& call)
-      : call_(call), gate_call_(call.gate), up_call_(call.gate) {
-    gate_call_.row_stride = up_call_.row_stride = kGroup;
-    up_call_.weights = call.up;
-  }
-
-  void run() {
-    const std::int64_t m = gate_call_.m;
-    const UnitInUse<U> in_use(m);
-    UnitProduct<U, Gate> gate(gate_call_);
-    UnitProduct<U, Up> up(up_call_);
-    for (std::int64_t first = 0; first < m; first += gate.panel()) {
-      const std::int64_t last = std::min(first + gate.panel(), m);
-      for (std::int64_t group = call_.group_begin; group < call_.group_end; ++group) {
-        const std::int64_t gate_block = group * (call_.interleaved ? 4 : 2);
-        gate.take(gate_block, 2);
-        up.take(gate_block + (call_.interleaved ? 2 : 0), 2);
-        for (std::int64_t token = first; token < last; token += kTokens) {
-          gate.multiply(token, gates_);
-          up.multiply(token, ups_);
-          write(group, token, std::min(kTokens, last - token));
-        }
-      }
-    }
-  }
-
- private:
-  static constexpr std::int64_t kTokens = UnitProduct<U, Gate>::kTokens;
-
-  void write(std::int64_t group, std::int64_t token, std::int64_t tokens) {
-    silu_mul<Avx512Bf16Simd>(gates_, ups_, tokens * kGroup, gates_);
-    write_groups<Avx512Bf16Simd>(call_, gates_, token, tokens, group, 1);
-  }
-
-  const SwigluCall& call_;
-  LinearCall gate_call_, up_call_;
-  alignas(64) float gates_[kTokens * kGroup];
-  alignas(64) float ups_[kTokens * kGroup];
-};
 
 template <class U>
 void linear_with_unit(const LinearCall& call) {

@@ -59,14 +59,16 @@ class AttentionRows {
     return {parts + i * AttentionPart::floats(queries_, call_.head_dim), queries_, call_.head_dim};
   }
 
-  std::int64_t offset(std::int32_t i) const {
-    return (row_begin_ + i / call_.heads) * call_.query_stride + i % call_.heads * call_.head_dim;
+  // Where query i lies among rows `stride` apart.
+  std::int64_t offset(std::int32_t i, std::int64_t stride) const {
+    return (row_begin_ + i / call_.heads) * stride + i % call_.heads * call_.head_dim;
   }
 
   void round_queries() const {
     for (std::int32_t i = 0; i < queries_; ++i) {
+      const float* query = call_.q + offset(i, call_.query_stride);
       for (std::int32_t d = 0; d < call_.head_dim; d += 16) {
-        S::store_bf16(scratch_.query(i) + d, S::load(call_.q + offset(i) + d));
+        S::store_bf16(scratch_.query(i) + d, S::load(query + d));
       }
     }
   }
@@ -151,8 +153,9 @@ class AttentionRows {
     for (std::int32_t i = 0; i < queries_; ++i) {
       const auto sum = S::set(total.states[i].sum);
       const float* output = total.outputs + i * call_.head_dim;
+      float* out = call_.out + offset(i, call_.out_stride);
       for (std::int32_t d = 0; d < call_.head_dim; d += 16) {
-        S::store(call_.out + offset(i) + d, S::div(S::load(output + d), sum));
+        S::store(out + d, S::div(S::load(output + d), sum));
       }
     }
   }

@@ -86,8 +86,9 @@ inline constexpr std::int32_t kAttentionChunk = 512;
 // Attention of some query rows of one sequence over the paged cache of one key-value head.
 struct AttentionCall {
   const float* q;  // [rows, query_stride]: the first query head starts here
-  float* out;      // [rows, query_stride], same place
+  float* out;      // [rows, out_stride], same place
   std::int64_t query_stride;
+  std::int64_t out_stride;
   std::int32_t rows;  // query positions first_position ... first_position + rows - 1
   std::int32_t first_position;
   std::int32_t heads;     // query heads that share this key-value head

@@ -14,7 +14,7 @@
 //   U::configure(tokens)            tiles have so many tokens, 1 to 16
 //   U::load_weights<w>(memory)      w = 0, 1: 16 outputs by 32 columns, row after row
 //   U::load_tokens<t>(memory)       t = 0, 1: 16 pairs of columns by the tokens, 64 bytes apart
-//   U::multiply<w, t>()             sums 2 * w + t += weights w by tokens t
+//   U::multiply<i, w, t>()          sums i += weights w by tokens t
 //
 // For attention, sums have a row a query:
 //   U::configure_attention(queries) tiles have so many queries, 1 to 16

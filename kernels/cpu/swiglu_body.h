@@ -10,8 +10,9 @@
 namespace lockstep::kernels::cpu {
 
 // Groups times rows whose sums wait together: their activation then works on enough independent
-// values to hide its latency, and they take 4 KiB.
+// values to hide its latency, and they take 4 KiB. Of one row, so many of each stream.
 inline constexpr std::int64_t kInnerTile = 16;
+inline constexpr std::int64_t kMostInnerTiles = kStreams;
 
 // Writes `rows` rows of some groups of 32 columns in the forms asked for.
 template <class S>
@@ -61,11 +62,13 @@ class SwigluTile {
 
   void run(std::int64_t row, std::int64_t rows, std::int64_t group, std::int64_t groups) {
     gate_.row_stride = up_.row_stride = groups * kGroup;
-    for (std::int64_t g = 0; g < groups; ++g) {
-      const std::int64_t block = (group + g) * (call_.interleaved ? 2 * kHalves : kHalves);
-      const std::int64_t up = block + (call_.interleaved ? kHalves : 0);
-      multiply(gate_, run_gate_, row, rows, block, gates_ + g * kGroup);
-      multiply(up_, run_up_, row, rows, up, ups_ + g * kGroup);
+    if (gate_.m == 1) {
+      visit_together<kStreams>(0, groups, [&](const auto& each) { multiply_row(group, each); });
+    } else {
+      for (std::int64_t g = 0; g < groups; ++g) {
+        multiply(gate_, run_gate_, row, rows, gate_block(group + g), gates_ + g * kGroup);
+        multiply(up_, run_up_, row, rows, up_block(group + g), ups_ + g * kGroup);
+      }
     }
     silu_mul<S>(gates_, ups_, rows * groups * kGroup, gates_);
     write_groups<S>(call_, gates_, row, rows, group, groups);
@@ -74,26 +77,61 @@ class SwigluTile {
  private:
   static constexpr std::int64_t kHalves = kGroup / kRowBlock;
 
-  static void multiply(const LinearCall& call, TileRunner run, std::int64_t row, std::int64_t rows,
-                       std::int64_t block, float* out) {
+  std::int64_t gate_block(std::int64_t group) const {
+    return group * (call_.interleaved ? 2 * kHalves : kHalves);
+  }
+  std::int64_t up_block(std::int64_t group) const {
+    return gate_block(group) + (call_.interleaved ? kHalves : 0);
+  }
+
+  static void multiply(const LinearCall& call, const TileRunner& run, std::int64_t row,
+                       std::int64_t rows, std::int64_t block, float* out) {
     if (takes_wide_tiles<S>(call)) return run_wide<S, kHalves>(call, run, row, rows, block, out);
     for (std::int64_t half = 0; half < kHalves; ++half) {
-      run(call, row, rows, block + half, out + half * kRowBlock);
+      run.tiles(call, row, rows, block + half, out + half * kRowBlock);
+    }
+  }
+
+  // The groups `first` + each[s] of one row.
+  template <std::size_t N>
+  void multiply_row(std::int64_t first, const std::array<std::int64_t, N>& each) {
+    Blocks<N> gates, ups;
+    Sums<N> gate_sums, up_sums;
+    for (std::size_t s = 0; s < N; ++s) {
+      gates[s] = gate_block(first + each[s]);
+      ups[s] = up_block(first + each[s]);
+      gate_sums[s] = gates_ + each[s] * kGroup;
+      up_sums[s] = ups_ + each[s] * kGroup;
+    }
+    multiply_halves(gate_, run_gate_, gates, gate_sums);
+    multiply_halves(up_, run_up_, ups, up_sums);
+  }
+
+  template <std::size_t N>
+  static void multiply_halves(const LinearCall& call, const TileRunner& run, Blocks<N> blocks,
+                              Sums<N> sums) {
+    for (std::int64_t half = 0; half < kHalves; ++half) {
+      run_row(call, run, blocks, sums);
+      for (std::size_t s = 0; s < N; ++s) {
+        ++blocks[s];
+        sums[s] += kRowBlock;
+      }
     }
   }
 
   const SwigluCall& call_;
   LinearCall gate_, up_;
   TileRunner run_gate_, run_up_;
-  alignas(64) float gates_[kInnerTile * kGroup];
-  alignas(64) float ups_[kInnerTile * kGroup];
+  alignas(64) float gates_[kMostInnerTiles * kInnerTile * kGroup];
+  alignas(64) float ups_[kMostInnerTiles * kInnerTile * kGroup];
 };
 
 template <class S, class Q4, class Q8>
 void swiglu(const SwigluCall& call) {
   static_assert(S::kTileRows <= kInnerTile);
   SwigluTile<S, Q4, Q8> tile(call);
-  const std::int64_t step = std::max<std::int64_t>(kInnerTile / call.gate.m, 1);
+  const std::int64_t tiles = call.gate.m == 1 ? kMostInnerTiles : 1;
+  const std::int64_t step = std::max<std::int64_t>(tiles * kInnerTile / call.gate.m, 1);
   if (step > 1) {  // few rows: one tile of them, and several groups at a time
     for (std::int64_t group = call.group_begin; group < call.group_end; group += step) {
       tile.run(0, call.gate.m, group, std::min(step, call.group_end - group));

@@ -1,5 +1,6 @@
-// Products of weights of one format W (unit_weights.h) on a matrix unit U, a tile of 16 outputs by
-// 32 columns at a time by up to two tiles of tokens. A lane's sum grows in one tile of sums.
+// Products of many tokens with weights of one format W (unit_weights.h) on a matrix unit U, a tile
+// of 16 outputs by 32 columns at a time by up to two tiles of tokens. A lane's sum grows in one
+// tile of sums.
 #pragma once
 
 #include <memory>
@@ -16,7 +17,7 @@ class UnitProduct {
 
   // `call` must outlive it.
   explicit UnitProduct(const LinearCall& call) : call_(call) {
-    if (W::kWidens && !few_tokens()) {
+    if (W::kWidens) {
       widened_ = std::make_unique_for_overwrite<Tile[]>(static_cast<std::size_t>(2 * groups()));
     }
   }
@@ -33,15 +34,13 @@ class UnitProduct {
     if (count_ == 0) prefetch_lines(call_.weights->block(block), kUnitPrefetchBytes);
     block_ = block;
     count_ = count;
-    if (W::kWidens && !few_tokens()) widen();
+    if (W::kWidens) widen();
   }
 
   // The blocks taken by the tokens from `token` on, at most kTokens; sums of block i go to
   // out + 16 * i.
   void multiply(std::int64_t token, float* out) const {
-    if (call_.m == 1) {
-      for (int i = 0; i < count_; ++i) stream<1, true>(block_ + i, out + i * kRowBlock);
-    } else if (call_.m - token <= kUnitTokens) {
+    if (call_.m - token <= kUnitTokens) {
       by_tokens<1>(token, out);
     } else {
       by_tokens<2>(token, out);
@@ -53,8 +52,6 @@ class UnitProduct {
     std::byte bytes[kUnitTileBytes];
   };
 
-  // Few tokens are multiplied by weights as memory brings these, and while they are widened.
-  bool few_tokens() const { return call_.m <= kTokens; }
   std::int64_t groups() const { return call_.weights->groups(); }
 
   void widen() {
@@ -62,7 +59,7 @@ class UnitProduct {
     const std::byte* group = call_.weights->block(block_);
     for (std::int64_t i = 0; i < count_ * groups(); ++i) {
       prefetch_lines(group + kUnitPrefetchBytes, W::kGroupBytes);
-      widen_group(group, to);
+      if constexpr (W::kWidens) W::widen(group, to);
       group += W::kGroupBytes;
       to += kUnitTileBytes;
     }
@@ -70,11 +67,7 @@ class UnitProduct {
 
   template <int NT>
   void by_tokens(std::int64_t token, float* out) const {
-    if (few_tokens()) {
-      for (int i = 0; i < count_; ++i) stream<NT, false>(block_ + i, out + i * kRowBlock);
-    } else {
-      count_ == 2 ? by_tiles<2, NT>(token, out) : by_tiles<1, NT>(token, out);
-    }
+    count_ == 2 ? by_tiles<2, NT>(token, out) : by_tiles<1, NT>(token, out);
   }
 
   // NW row blocks, whose tiles are there, by NT tiles of tokens.
@@ -95,7 +88,7 @@ class UnitProduct {
         for_each_index<NT>([&]<int T>() { U::template load_tokens<T>(x + T * token_stride()); });
         for_each_index<NW>([&]<int I>() {
           U::template load_weights<I>(weights + I * block_bytes);
-          for_each_index<NT>([]<int T>() { U::template multiply<I, T>(); });
+          for_each_index<NT>([]<int T>() { U::template multiply<2 * I + T, I, T>(); });
         });
         prefetch_lines(ahead, share);
         ahead += share;
@@ -125,48 +118,6 @@ class UnitProduct {
         __builtin_prefetch(out + asked_for * call_.row_stride + block * kRowBlock, 1);
       }
     }
-  }
-
-  // One row block by all tokens, in NT tiles. The next group is widened before the unit gets one,
-  // so that it need not wait for it.
-  template <int NT, bool kOneToken>
-  void stream(std::int64_t block, float* out) const {
-    constexpr int kRing = W::kWidens ? 4 : 1;
-    Tile ring[kRing];
-    const std::byte* group = call_.weights->block(block);
-    std::int64_t widened = 0;
-    const auto widen_next = [&] {
-      prefetch_lines(group + kUnitPrefetchBytes, W::kGroupBytes);
-      widen_group(group, ring[widened % kRing].bytes);
-      group += W::kGroupBytes;
-      ++widened;
-    };
-    const auto tile = [&](std::int64_t i) -> const std::byte* {
-      return W::kWidens ? ring[i % kRing].bytes : call_.weights->block(block) + i * kUnitTileBytes;
-    };
-    const std::byte* x = token_tile(0);
-    UnitSums<kOneToken> sums[NT];
-    std::int64_t done = 0;
-    widen_next();
-    for (std::int32_t step = 0; step < call_.num_steps; ++step) {
-      for_each_index<NT>([]<int T>() { U::template zero<T>(); });
-      for (std::int32_t g = 0; g < call_.steps[step].groups; ++g, ++done, x += kUnitTileBytes) {
-        if (widened < groups()) widen_next();
-        U::template load_weights<0>(tile(done));
-        for_each_index<NT>([&]<int T>() {
-          U::template load_tokens<T>(x + T * token_stride());
-          U::template multiply<0, T>();
-        });
-      }
-      for_each_index<NT>([&]<int T>() { sums[T].template push<U, T>(call_.steps[step].merges); });
-    }
-    for (int t = 0; t < NT; ++t) {
-      sums[t].write(call_, t * kUnitTokens, out + t * kUnitTokens * call_.row_stride);
-    }
-  }
-
-  static void widen_group(const std::byte* group, std::byte* tile) {
-    if constexpr (W::kWidens) W::widen(group, tile);
   }
 
   const std::byte* token_tile(std::int64_t token) const {

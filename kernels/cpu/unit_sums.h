@@ -13,8 +13,9 @@
 
 namespace lockstep::kernels::cpu {
 
-// How far ahead packed weights are asked for.
+// How far ahead packed weights are asked for, and where several streams of them are read.
 inline constexpr std::int64_t kUnitPrefetchBytes = 4096;
+inline constexpr std::int64_t kStreamPrefetchBytes = 2560;
 
 inline void prefetch_lines(const std::byte* from, std::int64_t bytes) {
   for (std::int64_t line = 0; line < bytes; line += 64) __builtin_prefetch(from + line);

@@ -79,6 +79,7 @@ class PagedAttention : public testing::TestWithParam<std::tuple<std::string, KvF
     return {.q = &queries_[first * kHeads * kHeadDim],
             .out = out_.data(),
             .query_stride = kHeads * kHeadDim,
+            .out_stride = kHeads * kHeadDim,
             .rows = rows,
             .first_position = first,
             .heads = kHeads,
@@ -195,9 +196,11 @@ TEST_P(PagedAttention, TakesAKeyOfZeros) {
   for (const float value : attend(*kernels_, 0, 1)) EXPECT_EQ(value, 0.0f);
 }
 
-// More query heads than a matrix unit has rows, of a size that is no power of two.
+// More query heads than a matrix unit has rows, of a size that is no power of two; rows of queries
+// have something behind them.
 TEST_P(PagedAttention, GivesAHeadTheSameBitsInAnyCompany) {
   constexpr int kDim = 96, kMany = 20, kRows = 5, kFirst = 66;
+  constexpr int kQueryStride = (kMany + 3) * kDim;
   const std::int64_t bytes = kv_tile_bytes(format(), kDim);
   constexpr int kTiles = (kFirst + kRows + kKvTile - 1) / kKvTile;
   std::vector<std::byte> cache(static_cast<std::size_t>(2 * kTiles * bytes), std::byte{0xff});
@@ -207,14 +210,15 @@ TEST_P(PagedAttention, GivesAHeadTheSameBitsInAnyCompany) {
     kernels_->store_kv(format(), &numbers[p * kDim], &numbers[p * kDim], kDim, keys,
                        keys + kTiles * bytes, p % kKvTile);
   }
-  const auto queries = random_floats(kRows * kMany * kDim, 13);
-  std::vector<float> all(queries.size()), one(queries.size());
+  const auto queries = random_floats(kRows * kQueryStride, 13);
+  std::vector<float> all(kRows * kMany * kDim), one(all.size()), alone(all.size());
   std::vector<float> scratch(static_cast<std::size_t>(cpu::attention_scratch_floats(kMany, kDim)));
   std::vector<std::int32_t> blocks(kTiles);
   std::iota(blocks.begin(), blocks.end(), 0);
   cpu::AttentionCall call{.q = queries.data(),
                           .out = all.data(),
-                          .query_stride = kMany * kDim,
+                          .query_stride = kQueryStride,
+                          .out_stride = kMany * kDim,
                           .rows = kRows,
                           .first_position = kFirst,
                           .heads = kMany,
@@ -235,6 +239,16 @@ TEST_P(PagedAttention, GivesAHeadTheSameBitsInAnyCompany) {
     kernels_->attention(call);
   }
   EXPECT_EQ(bits(all), bits(one));
+  call.rows = 1;
+  for (int row = 0; row < kRows; ++row) {
+    call.first_position = kFirst + row;
+    for (int head = 0; head < kMany; ++head) {
+      call.q = queries.data() + row * kQueryStride + head * kDim;
+      call.out = alone.data() + (row * kMany + head) * kDim;
+      kernels_->attention(call);
+    }
+  }
+  EXPECT_EQ(bits(all), bits(alone));
   for (const float value : all) EXPECT_TRUE(std::isfinite(value));
 }
 

@@ -294,7 +294,9 @@ std::vector<LinearCase> linear_cases() {
     const ActivationFormat natural = natural_activations(packed_format(type));
     cases.push_back({type, natural, 1, 1, 128});
     cases.push_back({type, natural, 3, 17, 160});
+    cases.push_back({type, natural, 1, 320, 96});  // streams of one, and what is left over
     cases.push_back({type, natural, 6, 144, 96});
+    cases.push_back({type, natural, 17, 64, 96});  // a tile of rows, and one row
     cases.push_back({type, natural, 45, 64, 576});
     if (natural == ActivationFormat::f32) continue;
     cases.push_back({type, ActivationFormat::f32, 3, 17, 160});
@@ -310,6 +312,10 @@ std::vector<LinearCase> linear_cases() {
                            DType::q6_k, DType::gptq, DType::awq, DType::i8, DType::e4m3}) {
     for (const std::int64_t m : {1, 5, 16, 17, 31, 32, 33, 48}) {
       cases.push_back({type, ActivationFormat::bf16, m, 144, 160, PackedLayout::rows});
+    }
+    // SwiGLU's groups: streams of one, and one that is left over.
+    for (const std::int64_t m : {1, 6, 18}) {
+      cases.push_back({type, ActivationFormat::bf16, m, 320, 128, PackedLayout::rows});
     }
     cases.push_back({type, ActivationFormat::bf16, 83, 64, 128, PackedLayout::rows});
   }

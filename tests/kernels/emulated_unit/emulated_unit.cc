@@ -61,9 +61,9 @@ class EmulatedUnit {
   static void load_tokens(const void* from) {
     load(6 + T, from, 64);
   }
-  template <int W, int T>
+  template <int I, int W, int T>
   static void multiply() {
-    add_product(2 * W + T, 4 + W, 6 + T);
+    add_product(I, 4 + W, 6 + T);
   }
 
   static void load_queries(const void* from, std::int64_t stride) { load(4, from, stride); }

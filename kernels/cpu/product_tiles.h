@@ -1,0 +1,279 @@
+// Products x * W^T of a tile of MT rows by N row blocks of 16 outputs, for every family S and form
+// of activations. The sum over K is sequential within a lane (kernels/lanes.h), whatever the number
+// of rows: no tile size, thread or batch moves a bit.
+#pragma once
+
+#include "kernels/cpu/kernel_table.h"
+#include "kernels/cpu/streams.h"
+
+namespace lockstep::kernels::cpu {
+
+// How far ahead weights are asked for by tiles of few rows.
+inline constexpr std::int64_t kPrefetchBytes = 2048;
+
+// Partial sums of one tile of MT rows by 16 outputs, combined as the lane steps say.
+template <class S, int MT>
+class LaneStack {
+ public:
+  void push(const typename S::V (&sums)[MT], std::int32_t merges) {
+    for (int i = 0; i < MT; ++i) S::store(sums_[top_][i], sums[i]);
+    pushed(merges);
+  }
+  // The same for sums that have been written to next(), row after row.
+  float* next() { return sums_[top_][0]; }
+  void pushed(std::int32_t merges) {
+    ++top_;
+    for (; merges > 0; --merges, --top_) {
+      for (int i = 0; i < MT; ++i) {
+        S::store(sums_[top_ - 2][i],
+                 S::add(S::load(sums_[top_ - 2][i]), S::load(sums_[top_ - 1][i])));
+      }
+    }
+  }
+  // What is left: row after row of each segment.
+  int segments() const { return top_; }
+  const float* segment(int i) const { return sums_[i][0]; }
+  // Writes every sum left as one segment.
+  void write(const LinearCall& call, float* out) const {
+    for (int segment = 0; segment < top_; ++segment) {
+      for (int i = 0; i < MT; ++i) {
+        S::store(out + segment * call.segment_stride + i * call.row_stride,
+                 S::load(sums_[segment][i]));
+      }
+    }
+  }
+
+ private:
+  alignas(64) float sums_[kMaxSegments + 1][MT][16];
+  int top_ = 0;
+};
+
+// Asks for `bytes` of weights ahead of a tile. A few rows take weights as fast as memory streams
+// them, and the stream is recognized; more rows compute for so long on a block that the next one,
+// whose stream begins anew, would come late: kNextBlock.
+template <bool kNextBlock>
+void prefetch_ahead(const std::byte* weights, std::size_t bytes, std::int64_t block_bytes) {
+  if constexpr (kNextBlock) {
+    constexpr int kToSecondCache = 2;
+    for (std::size_t line = 0; line < bytes; line += 64) {
+      __builtin_prefetch(weights + block_bytes + line, 0, kToSecondCache);
+    }
+  } else {
+    __builtin_prefetch(weights + kPrefetchBytes);
+  }
+}
+
+// Row blocks that are read together, and where their sums go: a tile's sums are of MT rows, from
+// `row` on, by all of them.
+template <std::size_t N>
+using Blocks = std::array<std::int64_t, N>;
+template <std::size_t N>
+using Sums = std::array<float*, N>;
+
+// Where they are read.
+template <std::size_t N>
+class Streams {
+ public:
+  Streams(const LinearCall& call, const Blocks<N>& blocks) {
+    for (std::size_t s = 0; s < N; ++s) at_[s] = call.weights->block(blocks[s]);
+  }
+  const std::byte* operator[](std::size_t s) const { return at_[s]; }
+  void advance(std::int64_t bytes) {
+    for (std::size_t s = 0; s < N; ++s) at_[s] += bytes;
+  }
+
+ private:
+  const std::byte* at_[N];
+};
+
+template <class S, std::size_t N, int MT>
+void set_zero(typename S::V (&sums)[N][MT]) {
+  for (auto& of_block : sums) {
+    for (auto& sum : of_block) sum = S::zero();
+  }
+}
+
+// Q is one family's integer dot product for one packed format:
+//   Q::Weights w(group_bytes);  V w.dot(bytes, bias): exact sums of weight * byte, as floats
+//   w.scale(), and w.minimum() where Q::kHasMinimum.
+template <class S, class Q, int MT, std::size_t N>
+void quantized_tile(const LinearCall& call, std::int64_t row, const Blocks<N>& blocks,
+                    const Sums<N>& outs) {
+  const QuantizedRows& x = call.x.bytes;
+  const std::int64_t block_bytes = call.weights->columns() / kGroup * std::int64_t{Q::kGroupBytes};
+  Streams<N> groups(call, blocks);
+  const std::int8_t* bytes = x.values + row * x.value_stride;
+  const float* scales = x.scales + row * x.group_stride;
+  const float* offsets = x.offsets + row * x.group_stride;
+  const std::int32_t* biases = x.biases + row * x.group_stride;
+  LaneStack<S, MT> stacks[N];
+  for (std::int32_t step = 0; step < call.num_steps; ++step) {
+    typename S::V sums[N][MT];
+    set_zero<S>(sums);
+    for (std::int32_t g = 0; g < call.steps[step].groups; ++g) {
+#pragma GCC unroll 4
+      for (std::size_t s = 0; s < N; ++s) {
+        prefetch_ahead<(MT >= 4)>(groups[s], Q::kGroupBytes, block_bytes);
+        const typename Q::Weights w(groups[s]);
+#pragma GCC unroll 16
+        for (int i = 0; i < MT; ++i) {
+          const std::int64_t at = i * x.group_stride;
+          const auto dot =
+              S::mul(w.dot(bytes + i * x.value_stride, biases[at]), S::set(scales[at]));
+          sums[s][i] = S::fma(dot, w.scale(), sums[s][i]);
+          if constexpr (Q::kHasMinimum) {
+            sums[s][i] = S::fma(S::set(offsets[at]), w.minimum(), sums[s][i]);
+          }
+        }
+      }
+      groups.advance(Q::kGroupBytes);
+      bytes += kGroup;
+      ++scales;
+      ++offsets;
+      ++biases;
+    }
+    for (std::size_t s = 0; s < N; ++s) stacks[s].push(sums[s], call.steps[step].merges);
+  }
+  for (std::size_t s = 0; s < N; ++s) stacks[s].write(call, outs[s]);
+}
+
+// bf16 by bf16: pairs of columns, the second of a pair before the first (S::dot).
+template <class S, int MT, std::size_t N>
+void bf16_tile(const LinearCall& call, std::int64_t row, const Blocks<N>& blocks,
+               const Sums<N>& outs) {
+  constexpr std::int64_t kPairBytes = 2 * kRowBlock * sizeof(std::uint16_t);
+  const std::int64_t stride = call.x.half_stride;
+  const std::int64_t block_bytes = call.weights->columns() / 2 * kPairBytes;
+  Streams<N> pairs(call, blocks);
+  const std::uint16_t* x = call.x.halves + row * stride;
+  LaneStack<S, MT> stacks[N];
+  for (std::int32_t step = 0; step < call.num_steps; ++step) {
+    typename S::V sums[N][MT];
+    set_zero<S>(sums);
+    const std::int64_t width = std::int64_t{call.steps[step].groups} * kGroup;
+    for (std::int64_t k = 0; k < width; k += 2) {
+#pragma GCC unroll 4
+      for (std::size_t s = 0; s < N; ++s) {
+        prefetch_ahead<(MT >= 16)>(pairs[s], kPairBytes, block_bytes);
+        const auto w = S::load_pairs(reinterpret_cast<const std::uint16_t*>(pairs[s]));
+#pragma GCC unroll 16
+        for (int i = 0; i < MT; ++i) {
+          sums[s][i] = S::dot(sums[s][i], w, S::set_pair(x + i * stride + k));
+        }
+      }
+      pairs.advance(kPairBytes);
+    }
+    x += width;
+    for (std::size_t s = 0; s < N; ++s) stacks[s].push(sums[s], call.steps[step].merges);
+  }
+  for (std::size_t s = 0; s < N; ++s) stacks[s].write(call, outs[s]);
+}
+
+// The same for NB row blocks side by side: each broadcast activation is used NB times, which many
+// rows of them gain from. Their sums go to neighbouring columns.
+template <class S, int MT, int NB>
+void bf16_wide_tile(const LinearCall& call, std::int64_t row, std::int64_t block, float* out) {
+  const std::int64_t stride = call.x.half_stride;
+  const auto* weights = reinterpret_cast<const std::uint16_t*>(call.weights->block(block));
+  const std::int64_t block_values = call.weights->columns() * kRowBlock;
+  const std::uint16_t* x = call.x.halves + row * stride;
+  LaneStack<S, MT> stacks[NB];
+  for (std::int32_t step = 0; step < call.num_steps; ++step) {
+    typename S::V sums[NB][MT];
+    set_zero<S>(sums);
+    const std::int64_t width = std::int64_t{call.steps[step].groups} * kGroup;
+    for (std::int64_t k = 0; k < width; k += 2) {
+      typename S::Pairs w[NB];
+      for (int j = 0; j < NB; ++j) w[j] = S::load_pairs(weights + j * block_values + k * kRowBlock);
+#pragma GCC unroll 16
+      for (int i = 0; i < MT; ++i) {
+        const auto pair = S::set_pair(x + i * stride + k);
+#pragma GCC unroll 4
+        for (int j = 0; j < NB; ++j) sums[j][i] = S::dot(sums[j][i], w[j], pair);
+      }
+    }
+    weights += width * kRowBlock;
+    x += width;
+    for (int j = 0; j < NB; ++j) stacks[j].push(sums[j], call.steps[step].merges);
+  }
+  for (int j = 0; j < NB; ++j) stacks[j].write(call, out + j * kRowBlock);
+}
+
+// Quantized weights by bf16: the small whole numbers that the weights count, and those of e4m3, are
+// exact in bf16. I gives them: Pairs I::pairs(group_bytes, column), which is even; V
+// I::scale(group_bytes), and I::minimum() where I::kHasMinimum.
+template <class S, class I, int MT, std::size_t N>
+void integer_bf16_tile(const LinearCall& call, std::int64_t row, const Blocks<N>& blocks,
+                       const Sums<N>& outs) {
+  const std::int64_t stride = call.x.half_stride;
+  const std::int64_t block_bytes = call.weights->columns() / kGroup * std::int64_t{I::kGroupBytes};
+  Streams<N> groups(call, blocks);
+  const std::uint16_t* x = call.x.halves + row * stride;
+  const float* x_sums = call.x.half_sums + row * call.x.bytes.group_stride;
+  LaneStack<S, MT> stacks[N];
+  for (std::int32_t step = 0; step < call.num_steps; ++step) {
+    typename S::V sums[N][MT];
+    set_zero<S>(sums);
+    for (std::int32_t g = 0; g < call.steps[step].groups; ++g) {
+      for (std::size_t s = 0; s < N; ++s) {
+        const std::byte* group = groups[s];
+        for (std::size_t line = 0; line < I::kGroupBytes; line += 64) {
+          prefetch_ahead<(MT >= 8)>(group + line, 64, block_bytes);
+        }
+        typename S::V dots[MT];
+        for (int i = 0; i < MT; ++i) dots[i] = S::zero();
+        for (int column = 0; column < kGroup; column += 2) {
+          const auto w = I::pairs(group, column);
+#pragma GCC unroll 16
+          for (int i = 0; i < MT; ++i) {
+            dots[i] = S::dot(dots[i], w, S::set_pair(x + i * stride + column));
+          }
+        }
+        for (int i = 0; i < MT; ++i) {
+          sums[s][i] = S::fma(dots[i], I::scale(group), sums[s][i]);
+          if constexpr (I::kHasMinimum) {
+            const auto x_sum = S::set(x_sums[i * call.x.bytes.group_stride]);
+            sums[s][i] = S::fma(x_sum, I::minimum(group), sums[s][i]);
+          }
+        }
+      }
+      groups.advance(I::kGroupBytes);
+      x += kGroup;
+      ++x_sums;
+    }
+    for (std::size_t s = 0; s < N; ++s) stacks[s].push(sums[s], call.steps[step].merges);
+  }
+  for (std::size_t s = 0; s < N; ++s) stacks[s].write(call, outs[s]);
+}
+
+// W gives 16 rows of one column of a group in f32: V W::column(group_bytes, column).
+template <class S, class W, int MT, std::size_t N>
+void float_tile(const LinearCall& call, std::int64_t row, const Blocks<N>& blocks,
+                const Sums<N>& outs) {
+  const std::int64_t stride = call.x.stride;
+  const auto group_bytes = static_cast<std::int64_t>(packed_group_bytes(call.weights->format()));
+  Streams<N> groups(call, blocks);
+  const float* x = call.x.values + row * stride;
+  LaneStack<S, MT> stacks[N];
+  for (std::int32_t step = 0; step < call.num_steps; ++step) {
+    typename S::V sums[N][MT];
+    set_zero<S>(sums);
+    for (std::int32_t g = 0; g < call.steps[step].groups; ++g) {
+      for (std::size_t s = 0; s < N; ++s) {
+        for (int column = 0; column < kGroup; ++column) {
+          const auto w = W::column(groups[s], column);
+#pragma GCC unroll 16
+          for (int i = 0; i < MT; ++i) {
+            sums[s][i] = S::fma(S::set(x[i * stride + column]), w, sums[s][i]);
+          }
+        }
+      }
+      groups.advance(group_bytes);
+      x += kGroup;
+    }
+    for (std::size_t s = 0; s < N; ++s) stacks[s].push(sums[s], call.steps[step].merges);
+  }
+  for (std::size_t s = 0; s < N; ++s) stacks[s].write(call, outs[s]);
+}
+
+}  // namespace lockstep::kernels::cpu
