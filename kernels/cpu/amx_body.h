@@ -6,27 +6,10 @@
 #include "kernels/cpu/table_body.h"
 #include "kernels/cpu/unit_attention.h"
 #include "kernels/cpu/unit_product.h"
-#include "kernels/cpu/unit_streams.h"
 #include "kernels/cpu/unit_swiglu.h"
 #include "kernels/cpu/vnni_dot.h"
 
 namespace lockstep::kernels::cpu {
-
-template <class U, class W>
-void unit_linear(const LinearCall& call) {
-  const UnitInUse<U> in_use(call.m);
-  if (call.m <= kStreamedTokens) return stream_linear<U, W>(call);
-  UnitProduct<U, W> product(call);
-  for (std::int64_t first = 0; first < call.m; first += product.panel()) {
-    const std::int64_t last = std::min(first + product.panel(), call.m);
-    for (std::int64_t block = call.block_begin; block < call.block_end; block += 2) {
-      product.take(block, static_cast<int>(std::min<std::int64_t>(2, call.block_end - block)));
-      for (std::int64_t token = first; token < last; token += product.kTokens) {
-        product.multiply(token, call.out + token * call.row_stride + block * kRowBlock);
-      }
-    }
-  }
-}
 
 template <class U>
 void linear_with_unit(const LinearCall& call) {

@@ -1,145 +1,195 @@
-// Products of many tokens with weights of one format W (unit_weights.h) on a matrix unit U, a tile
-// of 16 outputs by 32 columns at a time by up to two tiles of tokens. A lane's sum grows in one
-// tile of sums.
+// Products of weights of one format W (unit_weights.h) on a matrix unit U, a tile of 16 outputs by
+// 32 columns at a time. A lane's sum grows in one tile of sums.
 #pragma once
 
-#include <memory>
+#include <algorithm>
+#include <array>
+#include <cstddef>
 
+#include "kernels/cpu/streams.h"
 #include "kernels/cpu/unit_sums.h"
 #include "kernels/cpu/unit_weights.h"
 
 namespace lockstep::kernels::cpu {
 
-template <class U, class W>
+// The tokens that a pass over weights multiplies: NT tiles of them.
+template <int NT, bool kOneToken = false>
+struct UnitTokens {
+  static constexpr int kTiles = NT;
+  static constexpr bool kOne = kOneToken;
+  // Streams of weights that are read together: as many as there are tiles for their sums.
+  static constexpr std::size_t kStreamsRead = NT == 1 ? kStreams : NT == 2 ? 2 : 1;
+  static_assert(int{kStreamsRead} * NT <= kUnitSums);
+};
+
+// visit(UnitTokens<...>()) as suits `tokens`, at most kMost tiles of them.
+template <int kMost, class Visit>
+void visit_tokens(std::int64_t tokens, const Visit& visit) {
+  if (tokens == 1) return visit(UnitTokens<1, true>());
+  for_each_index<kMost>([&]<int I>() {
+    if (I * kUnitTokens < tokens && tokens <= (I + 1) * kUnitTokens) visit(UnitTokens<I + 1>());
+  });
+}
+
+// Elements [begin, end), which have `bytes` of weights each, by m tokens: visit(UnitTokens<...>(),
+// the first token of a pass, elements that are read together). Where there are several passes, a
+// run of elements stays in the second cache while all tokens pass by it.
+template <int kMostTiles, class Visit>
+void visit_passes(std::int64_t m, std::int64_t begin, std::int64_t end, std::int64_t bytes,
+                  const Visit& visit) {
+  constexpr std::int64_t kRunBytes = 1 << 20;
+  constexpr std::int64_t kPass = kMostTiles * kUnitTokens;
+  const std::int64_t run = m <= kPass ? end - begin : std::max<std::int64_t>(kRunBytes / bytes, 1);
+  for (std::int64_t from = begin; from < end; from += run) {
+    const std::int64_t to = std::min(from + run, end);
+    for (std::int64_t token = 0; token < m; token += kPass) {
+      visit_tokens<kMostTiles>(std::min(kPass, m - token), [&]<class Tokens>(Tokens tokens) {
+        visit_together<Tokens::kStreamsRead>(
+            from, to, [&](const auto& together) { visit(tokens, token, together); });
+      });
+    }
+  }
+}
+
+// N row blocks by the tokens of a pass.
+template <class U, class W, class Tokens, std::size_t N>
 class UnitProduct {
  public:
-  static constexpr std::int64_t kTokens = 2 * kUnitTokens;  // at once
-
   // `call` must outlive it.
-  explicit UnitProduct(const LinearCall& call) : call_(call) {
-    if (W::kWidens) {
-      widened_ = std::make_unique_for_overwrite<Tile[]>(static_cast<std::size_t>(2 * groups()));
+  UnitProduct(const LinearCall& call, std::int64_t token, const std::array<std::int64_t, N>& blocks)
+      : call_(call),
+        token_(token),
+        x_stride_(call.x.tiles.row_stride * std::int64_t{sizeof *call.x.tiles.values}),
+        x_(reinterpret_cast<const std::byte*>(call.x.tiles.values) +
+           token / kUnitTokens * x_stride_),
+        groups_(call.weights->groups()) {
+    for (std::size_t s = 0; s < N; ++s) blocks_[s] = call.weights->block(blocks[s]);
+  }
+
+  // The sums of the s-th row block, token after token, go to outs[s].
+  void run(const std::array<float*, N>& outs) {
+    UnitSums<Tokens::kOne> sums[kProducts];
+    widen_next([]<int>() {});
+    for (std::int32_t step = 0; step < call_.num_steps; ++step) {
+      for_each_index<kProducts>([]<int I>() { U::template zero<I>(); });
+      for (std::int32_t g = 0; g < call_.steps[step].groups; ++g) {
+        multiply_group(widened_ == groups_);
+        ask_for_rows(outs);
+      }
+      for_each_index<kProducts>(
+          [&]<int I>() { sums[I].template push<U, I>(call_.steps[step].merges); });
     }
-  }
-
-  // Tokens that should pass by all weights before others do: their tiles stay in the second cache,
-  // and weights that are widened are so for all of them.
-  std::int64_t panel() const {
-    constexpr std::int64_t kPanelBytes = 3 << 19, kLeast = 128;
-    return std::max(kPanelBytes / (2 * call_.weights->columns()), kLeast) / kTokens * kTokens;
-  }
-
-  // Takes `count` row blocks (1 or 2) from `block` on.
-  void take(std::int64_t block, int count) {
-    if (count_ == 0) prefetch_lines(call_.weights->block(block), kUnitPrefetchBytes);
-    block_ = block;
-    count_ = count;
-    if (W::kWidens) widen();
-  }
-
-  // The blocks taken by the tokens from `token` on, at most kTokens; sums of block i go to
-  // out + 16 * i.
-  void multiply(std::int64_t token, float* out) const {
-    if (call_.m - token <= kUnitTokens) {
-      by_tokens<1>(token, out);
-    } else {
-      by_tokens<2>(token, out);
-    }
+    for_each_index<kProducts>([&]<int I>() {
+      constexpr std::int64_t kFirst = I % NT * kUnitTokens;
+      sums[I].write(call_, token_ + kFirst, outs[I / NT] + kFirst * call_.row_stride);
+    });
   }
 
  private:
-  struct alignas(64) Tile {
-    std::byte bytes[kUnitTileBytes];
+  static constexpr int NT = Tokens::kTiles;
+  // Of a group: product i is the tile of stream i / NT by that of tokens i % NT.
+  static constexpr int kProducts = int{N} * NT;
+
+  struct alignas(64) Ring {
+    std::byte tiles[W::kWidens ? 2 : 1][kUnitTileBytes];
   };
 
-  std::int64_t groups() const { return call_.weights->groups(); }
-
-  void widen() {
-    std::byte* to = widened_[0].bytes;
-    const std::byte* group = call_.weights->block(block_);
-    for (std::int64_t i = 0; i < count_ * groups(); ++i) {
-      prefetch_lines(group + kUnitPrefetchBytes, W::kGroupBytes);
-      if constexpr (W::kWidens) W::widen(group, to);
-      group += W::kGroupBytes;
-      to += kUnitTileBytes;
+  // The products of the group that is widened, while the next one is: the unit finds its operands
+  // ready, and vectors work meanwhile.
+  void multiply_group(bool last) {
+    if constexpr (NT <= 2) {
+      for_each_index<NT>([&]<int T>() { load_tokens<T>(); });
     }
-  }
-
-  template <int NT>
-  void by_tokens(std::int64_t token, float* out) const {
-    count_ == 2 ? by_tiles<2, NT>(token, out) : by_tiles<1, NT>(token, out);
-  }
-
-  // NW row blocks, whose tiles are there, by NT tiles of tokens.
-  template <int NW, int NT>
-  void by_tiles(std::int64_t token, float* out) const {
-    const std::int64_t block_bytes = groups() * kUnitTileBytes;
-    const std::byte* weights = W::kWidens ? widened_[0].bytes : call_.weights->block(block_);
-    const std::byte* x = token_tile(token);
-    const std::int64_t share = ahead_share(NW);
-    const std::int64_t pass = token % panel() / kTokens;
-    const std::byte* ahead = call_.weights->block(block_ + NW) + pass * share * groups();
-    std::int64_t asked_for = 0;
-    UnitSums<false> sums[NW][NT];
-    for (std::int32_t step = 0; step < call_.num_steps; ++step) {
-      for_each_index<NW>(
-          []<int I>() { for_each_index<NT>([]<int T>() { U::template zero<2 * I + T>(); }); });
-      for (std::int32_t g = 0; g < call_.steps[step].groups; ++g) {
-        for_each_index<NT>([&]<int T>() { U::template load_tokens<T>(x + T * token_stride()); });
-        for_each_index<NW>([&]<int I>() {
-          U::template load_weights<I>(weights + I * block_bytes);
-          for_each_index<NT>([]<int T>() { U::template multiply<2 * I + T, I, T>(); });
-        });
-        prefetch_lines(ahead, share);
-        ahead += share;
-        ask_for_rows<NW, NT>(asked_for, out);
-        weights += kUnitTileBytes;
-        x += kUnitTileBytes;
-      }
-      for_each_index<NW>([&]<int I>() {
-        for_each_index<NT>(
-            [&]<int T>() { sums[I][T].template push<U, 2 * I + T>(call_.steps[step].merges); });
-      });
+    const auto products_at = [this]<int kQuarter>() { multiply_at<kQuarter>(); };
+    if (last) {
+      for_each_index<4 * int{N}>(products_at);
+    } else {
+      widen_next(products_at);
     }
-    for (int t = 0; t < NT; ++t) {
-      const std::int64_t first = t * kUnitTokens;
-      for (int i = 0; i < NW; ++i) {
-        sums[i][t].write(call_, token + first, out + first * call_.row_stride + i * kRowBlock);
-      }
-    }
+    x_ += kUnitTileBytes;
+    ++multiplied_;
   }
 
   // Asks for some more rows of what is to be written: for all, when all groups have passed.
-  template <int NW, int NT>
-  void ask_for_rows(std::int64_t& asked_for, const float* out) const {
-    const std::int64_t more = (NT * kUnitTokens + groups() - 1) / groups();
-    for (std::int64_t i = 0; i < more; ++i, ++asked_for) {
-      for (int block = 0; block < NW; ++block) {
-        __builtin_prefetch(out + asked_for * call_.row_stride + block * kRowBlock, 1);
-      }
+  void ask_for_rows(const std::array<float*, N>& outs) {
+    if constexpr (Tokens::kOne) return;
+    const std::int64_t rows = std::min<std::int64_t>(NT * kUnitTokens, call_.m - token_);
+    for (const std::int64_t last = rows * multiplied_ / groups_; asked_for_ < last; ++asked_for_) {
+      for (float* out : outs) __builtin_prefetch(out + asked_for_ * call_.row_stride, 1);
     }
   }
 
-  const std::byte* token_tile(std::int64_t token) const {
-    return reinterpret_cast<const std::byte*>(call_.x.tiles.values) +
-           token / kUnitTokens * token_stride();
-  }
-  // Bytes from one tile of tokens to the next.
-  std::int64_t token_stride() const {
-    return call_.x.tiles.row_stride * std::int64_t{sizeof *call_.x.tiles.values};
+  // Widens the next group of every stream; between<i>() is called after the i-th quarter of a tile.
+  template <class Between>
+  void widen_next(const Between& between) {
+    for_each_index<int{N}>([&]<int S>() {
+      const auto quarter = [&]<int Q>() { between.template operator()<4 * S + Q>(); };
+      const std::byte* group = blocks_[S] + widened_ * W::kGroupBytes;
+      prefetch_lines(group + kUnitPrefetchBytes, W::kGroupBytes);
+      if constexpr (W::kWidens) {
+        W::widen(group, rings_[S].tiles[widened_ % 2], quarter);
+      } else {
+        for_each_index<4>(quarter);
+      }
+    });
+    ++widened_;
   }
 
-  // Bytes of the blocks that come next to be asked for with every group: all of them, when all
-  // tokens of a panel have passed.
-  std::int64_t ahead_share(int blocks) const {
-    const std::int64_t passes = (std::min(call_.m, panel()) + kTokens - 1) / kTokens;
-    return (blocks * W::kGroupBytes / passes + 63) / 64 * 64;
+  // Products are spread over the quarters.
+  template <int kQuarter>
+  void multiply_at() {
+    for_each_index<kProducts>([&]<int I>() {
+      if constexpr (4 * I / NT == kQuarter) multiply<I>();
+    });
+  }
+  template <int I>
+  void multiply() {
+    constexpr int S = I / NT, T = I % NT;
+    if constexpr (T == 0) {
+      U::template load_weights<S % 2>(W::kWidens ? rings_[S].tiles[multiplied_ % 2]
+                                                 : blocks_[S] + multiplied_ * W::kGroupBytes);
+    }
+    if constexpr (NT > 2) load_tokens<T>();
+    U::template multiply<I, S % 2, T % 2>();
+  }
+  template <int T>
+  void load_tokens() {
+    U::template load_tokens<T % 2>(x_ + T * x_stride_);
   }
 
   const LinearCall& call_;
-  std::int64_t block_ = 0;
-  int count_ = 0;
-  std::unique_ptr<Tile[]> widened_;  // two blocks, their groups in order
+  const std::int64_t token_;
+  const std::int64_t x_stride_;  // bytes from one tile of tokens to the next
+  const std::byte* x_;           // of the group that is multiplied
+  const std::byte* blocks_[N];
+  const std::int64_t groups_;
+  std::int64_t widened_ = 0, multiplied_ = 0;  // groups
+  std::int64_t asked_for_ = 0;                 // rows
+  Ring rings_[N];
 };
+
+// What the unit is asked to do may touch any memory, as the compiler sees it: here it knows of all
+// that happens to a product, and keeps it in registers.
+template <class U, class W, class Tokens, std::size_t N>
+[[gnu::flatten]] void multiply_pass(const LinearCall& call, std::int64_t token,
+                                    const std::array<std::int64_t, N>& blocks,
+                                    const std::array<float*, N>& outs) {
+  UnitProduct<U, W, Tokens, N>(call, token, blocks).run(outs);
+}
+
+template <class U, class W>
+void unit_linear(const LinearCall& call) {
+  const UnitInUse<U> in_use(call.m);
+  visit_passes<W::kTokenTiles>(
+      call.m, call.block_begin, call.block_end, call.weights->groups() * W::kGroupBytes,
+      [&]<class Tokens, std::size_t N>(Tokens, std::int64_t token,
+                                       const std::array<std::int64_t, N>& blocks) {
+        std::array<float*, N> outs;
+        for (std::size_t s = 0; s < N; ++s) {
+          outs[s] = call.out + token * call.row_stride + blocks[s] * kRowBlock;
+        }
+        multiply_pass<U, W, Tokens>(call, token, blocks, outs);
+      });
+}
 
 }  // namespace lockstep::kernels::cpu

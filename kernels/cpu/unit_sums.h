@@ -4,7 +4,6 @@
 #pragma once
 
 #include <algorithm>
-#include <utility>
 
 #include "kernels/cpu/linear_body.h"
 #include "kernels/cpu/matrix_unit.h"
@@ -13,19 +12,11 @@
 
 namespace lockstep::kernels::cpu {
 
-// How far ahead packed weights are asked for, and where several streams of them are read.
-inline constexpr std::int64_t kUnitPrefetchBytes = 4096;
-inline constexpr std::int64_t kStreamPrefetchBytes = 2560;
+// How far ahead packed weights are asked for.
+inline constexpr std::int64_t kUnitPrefetchBytes = 2560;
 
 inline void prefetch_lines(const std::byte* from, std::int64_t bytes) {
   for (std::int64_t line = 0; line < bytes; line += 64) __builtin_prefetch(from + line);
-}
-
-// visit<0>() ... visit<N - 1>()
-template <int N, class Visit>
-void for_each_index(const Visit& visit) {
-  [&]<int... I>(std::integer_sequence<int, I...>) { (visit.template operator()<I>(), ...); }
-  (std::make_integer_sequence<int, N>());
 }
 
 // Lanes of one tile of sums: rows of 16 tokens, one an output; of one token alone, one row of 16

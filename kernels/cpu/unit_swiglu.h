@@ -1,14 +1,13 @@
 // The two products into a SwiGLU MLP and its activation on a matrix unit U: weights of the gate in
-// format Gate, of up in format Up (unit_weights.h).
+// format Gate, of up in format Up (unit_weights.h). The sums of groups of 32 columns go from tiles
+// into 16 KiB of stack and leave rounded.
 #pragma once
 
 #include "kernels/cpu/swiglu_body.h"
 #include "kernels/cpu/unit_product.h"
-#include "kernels/cpu/unit_streams.h"
 
 namespace lockstep::kernels::cpu {
 
-// The sums of groups of 32 columns go from tiles into 16 KiB of stack and leave rounded.
 template <class U, class Gate, class Up>
 class UnitSwiglu {
  public:
@@ -19,83 +18,65 @@ class UnitSwiglu {
   }
 
   void run() {
-    const std::int64_t m = gate_call_.m;
-    const UnitInUse<U> in_use(m);
-    if (m <= kStreamedTokens) return stream();
-    UnitProduct<U, Gate> gate(gate_call_);
-    UnitProduct<U, Up> up(up_call_);
-    for (std::int64_t first = 0; first < m; first += gate.panel()) {
-      const std::int64_t last = std::min(first + gate.panel(), m);
-      for (std::int64_t group = call_.group_begin; group < call_.group_end; ++group) {
-        gate.take(gate_block(group), 2);
-        up.take(up_block(group), 2);
-        for (std::int64_t token = first; token < last; token += kTokens) {
-          gate.multiply(token, gates_);
-          up.multiply(token, ups_);
-          write(group, token, std::min(kTokens, last - token), gates_, ups_);
-        }
-      }
-    }
+    const UnitInUse<U> in_use(gate_call_.m);
+    const std::int64_t bytes =
+        kHalves * gate_call_.weights->groups() * (Gate::kGroupBytes + Up::kGroupBytes);
+    visit_passes<std::min(Gate::kTokenTiles, Up::kTokenTiles)>(
+        gate_call_.m, call_.group_begin, call_.group_end, bytes,
+        [&]<class Tokens>(Tokens, std::int64_t token, const auto& groups) {
+          run_pass<Tokens>(token, groups);
+        });
   }
 
  private:
-  static constexpr std::int64_t kTokens = UnitProduct<U, Gate>::kTokens;
-  static constexpr std::int64_t kBuffer = 2 * kTokens * kGroup;
+  static constexpr std::int64_t kHalves = kGroup / kRowBlock;
 
-  std::int64_t gate_block(std::int64_t group) const { return group * (call_.interleaved ? 4 : 2); }
+  std::int64_t gate_block(std::int64_t group) const {
+    return group * (call_.interleaved ? 2 * kHalves : kHalves);
+  }
   std::int64_t up_block(std::int64_t group) const {
-    return gate_block(group) + (call_.interleaved ? 2 : 0);
+    return gate_block(group) + (call_.interleaved ? kHalves : 0);
   }
 
-  void stream() {
-    visit_tokens(gate_call_.m, [&]<class Tokens>(Tokens) {
-      visit_together<Tokens::kStreamsRead>(
-          call_.group_begin, call_.group_end,
-          [&](const auto& groups) { stream_groups<Tokens>(groups); });
-    });
-  }
-
-  // One group of every stream, by all tokens.
+  // Groups of N streams by the tokens of a pass.
   template <class Tokens, std::size_t N>
-  void stream_groups(const std::array<std::int64_t, N>& groups) {
-    constexpr std::int64_t kSums = Tokens::kTiles * kUnitTokens * kGroup;  // of a group
-    static_assert(kSums * std::int64_t{N} <= kBuffer);
+  void run_pass(std::int64_t token, const std::array<std::int64_t, N>& groups) {
+    constexpr std::int64_t kTokens = Tokens::kTiles * kUnitTokens;
+    static_assert(int{N} * kTokens <= kUnitSums * kUnitTokens);
     std::array<std::int64_t, N> gates, ups;
     std::array<float*, N> gate_sums, up_sums;
     for (std::size_t s = 0; s < N; ++s) {
+      const std::int64_t place = static_cast<std::int64_t>(s) * kTokens * kGroup;
       gates[s] = gate_block(groups[s]);
       ups[s] = up_block(groups[s]);
-      gate_sums[s] = gates_ + kSums * static_cast<std::int64_t>(s);
-      up_sums[s] = ups_ + kSums * static_cast<std::int64_t>(s);
+      gate_sums[s] = gates_ + place;
+      up_sums[s] = ups_ + place;
     }
-    stream_halves<Gate, Tokens>(gate_call_, gates, gate_sums);
-    stream_halves<Up, Tokens>(up_call_, ups, up_sums);
+    multiply_halves<Gate, Tokens>(gate_call_, token, gates, gate_sums);
+    multiply_halves<Up, Tokens>(up_call_, token, ups, up_sums);
+    const std::int64_t tokens = std::min(kTokens, gate_call_.m - token);
     for (std::size_t s = 0; s < N; ++s) {
-      write(groups[s], 0, gate_call_.m, gate_sums[s], up_sums[s]);
+      silu_mul<Avx512Bf16Simd>(gate_sums[s], up_sums[s], tokens * kGroup, gate_sums[s]);
+      write_groups<Avx512Bf16Simd>(call_, gate_sums[s], token, tokens, groups[s], 1);
     }
   }
 
   template <class W, class Tokens, std::size_t N>
-  static void stream_halves(const LinearCall& call, std::array<std::int64_t, N> blocks,
-                            std::array<float*, N> sums) {
-    multiply_streams<U, W, Tokens>(call, blocks, sums);
-    for (std::size_t s = 0; s < N; ++s) {
-      ++blocks[s];
-      sums[s] += kRowBlock;
+  static void multiply_halves(const LinearCall& call, std::int64_t token,
+                              std::array<std::int64_t, N> blocks, std::array<float*, N> sums) {
+    for (std::int64_t half = 0; half < kHalves; ++half) {
+      multiply_pass<U, W, Tokens>(call, token, blocks, sums);
+      for (std::size_t s = 0; s < N; ++s) {
+        ++blocks[s];
+        sums[s] += kRowBlock;
+      }
     }
-    multiply_streams<U, W, Tokens>(call, blocks, sums);
-  }
-
-  void write(std::int64_t group, std::int64_t token, std::int64_t tokens, float* gates,
-             const float* ups) {
-    silu_mul<Avx512Bf16Simd>(gates, ups, tokens * kGroup, gates);
-    write_groups<Avx512Bf16Simd>(call_, gates, token, tokens, group, 1);
   }
 
   const SwigluCall& call_;
   LinearCall gate_call_, up_call_;
-  alignas(64) float gates_[kBuffer];
-  alignas(64) float ups_[kBuffer];
+  alignas(64) float gates_[kUnitSums * kUnitTokens * kGroup];
+  alignas(64) float ups_[kUnitSums * kUnitTokens * kGroup];
 };
 
 }  // namespace lockstep::kernels::cpu

@@ -310,16 +310,18 @@ std::vector<LinearCase> linear_cases() {
   // On a matrix unit: one token, one tile of them, two, more than two; odd numbers of row blocks.
   for (const DType type : {DType::bf16, DType::q4_0, DType::q4_1, DType::q8_0, DType::q4_k,
                            DType::q6_k, DType::gptq, DType::awq, DType::i8, DType::e4m3}) {
-    for (const std::int64_t m : {1, 5, 16, 17, 31, 32, 33, 48}) {
+    for (const std::int64_t m : {1, 5, 16, 17, 31, 32, 33, 48, 64, 65, 130}) {
       cases.push_back({type, ActivationFormat::bf16, m, 144, 160, PackedLayout::rows});
     }
     // SwiGLU's groups: streams of one, and one that is left over.
-    for (const std::int64_t m : {1, 6, 18}) {
+    for (const std::int64_t m : {1, 6, 18, 40, 60}) {
       cases.push_back({type, ActivationFormat::bf16, m, 320, 128, PackedLayout::rows});
     }
     cases.push_back({type, ActivationFormat::bf16, 83, 64, 128, PackedLayout::rows});
   }
   cases.push_back({DType::q4_1, ActivationFormat::bf16, 150, 16, 8192, PackedLayout::rows});
+  // Two passes of tokens by two runs of weights.
+  cases.push_back({DType::bf16, ActivationFormat::bf16, 33, 192, 4096, PackedLayout::rows});
   return cases;
 }
 
