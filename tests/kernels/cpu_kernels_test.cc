@@ -294,9 +294,7 @@ std::vector<LinearCase> linear_cases() {
     const ActivationFormat natural = natural_activations(packed_format(type));
     cases.push_back({type, natural, 1, 1, 128});
     cases.push_back({type, natural, 3, 17, 160});
-    cases.push_back({type, natural, 1, 320, 96});  // streams of one, and what is left over
     cases.push_back({type, natural, 6, 144, 96});
-    cases.push_back({type, natural, 17, 64, 96});  // a tile of rows, and one row
     cases.push_back({type, natural, 45, 64, 576});
     if (natural == ActivationFormat::f32) continue;
     cases.push_back({type, ActivationFormat::f32, 3, 17, 160});
@@ -304,20 +302,29 @@ std::vector<LinearCase> linear_cases() {
     cases.push_back({type, ActivationFormat::bf16, 19, 64, 160});
   }
   cases.push_back({DType::q4_1, ActivationFormat::int8, 150, 16, 4096});  // more than one panel
+  for (const DType type : {DType::f32, DType::bf16, DType::q4_1, DType::e4m3}) {
+    const ActivationFormat natural = natural_activations(packed_format(type));
+    cases.push_back({type, natural, 1, 320, 96});  // streams of one, and what is left over
+    cases.push_back({type, natural, 17, 64, 96});  // a tile of rows, and one row
+  }
   cases.push_back({DType::bf16, ActivationFormat::bf16, 16, 80, 128});
   cases.push_back({DType::e4m3, ActivationFormat::bf16, 70, 80, 128});
   cases.push_back({DType::bf16, ActivationFormat::bf16, 70, 192, 128});
   // On a matrix unit: one token, one tile of them, two, more than two; odd numbers of row blocks.
   for (const DType type : {DType::bf16, DType::q4_0, DType::q4_1, DType::q8_0, DType::q4_k,
                            DType::q6_k, DType::gptq, DType::awq, DType::i8, DType::e4m3}) {
-    for (const std::int64_t m : {1, 5, 16, 17, 31, 32, 33, 48, 64, 65, 130}) {
+    for (const std::int64_t m : {1, 16, 17, 33, 83}) {
+      cases.push_back({type, ActivationFormat::bf16, m, 144, 160, PackedLayout::rows});
+    }
+  }
+  for (const DType type : {DType::bf16, DType::q4_1}) {  // widened, and not
+    for (const std::int64_t m : {5, 31, 32, 48, 64, 65, 130}) {
       cases.push_back({type, ActivationFormat::bf16, m, 144, 160, PackedLayout::rows});
     }
     // SwiGLU's groups: streams of one, and one that is left over.
     for (const std::int64_t m : {1, 6, 18, 40, 60}) {
       cases.push_back({type, ActivationFormat::bf16, m, 320, 128, PackedLayout::rows});
     }
-    cases.push_back({type, ActivationFormat::bf16, 83, 64, 128, PackedLayout::rows});
   }
   cases.push_back({DType::q4_1, ActivationFormat::bf16, 150, 16, 8192, PackedLayout::rows});
   // Two passes of tokens by two runs of weights.
