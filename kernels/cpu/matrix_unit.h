@@ -26,8 +26,6 @@
 //   U::weigh<i>()                   sums i += shares by values
 #pragma once
 
-#include <utility>
-
 #include "kernels/cpu/kernel_table.h"
 
 namespace lockstep::kernels::cpu {
@@ -39,13 +37,6 @@ static_assert(kUnitOutputs == kRowBlock && kUnitTokens == 16);
 
 // Bytes of a tile of weights, or of tokens: 16 x 32 numbers in bf16.
 inline constexpr std::int64_t kUnitTileBytes = 1024;
-
-// visit<0>() ... visit<N - 1>()
-template <int N, class Visit>
-void for_each_index(const Visit& visit) {
-  [&]<int... I>(std::integer_sequence<int, I...>) { (visit.template operator()<I>(), ...); }
-  (std::make_integer_sequence<int, N>());
-}
 
 // The unit is in use while this lives. Vectors multiply at half their speed meanwhile: what does
 // not need the unit is done without.

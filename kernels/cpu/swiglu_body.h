@@ -14,6 +14,16 @@ namespace lockstep::kernels::cpu {
 inline constexpr std::int64_t kInnerTile = 16;
 inline constexpr std::int64_t kMostInnerTiles = kStreams;
 
+// Row blocks that a group of 32 columns has in each of both matrices, one after the other, and the
+// first of them.
+inline constexpr std::int64_t kHalves = kGroup / kRowBlock;
+inline std::int64_t gate_block(const SwigluCall& call, std::int64_t group) {
+  return group * (call.interleaved ? 2 * kHalves : kHalves);
+}
+inline std::int64_t up_block(const SwigluCall& call, std::int64_t group) {
+  return gate_block(call, group) + (call.interleaved ? kHalves : 0);
+}
+
 // Writes `rows` rows of some groups of 32 columns in the forms asked for.
 template <class S>
 void write_groups(const SwigluCall& call, float* inner, std::int64_t row, std::int64_t rows,
@@ -66,8 +76,8 @@ class SwigluTile {
       visit_together<kStreams>(0, groups, [&](const auto& each) { multiply_row(group, each); });
     } else {
       for (std::int64_t g = 0; g < groups; ++g) {
-        multiply(gate_, run_gate_, row, rows, gate_block(group + g), gates_ + g * kGroup);
-        multiply(up_, run_up_, row, rows, up_block(group + g), ups_ + g * kGroup);
+        multiply(gate_, run_gate_, row, rows, gate_block(call_, group + g), gates_ + g * kGroup);
+        multiply(up_, run_up_, row, rows, up_block(call_, group + g), ups_ + g * kGroup);
       }
     }
     silu_mul<S>(gates_, ups_, rows * groups * kGroup, gates_);
@@ -75,15 +85,6 @@ class SwigluTile {
   }
 
  private:
-  static constexpr std::int64_t kHalves = kGroup / kRowBlock;
-
-  std::int64_t gate_block(std::int64_t group) const {
-    return group * (call_.interleaved ? 2 * kHalves : kHalves);
-  }
-  std::int64_t up_block(std::int64_t group) const {
-    return gate_block(group) + (call_.interleaved ? kHalves : 0);
-  }
-
   static void multiply(const LinearCall& call, const TileRunner& run, std::int64_t row,
                        std::int64_t rows, std::int64_t block, float* out) {
     if (takes_wide_tiles<S>(call)) return run_wide<S, kHalves>(call, run, row, rows, block, out);
@@ -98,8 +99,8 @@ class SwigluTile {
     Blocks<N> gates, ups;
     Sums<N> gate_sums, up_sums;
     for (std::size_t s = 0; s < N; ++s) {
-      gates[s] = gate_block(first + each[s]);
-      ups[s] = up_block(first + each[s]);
+      gates[s] = gate_block(call_, first + each[s]);
+      ups[s] = up_block(call_, first + each[s]);
       gate_sums[s] = gates_ + each[s] * kGroup;
       up_sums[s] = ups_ + each[s] * kGroup;
     }

@@ -3,6 +3,7 @@
 #pragma once
 
 #include "kernels/cpu/attention_body.h"
+#include "kernels/cpu/for_each_index.h"
 #include "kernels/cpu/matrix_unit.h"
 #include "kernels/cpu/simd_avx512_bf16.h"
 #include "kernels/cpu/unit_sums.h"

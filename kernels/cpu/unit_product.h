@@ -6,6 +6,7 @@
 #include <array>
 #include <cstddef>
 
+#include "kernels/cpu/for_each_index.h"
 #include "kernels/cpu/streams.h"
 #include "kernels/cpu/unit_sums.h"
 #include "kernels/cpu/unit_weights.h"

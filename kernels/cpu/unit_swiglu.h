@@ -29,15 +29,6 @@ class UnitSwiglu {
   }
 
  private:
-  static constexpr std::int64_t kHalves = kGroup / kRowBlock;
-
-  std::int64_t gate_block(std::int64_t group) const {
-    return group * (call_.interleaved ? 2 * kHalves : kHalves);
-  }
-  std::int64_t up_block(std::int64_t group) const {
-    return gate_block(group) + (call_.interleaved ? kHalves : 0);
-  }
-
   // Groups of N streams by the tokens of a pass.
   template <class Tokens, std::size_t N>
   void run_pass(std::int64_t token, const std::array<std::int64_t, N>& groups) {
@@ -47,8 +38,8 @@ class UnitSwiglu {
     std::array<float*, N> gate_sums, up_sums;
     for (std::size_t s = 0; s < N; ++s) {
       const std::int64_t place = static_cast<std::int64_t>(s) * kTokens * kGroup;
-      gates[s] = gate_block(groups[s]);
-      ups[s] = up_block(groups[s]);
+      gates[s] = gate_block(call_, groups[s]);
+      ups[s] = up_block(call_, groups[s]);
       gate_sums[s] = gates_ + place;
       up_sums[s] = ups_ + place;
     }

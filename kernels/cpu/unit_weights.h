@@ -15,6 +15,7 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "kernels/cpu/for_each_index.h"
 #include "kernels/cpu/matrix_unit.h"
 #include "kernels/cpu/vnni_dot.h"
 
