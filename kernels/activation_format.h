@@ -15,6 +15,7 @@ constexpr ActivationFormat natural_activations(PackedFormat weights,
   if (layout == PackedLayout::rows) return ActivationFormat::bf16;
   switch (weights) {
     case PackedFormat::q4:
+    case PackedFormat::q4_0:
     case PackedFormat::q8: return ActivationFormat::int8;
     case PackedFormat::f8:
     case PackedFormat::bf16: return ActivationFormat::bf16;
@@ -28,7 +29,8 @@ constexpr ActivationFormat natural_activations(PackedFormat weights,
 // holds exactly and the quantized ones, int8 the interleaved ones that count in whole numbers.
 constexpr bool suits(ActivationFormat activations, PackedFormat weights,
                      PackedLayout layout = PackedLayout::interleaved) {
-  const bool quantized = weights == PackedFormat::q4 || weights == PackedFormat::q8;
+  const bool quantized =
+      weights == PackedFormat::q4 || weights == PackedFormat::q4_0 || weights == PackedFormat::q8;
   switch (activations) {
     case ActivationFormat::f32: return layout == PackedLayout::interleaved;
     case ActivationFormat::bf16:

@@ -55,7 +55,7 @@ std::size_t bf16_place(int column, int r) {
 }
 
 template <PackedLayout kLayout>
-void pack_q4(std::byte* group, int r, const QuantizedGroup& from) {
+void pack_nibbles(std::byte* group, int r, const QuantizedGroup& from) {
   for (int column = 0; column < kColumns; ++column) {
     const std::byte nibble{
         static_cast<std::uint8_t>(from.values[static_cast<std::size_t>(column)])};
@@ -63,6 +63,11 @@ void pack_q4(std::byte* group, int r, const QuantizedGroup& from) {
     group[place.byte] |= nibble << place.shift;
   }
   store_u16(group + kNibbleBytes + 2 * r, from.scale);
+}
+
+template <PackedLayout kLayout>
+void pack_q4(std::byte* group, int r, const QuantizedGroup& from) {
+  pack_nibbles<kLayout>(group, r, from);
   store_u16(group + kNibbleBytes + 32 + 2 * r, from.minimum);
 }
 
@@ -73,6 +78,14 @@ void pack_q8(std::byte* group, int r, const QuantizedGroup& from) {
         std::byte(from.values[static_cast<std::size_t>(column)]);
   }
   store_u16(group + kByteBytes + 2 * r, from.scale);
+}
+
+using GroupPacker = void (*)(std::byte* group, int r, const QuantizedGroup& from);
+
+template <PackedLayout kLayout>
+GroupPacker packer(PackedFormat format) {
+  if (format == PackedFormat::q4) return pack_q4<kLayout>;
+  return format == PackedFormat::q4_0 ? pack_nibbles<kLayout> : pack_q8<kLayout>;
 }
 
 template <PackedLayout kLayout>
@@ -99,9 +112,12 @@ void unpack(PackedFormat format, const std::byte* group, int r, float* out) {
   const auto half = [&](std::size_t byte) { return load<std::uint16_t>(group + byte); };
   const std::size_t scale_at = static_cast<std::size_t>(2 * r);
   switch (format) {
-    case PackedFormat::q4: {
+    case PackedFormat::q4:
+    case PackedFormat::q4_0: {
       const float scale = f16_to_float(half(kNibbleBytes + scale_at));
-      const float minimum = f16_to_float(half(kNibbleBytes + 32 + scale_at));
+      const float minimum = format == PackedFormat::q4_0
+                                ? -8 * scale
+                                : f16_to_float(half(kNibbleBytes + 32 + scale_at));
       for (int column = 0; column < kColumns; ++column) {
         const Place place = nibble_place<kLayout>(column, r);
         const int nibble = (std::to_integer<int>(group[place.byte]) >> place.shift) & 15;
@@ -147,6 +163,7 @@ void unpack(PackedFormat format, const std::byte* group, int r, float* out) {
 std::size_t packed_group_bytes(PackedFormat format) {
   switch (format) {
     case PackedFormat::q4: return kNibbleBytes + 64;
+    case PackedFormat::q4_0: return kNibbleBytes + 32;
     case PackedFormat::q8: return kByteBytes + 32;
     case PackedFormat::f8: return kByteBytes + 64;
     case PackedFormat::bf16:
@@ -184,11 +201,8 @@ void PackedMatrix::set_row(std::int64_t row, const StoredMatrix& source, std::in
   const GroupReader read = weight_format(source.type).read_group;
   if (read == nullptr) return set_values(row, source, source_row, first_column);
   const int r = static_cast<int>(row % kRowBlock);
-  constexpr auto kRows = PackedLayout::rows, kInterleaved = PackedLayout::interleaved;
-  const bool in_rows = layout_ == kRows;
-  const auto pack = format_ == PackedFormat::q4
-                        ? (in_rows ? pack_q4<kRows> : pack_q4<kInterleaved>)
-                        : (in_rows ? pack_q8<kRows> : pack_q8<kInterleaved>);
+  const auto pack = layout_ == PackedLayout::rows ? packer<PackedLayout::rows>(format_)
+                                                  : packer<PackedLayout::interleaved>(format_);
   for (std::int64_t g = 0; g < groups(); ++g) {
     pack(group(row, g), r, read(source, source_row, first_column / kColumns + g));
   }

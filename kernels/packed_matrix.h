@@ -20,6 +20,7 @@ enum class PackedLayout { interleaved, rows };
 // What one row block of one group of 32 columns holds, interleaved:
 //   q4:  256 bytes of nibbles, 16 f16 scales, 16 f16 minima. Byte 64*c + 4*r + j holds, in its low
 //        half, column 4*c + j of row r, in its high half column 16 + 4*c + j (c, j = 0..3).
+//   q4_0: the same without minima: a nibble counts from -8.
 //   q8:  512 signed bytes, 16 f16 scales. Byte 64*c + 4*r + j is column 4*c + j of row r (c =
 //        0..7).
 //   f8:  512 bytes of e4m3, 16 f32 scales. Byte 32*(c/2) + 2*r + c%2 is column c of row r: pairs of
@@ -29,12 +30,13 @@ enum class PackedLayout { interleaved, rows };
 // In rows:
 //   q4:  256 bytes of nibbles, 16 f16 scales, 16 f16 minima. The 16-bit word 32*(r/4) + c holds, in
 //        its bits 4*(r%4) to 4*(r%4) + 3, column c of row r.
+//   q4_0: the same without minima.
 //   q8:  512 signed bytes, 16 f16 scales. Byte 32*r + 16*(c%2) + c/2 is column c of row r.
 //   f8:  512 bytes of e4m3, 16 f32 scales. Byte 32*r + c is column c of row r.
 //   bf16: element 32*r + c is column c of row r.
 // Row blocks follow each other, and inside one the groups in order of K: a product reads memory
 // front to back.
-enum class PackedFormat { q4, q8, f8, bf16, f16, f32 };
+enum class PackedFormat { q4, q4_0, q8, f8, bf16, f16, f32 };
 
 // The format that a tensor of `type` is packed into (weight_format.cc). Throws Error when weights
 // are not of such a type.
@@ -47,8 +49,8 @@ class PackedMatrix {
  public:
   PackedMatrix() = default;
   // An empty matrix of `rows` x `columns` in `arena`, which must outlive it. Rows are padded with
-  // zeros to a multiple of 16. Throws Error unless columns % 32 == 0. REQUIRES: q4, q8, f8 or
-  // bf16 where the layout is rows.
+  // zeros to a multiple of 16. Throws Error unless columns % 32 == 0. REQUIRES: not f16 or f32
+  // where the layout is rows.
   PackedMatrix(PackedFormat format, std::int64_t rows, std::int64_t columns, Arena& arena,
                PackedLayout layout = PackedLayout::interleaved);
 

@@ -19,7 +19,7 @@ constexpr std::array kFormats{
     WeightFormat{DType::f16, "f16", 1, 2, PackedFormat::f16, nullptr},
     WeightFormat{DType::bf16, "bf16", 1, 2, PackedFormat::bf16, nullptr},
     WeightFormat{DType::i32, "i32", 1, 4, std::nullopt, nullptr},
-    WeightFormat{DType::q4_0, "q4_0", 32, 18, PackedFormat::q4, read_q4_0},
+    WeightFormat{DType::q4_0, "q4_0", 32, 18, PackedFormat::q4_0, read_q4_0},
     WeightFormat{DType::q4_1, "q4_1", 32, 20, PackedFormat::q4, read_q4_1},
     WeightFormat{DType::q8_0, "q8_0", 32, 34, PackedFormat::q8, read_q8_0},
     WeightFormat{DType::q4_k, "q4_k", 256, 144, PackedFormat::q4, read_q4_k},

@@ -54,6 +54,7 @@ std::string name(MatrixFormat format) {
     case MatrixFormat::bf16: return "bf16";
     case MatrixFormat::q8: return "q8";
     case MatrixFormat::q4: return "q4";
+    case MatrixFormat::q4_0: return "q4_0";
     case MatrixFormat::fp8: return "fp8";
     case MatrixFormat::fp8_block: return "fp8_block";
     case MatrixFormat::int8: break;

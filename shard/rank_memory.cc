@@ -27,6 +27,7 @@ PackedFormat packed(MatrixFormat format) {
     case MatrixFormat::int8:
     case MatrixFormat::q8: return PackedFormat::q8;
     case MatrixFormat::q4: return PackedFormat::q4;
+    case MatrixFormat::q4_0: return PackedFormat::q4_0;
     case MatrixFormat::fp8:
     case MatrixFormat::fp8_block: break;
   }
@@ -135,6 +136,7 @@ ReducerMemory activations(const model::ModelConfig& config, std::span<const Part
 MatrixFormat matrix_format(const model::Tensor& tensor) {
   switch (kernels::packed_format(tensor.dtype)) {
     case PackedFormat::q4: return MatrixFormat::q4;
+    case PackedFormat::q4_0: return MatrixFormat::q4_0;
     case PackedFormat::q8:
       return tensor.dtype == kernels::DType::i8 ? MatrixFormat::int8 : MatrixFormat::q8;
     case PackedFormat::f8:

@@ -19,14 +19,15 @@ namespace lockstep::shard {
 enum class Device { cpu, cuda };
 
 // How a device keeps the values of a weight matrix.
-//   q4, q8: groups of 32 columns. q4: nibbles, a scale and a minimum in f16, so 5 bits a weight;
-//           q8: bytes and a scale in f16, so 8.5 bits.
+//   q4, q4_0, q8: groups of 32 columns. q4: nibbles, a scale and a minimum in f16, so 5 bits a
+//           weight; q4_0: nibbles that count from -8 and a scale, so 4.5 bits, which CUDA keeps as
+//           q4; q8: bytes and a scale in f16, so 8.5 bits.
 //   fp8, int8: a byte a weight, and for each row a scale in f32. The CPU keeps fp8 with a scale in
 //           f32 for every group of a row, so 9 bits, and int8 as q8.
 //   fp8_block: the same for blocks of a matrix. CUDA keeps a scale for every group of 16 rows.
 // The CPU keeps rows in blocks of 16 (kernels/packed_matrix.h), CUDA in tiles of 8, 16 or 32
 // (kernels/cuda/weight_tiles.h), with bf16 in the place of f32, f16 and q8.
-enum class MatrixFormat { f32, f16, bf16, q8, q4, fp8, fp8_block, int8 };
+enum class MatrixFormat { f32, f16, bf16, q8, q4, q4_0, fp8, fp8_block, int8 };
 
 // What `tensor` is kept as. Throws Error when it is not one of weights.
 MatrixFormat matrix_format(const model::Tensor& tensor);

@@ -14,10 +14,11 @@ namespace lockstep::kernels::cpu {
 template <class U>
 void linear_with_unit(const LinearCall& call) {
   if (call.weights->layout() != PackedLayout::rows) {
-    return linear<Avx512Bf16Simd, VnniQ4, VnniQ8>(call);
+    return linear<Avx512Bf16Simd, VnniDots>(call);
   }
   switch (call.weights->format()) {
     case PackedFormat::q4: return unit_linear<U, UnitQ4>(call);
+    case PackedFormat::q4_0: return unit_linear<U, UnitScaledQ4>(call);
     case PackedFormat::q8: return unit_linear<U, UnitQ8>(call);
     case PackedFormat::f8: return unit_linear<U, UnitF8>(call);
     default: return unit_linear<U, UnitBf16>(call);
@@ -28,6 +29,7 @@ template <class U, class Gate>
 void swiglu_of_gate(const SwigluCall& call) {
   switch (call.up->format()) {
     case PackedFormat::q4: return UnitSwiglu<U, Gate, UnitQ4>(call).run();
+    case PackedFormat::q4_0: return UnitSwiglu<U, Gate, UnitScaledQ4>(call).run();
     case PackedFormat::q8: return UnitSwiglu<U, Gate, UnitQ8>(call).run();
     case PackedFormat::f8: return UnitSwiglu<U, Gate, UnitF8>(call).run();
     default: return UnitSwiglu<U, Gate, UnitBf16>(call).run();
@@ -38,10 +40,11 @@ void swiglu_of_gate(const SwigluCall& call) {
 template <class U>
 void swiglu_with_unit(const SwigluCall& call) {
   if (call.up->layout() != PackedLayout::rows) {
-    return swiglu<Avx512Bf16Simd, VnniQ4, VnniQ8>(call);
+    return swiglu<Avx512Bf16Simd, VnniDots>(call);
   }
   switch (call.gate.weights->format()) {
     case PackedFormat::q4: return swiglu_of_gate<U, UnitQ4>(call);
+    case PackedFormat::q4_0: return swiglu_of_gate<U, UnitScaledQ4>(call);
     case PackedFormat::q8: return swiglu_of_gate<U, UnitQ8>(call);
     case PackedFormat::f8: return swiglu_of_gate<U, UnitF8>(call);
     default: return swiglu_of_gate<U, UnitBf16>(call);
@@ -50,7 +53,7 @@ void swiglu_with_unit(const SwigluCall& call) {
 
 template <class U>
 constexpr KernelTable make_unit_table(const char* name) {
-  KernelTable table = make_table<Avx512Bf16Simd, VnniQ4, VnniQ8>(name);
+  KernelTable table = make_table<Avx512Bf16Simd, VnniDots>(name);
   table.bf16_layout = PackedLayout::rows;
   table.tile_rows = tile_rows<Avx512Bf16Simd>;
   table.linear = linear_with_unit<U>;

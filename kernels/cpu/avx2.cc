@@ -22,15 +22,17 @@ __m256i dot4(__m256i sums, __m256i u, __m256i s) {
   return _mm256_add_epi32(sums, _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)));
 }
 
-struct Q4 {
-  static constexpr bool kHasMinimum = true;
-  static constexpr std::size_t kGroupBytes = 320;
+template <bool kMinimum>
+struct FourBit {
+  static constexpr bool kHasMinimum = kMinimum;
+  static constexpr std::size_t kGroupBytes = kMinimum ? 320 : 288;
   class Weights {
    public:
     explicit Weights(const std::byte* group) : group_(group) {}
-    S::V dot(const std::int8_t* bytes, std::int32_t) const {
+    S::V dot(const std::int8_t* bytes, std::int32_t bias) const {
       const __m256i low = _mm256_set1_epi8(15);
-      __m256i sums[2] = {_mm256_setzero_si256(), _mm256_setzero_si256()};
+      const __m256i first = _mm256_set1_epi32(kMinimum ? 0 : bias / 16);  // nibbles count from -8
+      __m256i sums[2] = {first, first};
       for (int chunk = 0; chunk < 4; ++chunk) {
         for (int half = 0; half < 2; ++half) {
           const __m256i both = load(group_ + 64 * chunk + 32 * half);
@@ -49,7 +51,7 @@ struct Q4 {
   };
 };
 
-struct Q8 {
+struct EightBit {
   static constexpr bool kHasMinimum = false;
   static constexpr std::size_t kGroupBytes = 544;
   class Weights {
@@ -74,10 +76,16 @@ struct Q8 {
   };
 };
 
+struct Dots {
+  using Q4 = FourBit<true>;
+  using ScaledQ4 = FourBit<false>;
+  using Q8 = EightBit;
+};
+
 }  // namespace
 
 const KernelTable& avx2_table() {
-  static constexpr KernelTable table = make_table<S, Q4, Q8>("avx2");
+  static constexpr KernelTable table = make_table<S, Dots>("avx2");
   return table;
 }
 

@@ -6,7 +6,7 @@
 namespace lockstep::kernels::cpu {
 
 const KernelTable& avx512_table() {
-  static constexpr KernelTable table = make_table<Avx512Simd, VnniQ4, VnniQ8>("avx512");
+  static constexpr KernelTable table = make_table<Avx512Simd, VnniDots>("avx512");
   return table;
 }
 

@@ -6,7 +6,7 @@
 namespace lockstep::kernels::cpu {
 
 const KernelTable& avx512_bf16_table() {
-  static constexpr KernelTable table = make_table<Avx512Bf16Simd, VnniQ4, VnniQ8>("avx512_bf16");
+  static constexpr KernelTable table = make_table<Avx512Bf16Simd, VnniDots>("avx512_bf16");
   return table;
 }
 

@@ -103,7 +103,9 @@ TileRunner float_runner(PackedFormat format) {
   constexpr int MT = S::kTileRows;
   switch (format) {
     case PackedFormat::q4: return runner_of<FloatTile<S, Q4Columns<S>>, MT>();
-    case PackedFormat::q8: return runner_of<FloatTile<S, Q8Columns<S>>, MT>();
+    case PackedFormat::q4_0:
+      return runner_of<FloatTile<S, ScaledColumns<S, ScaledQ4Integers<S>>>, MT>();
+    case PackedFormat::q8: return runner_of<FloatTile<S, ScaledColumns<S, Q8Integers<S>>>, MT>();
     case PackedFormat::f8: return runner_of<FloatTile<S, F8Columns<S>>, MT>();
     case PackedFormat::bf16: return runner_of<FloatTile<S, Bf16Columns<S>>, MT>();
     case PackedFormat::f16: return runner_of<FloatTile<S, F16Columns<S>>, MT>();
@@ -117,14 +119,15 @@ TileRunner bf16_runner(PackedFormat format) {
   constexpr int MT = S::kTileRows;
   switch (format) {
     case PackedFormat::q4: return runner_of<IntegerBf16Tile<S, Q4Integers<S>>, MT / 2>();
+    case PackedFormat::q4_0: return runner_of<IntegerBf16Tile<S, ScaledQ4Integers<S>>, MT / 2>();
     case PackedFormat::q8: return runner_of<IntegerBf16Tile<S, Q8Integers<S>>, MT / 2>();
     case PackedFormat::f8: return runner_of<IntegerBf16Tile<S, F8Numbers<S>>, MT / 2>();
     default: return runner_of<Bf16Tile<S>, MT>();
   }
 }
 
-// Q4 and Q8 are the family's integer dot products.
-template <class S, class Q4, class Q8>
+// Q has the family's integer dot products: Q::Q4, Q::ScaledQ4 and Q::Q8.
+template <class S, class Q>
 TileRunner tile_runner(const LinearCall& call) {
   constexpr int MT = S::kTileRows;
   switch (call.activations) {
@@ -132,8 +135,11 @@ TileRunner tile_runner(const LinearCall& call) {
     case ActivationFormat::bf16: return bf16_runner<S>(call.weights->format());
     case ActivationFormat::int8: break;
   }
-  return call.weights->format() == PackedFormat::q4 ? runner_of<QuantizedTile<S, Q4>, MT>()
-                                                    : runner_of<QuantizedTile<S, Q8>, MT>();
+  switch (call.weights->format()) {
+    case PackedFormat::q4: return runner_of<QuantizedTile<S, typename Q::Q4>, MT>();
+    case PackedFormat::q4_0: return runner_of<QuantizedTile<S, typename Q::ScaledQ4>, MT>();
+    default: return runner_of<QuantizedTile<S, typename Q::Q8>, MT>();
+  }
 }
 
 template <class S>
@@ -200,9 +206,9 @@ void linear_wide(const LinearCall& call, TileRunner run) {
       });
 }
 
-template <class S, class Q4, class Q8>
+template <class S, class Q>
 void linear(const LinearCall& call) {
-  const TileRunner run = tile_runner<S, Q4, Q8>(call);
+  const TileRunner run = tile_runner<S, Q>(call);
   if (call.m == 1) {
     return visit_together<kStreams>(call.block_begin, call.block_end,
                                     [&]<std::size_t N>(const Blocks<N>& blocks) {

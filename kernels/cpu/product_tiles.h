@@ -94,7 +94,8 @@ void set_zero(typename S::V (&sums)[N][MT]) {
 }
 
 // Q is one family's integer dot product for one packed format:
-//   Q::Weights w(group_bytes);  V w.dot(bytes, bias): exact sums of weight * byte, as floats
+//   Q::Weights w(group_bytes);  V w.dot(bytes, bias): exact sums of weight * byte, as floats, where
+//   the bias is -128 * the sum of the bytes
 //   w.scale(), and w.minimum() where Q::kHasMinimum.
 template <class S, class Q, int MT, std::size_t N>
 void quantized_tile(const LinearCall& call, std::int64_t row, const Blocks<N>& blocks,

@@ -22,9 +22,10 @@ S::V dot_columns(const std::int8_t* bytes, const Weight& weight) {
   });
 }
 
-struct Q4 {
-  static constexpr bool kHasMinimum = true;
-  static constexpr std::size_t kGroupBytes = 320;
+template <bool kMinimum>
+struct FourBit {
+  static constexpr bool kHasMinimum = kMinimum;
+  static constexpr std::size_t kGroupBytes = kMinimum ? 320 : 288;
   class Weights {
    public:
     explicit Weights(const std::byte* group) : group_(group) {}
@@ -32,7 +33,7 @@ struct Q4 {
       return dot_columns(bytes, [this](int column, int row) {
         const auto both =
             std::to_integer<int>(group_[64 * (column % 16 / 4) + 4 * row + column % 4]);
-        return column < 16 ? both & 15 : both >> 4;
+        return (column < 16 ? both & 15 : both >> 4) - (kMinimum ? 0 : 8);
       });
     }
     S::V scale() const { return halves(group_ + 256); }
@@ -43,7 +44,7 @@ struct Q4 {
   };
 };
 
-struct Q8 {
+struct EightBit {
   static constexpr bool kHasMinimum = false;
   static constexpr std::size_t kGroupBytes = 544;
   class Weights {
@@ -61,10 +62,16 @@ struct Q8 {
   };
 };
 
+struct Dots {
+  using Q4 = FourBit<true>;
+  using ScaledQ4 = FourBit<false>;
+  using Q8 = EightBit;
+};
+
 }  // namespace
 
 const KernelTable& scalar_table() {
-  static constexpr KernelTable table = make_table<S, Q4, Q8>("scalar");
+  static constexpr KernelTable table = make_table<S, Dots>("scalar");
   return table;
 }
 

@@ -60,14 +60,14 @@ void write_groups(const SwigluCall& call, float* inner, std::int64_t row, std::i
 }
 
 // The sums of some rows and groups.
-template <class S, class Q4, class Q8>
+template <class S, class Q>
 class SwigluTile {
  public:
   explicit SwigluTile(const SwigluCall& call) : call_(call), gate_(call.gate), up_(call.gate) {
     up_.weights = call.up;
     up_.activations = call.up_activations;
-    run_gate_ = tile_runner<S, Q4, Q8>(gate_);
-    run_up_ = tile_runner<S, Q4, Q8>(up_);
+    run_gate_ = tile_runner<S, Q>(gate_);
+    run_up_ = tile_runner<S, Q>(up_);
   }
 
   void run(std::int64_t row, std::int64_t rows, std::int64_t group, std::int64_t groups) {
@@ -127,10 +127,10 @@ class SwigluTile {
   alignas(64) float ups_[kMostInnerTiles * kInnerTile * kGroup];
 };
 
-template <class S, class Q4, class Q8>
+template <class S, class Q>
 void swiglu(const SwigluCall& call) {
   static_assert(S::kTileRows <= kInnerTile);
-  SwigluTile<S, Q4, Q8> tile(call);
+  SwigluTile<S, Q> tile(call);
   const std::int64_t tiles = call.gate.m == 1 ? kMostInnerTiles : 1;
   const std::int64_t step = std::max<std::int64_t>(tiles * kInnerTile / call.gate.m, 1);
   if (step > 1) {  // few rows: one tile of them, and several groups at a time

@@ -8,12 +8,13 @@
 
 namespace lockstep::kernels::cpu {
 
-template <class S, class Q4, class Q8>
+// Q: tile_runner().
+template <class S, class Q>
 constexpr KernelTable make_table(const char* name) {
   return {.name = name,
           .bf16_layout = PackedLayout::interleaved,
-          .linear = linear<S, Q4, Q8>,
-          .swiglu = swiglu<S, Q4, Q8>,
+          .linear = linear<S, Q>,
+          .swiglu = swiglu<S, Q>,
           .quantize_rows = quantize_rows<S>,
           .round_rows = round_rows<S>,
           .tile_rows = nullptr,

@@ -50,26 +50,53 @@ class ScalesInMemory {
   alignas(64) float scales_[16];
 };
 
-struct UnitQ4 {
+// The sixteen values that nibbles may mean, by row of a group.
+class Q4Values {
+ public:
   static constexpr std::int64_t kGroupBytes = 320;
+  explicit Q4Values(const std::byte* group)
+      : scales_(grown(load_halves(group + 256))), minima_(grown(load_halves(group + 288))) {}
+  __m512 operator[](int row) const {
+    const __m512 counts = _mm512_setr_ps(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
+    return _mm512_fmadd_ps(scales_[row], counts, minima_[row]);
+  }
+
+ private:
+  ScalesInMemory scales_, minima_;
+};
+
+class ScaledQ4Values {
+ public:
+  static constexpr std::int64_t kGroupBytes = 288;
+  explicit ScaledQ4Values(const std::byte* group) : scales_(grown(load_halves(group + 256))) {}
+  __m512 operator[](int row) const {
+    const __m512 counts = _mm512_setr_ps(-8, -7, -6, -5, -4, -3, -2, -1, 0, 1, 2, 3, 4, 5, 6, 7);
+    return _mm512_mul_ps(scales_[row], counts);
+  }
+
+ private:
+  ScalesInMemory scales_;
+};
+
+template <class Values>
+struct UnitFourBit {
+  static constexpr std::int64_t kGroupBytes = Values::kGroupBytes;
   static constexpr bool kWidens = true;
   static constexpr int kTokenTiles = 4;
 
-  // Of every row, the sixteen values that its nibbles may mean; then each nibble's, by one lookup
-  // of 64 bytes. Its operations keep both of a core's ports for vectors equally busy: one of them
-  // alone shuffles, the other alone multiplies while the unit does.
+  // Of every row its sixteen values, then each nibble's, by one lookup of 64 bytes. The operations
+  // keep both of a core's ports for vectors equally busy: one of them alone shuffles, the other
+  // alone multiplies while the unit does.
   template <class Between>
   static void widen(const std::byte* group, std::byte* tile, const Between& between) {
-    const ScalesInMemory scales(grown(load_halves(group + 256)));
-    const ScalesInMemory minima(grown(load_halves(group + 288)));
-    const __m512 counts = _mm512_setr_ps(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
+    const Values values(group);
     for_each_index<4>([&]<int kFour>() {
       const __m512i nibbles = load_bytes(group + 64 * kFour);
       for_each_index<4>([&]<int I>() {
         constexpr int kRow = 4 * kFour + I;
-        const __m512 values = _mm512_fmadd_ps(scales[kRow], counts, minima[kRow]);
-        _mm512_store_si512(tile + 64 * kRow, _mm512_permutexvar_epi8(upper_bytes<I>(nibbles),
-                                                                     _mm512_castps_si512(values)));
+        _mm512_store_si512(
+            tile + 64 * kRow,
+            _mm512_permutexvar_epi8(upper_bytes<I>(nibbles), _mm512_castps_si512(values[kRow])));
       });
       between.template operator()<kFour>();
     });
@@ -99,6 +126,9 @@ struct UnitQ4 {
     return first_bits;
   }();
 };
+
+using UnitQ4 = UnitFourBit<Q4Values>;
+using UnitScaledQ4 = UnitFourBit<ScaledQ4Values>;
 
 // Rows of 32 numbers, cut, from their values at even and odd columns.
 inline void store_columns(__m512 even, __m512 odd, std::byte* row) {

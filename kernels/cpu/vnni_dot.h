@@ -18,15 +18,13 @@ inline __m512i four_bytes(const std::int8_t* bytes, int chunk) {
   return _mm512_set1_epi32(reinterpret_cast<const std::int32_t*>(bytes)[chunk]);
 }
 
-struct VnniQ4 {
-  static constexpr bool kHasMinimum = true;
-  static constexpr std::size_t kGroupBytes = 320;
-  static constexpr std::size_t kScale = 256;
-  static constexpr std::size_t kMinimum = 288;
+template <bool kMinimum>
+struct VnniFourBit {
+  static constexpr bool kHasMinimum = kMinimum;
+  static constexpr std::size_t kGroupBytes = kMinimum ? 320 : 288;
   class Weights {
    public:
-    explicit Weights(const std::byte* group)
-        : scale_(load_halves(group + kScale)), minimum_(load_halves(group + kMinimum)) {
+    explicit Weights(const std::byte* group) : group_(group) {
       const __m512i low = _mm512_set1_epi8(15);
       for (int chunk = 0; chunk < 4; ++chunk) {
         const __m512i both = load_bytes(group + 64 * chunk);
@@ -34,19 +32,19 @@ struct VnniQ4 {
         w_[chunk + 4] = _mm512_and_si512(_mm512_srli_epi16(both, 4), low);
       }
     }
-    Avx512Simd::V dot(const std::int8_t* bytes, std::int32_t) const {
-      __m512i sums = _mm512_setzero_si512();
+    Avx512Simd::V dot(const std::int8_t* bytes, std::int32_t bias) const {
+      __m512i sums = _mm512_set1_epi32(kMinimum ? 0 : bias / 16);  // nibbles count from -8
       for (int chunk = 0; chunk < 8; ++chunk) {
         sums = _mm512_dpbusd_epi32(sums, w_[chunk], four_bytes(bytes, chunk));
       }
       return _mm512_cvtepi32_ps(sums);
     }
-    Avx512Simd::V scale() const { return scale_; }
-    Avx512Simd::V minimum() const { return minimum_; }
+    Avx512Simd::V scale() const { return load_halves(group_ + 256); }
+    Avx512Simd::V minimum() const { return load_halves(group_ + 288); }
 
    private:
+    const std::byte* group_;
     __m512i w_[8];
-    Avx512Simd::V scale_, minimum_;
   };
 };
 
@@ -75,6 +73,12 @@ struct VnniQ8 {
     __m512i w_[8];
     Avx512Simd::V scale_;
   };
+};
+
+struct VnniDots {
+  using Q4 = VnniFourBit<true>;
+  using ScaledQ4 = VnniFourBit<false>;
+  using Q8 = VnniQ8;
 };
 
 }  // namespace lockstep::kernels::cpu

@@ -9,13 +9,15 @@
 namespace lockstep::kernels::cpu {
 
 // What the quantized formats (packed_matrix.h) count, and by what it is multiplied.
-template <class S>
-struct Q4Integers {
-  static constexpr bool kHasMinimum = true;
-  static constexpr std::size_t kGroupBytes = 320;
+template <class S, bool kMinimum>
+struct FourBitIntegers {
+  static constexpr bool kHasMinimum = kMinimum;
+  static constexpr std::size_t kGroupBytes = kMinimum ? 320 : 288;
   static typename S::V column(const std::byte* group, int column) {
     const int shift = column % 4 * 8 + (column < 16 ? 0 : 4);
-    return S::unsigned_bits(group + column % 16 / 4 * 64, shift, 15);
+    const auto nibbles = S::unsigned_bits(group + column % 16 / 4 * 64, shift, 15);
+    if constexpr (kMinimum) return nibbles;
+    return S::sub(nibbles, S::set(8));
   }
   static typename S::Pairs pairs(const std::byte* group, int first) {
     return S::pair_up(column(group, first), column(group, first + 1));
@@ -27,6 +29,10 @@ struct Q4Integers {
     return S::load_f16(reinterpret_cast<const std::uint16_t*>(group + 288));
   }
 };
+template <class S>
+using Q4Integers = FourBitIntegers<S, true>;
+template <class S>
+using ScaledQ4Integers = FourBitIntegers<S, false>;
 template <class S>
 struct Q8Integers {
   static constexpr bool kHasMinimum = false;
@@ -61,10 +67,9 @@ struct Q4Columns {
     return S::fma(I::scale(group), I::column(group, column), I::minimum(group));
   }
 };
-template <class S>
-struct Q8Columns {
+template <class S, class I>
+struct ScaledColumns {
   static typename S::V column(const std::byte* group, int column) {
-    using I = Q8Integers<S>;
     return S::mul(I::scale(group), I::column(group, column));
   }
 };

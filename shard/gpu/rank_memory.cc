@@ -76,7 +76,8 @@ AttentionNeeds attention_needs(const model::ModelConfig& config, std::int32_t gr
 
 TileFormat gpu_format(MatrixFormat format) {
   switch (format) {
-    case MatrixFormat::q4: return TileFormat::int4_group;
+    case MatrixFormat::q4:
+    case MatrixFormat::q4_0: return TileFormat::int4_group;
     case MatrixFormat::fp8: return TileFormat::e4m3_channel;
     case MatrixFormat::fp8_block: return TileFormat::e4m3_block;
     case MatrixFormat::int8: return TileFormat::int8_channel;

@@ -161,7 +161,11 @@ TileFormat tile_format(const Tensor& tensor, bool fp8) {
   }
   if (fp8) return TileFormat::e4m3_channel;
   if (tensor.dtype == DType::i8) return TileFormat::int8_channel;
-  return *format.packed == kernels::PackedFormat::q4 ? TileFormat::int4_group : TileFormat::bf16;
+  switch (*format.packed) {
+    case kernels::PackedFormat::q4:
+    case kernels::PackedFormat::q4_0: return TileFormat::int4_group;
+    default: return TileFormat::bf16;
+  }
 }
 
 std::vector<std::uint16_t> plain_rows(std::span<const StoredPart> parts, std::int32_t begin,

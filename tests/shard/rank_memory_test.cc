@@ -90,6 +90,7 @@ TEST(RankMemory, OfAMatrixIsItsRowsInTheFormatOfItsDevice) {
   // 20 rows of 64 columns. The CPU pads to 32 rows.
   EXPECT_EQ(matrix_bytes(Device::cpu, MatrixFormat::bf16, 20, 64), 32u * 64u * 2u);
   EXPECT_EQ(matrix_bytes(Device::cpu, MatrixFormat::q4, 20, 64), 32u * 2u * 20u);
+  EXPECT_EQ(matrix_bytes(Device::cpu, MatrixFormat::q4_0, 20, 64), 32u * 2u * 18u);
   EXPECT_EQ(matrix_bytes(Device::cpu, MatrixFormat::int8, 20, 64), 32u * 2u * 34u);
   // CUDA pads to 24 rows in bf16, to 32 in eight and four bits.
   for (const MatrixFormat format :
@@ -98,7 +99,9 @@ TEST(RankMemory, OfAMatrixIsItsRowsInTheFormatOfItsDevice) {
   }
   EXPECT_EQ(matrix_bytes(Device::cuda, MatrixFormat::fp8, 20, 64), 32u * (64u + 4u));
   EXPECT_EQ(matrix_bytes(Device::cuda, MatrixFormat::int8, 20, 64), 32u * (64u + 4u));
-  EXPECT_EQ(matrix_bytes(Device::cuda, MatrixFormat::q4, 20, 64), 32u * 2u * 20u);
+  for (const MatrixFormat format : {MatrixFormat::q4, MatrixFormat::q4_0}) {
+    EXPECT_EQ(matrix_bytes(Device::cuda, format, 20, 64), 32u * 2u * 20u);
+  }
   // e4m3 on the CPU: 32 bytes and a scale of 4 for a group.
   EXPECT_EQ(matrix_bytes(Device::cpu, MatrixFormat::fp8, 20, 64), 32u * 2u * 36u);
   EXPECT_EQ(matrix_bytes(Device::cpu, MatrixFormat::fp8_block, 20, 64), 32u * 2u * 36u);
