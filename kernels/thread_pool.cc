@@ -28,7 +28,8 @@ void relax() {
 
 }  // namespace
 
-ThreadPool::ThreadPool(ThreadTeam team, NoHelpersYet) : team_(std::move(team)) {}
+ThreadPool::ThreadPool(ThreadTeam team, NoHelpersYet)
+    : team_(std::move(team)), claims_(new Claim[static_cast<std::size_t>(team_.size)]) {}
 
 // The other constructor has made the pool by now: should this one throw, the destructor ends the
 // helpers that there are.
@@ -50,11 +51,18 @@ void ThreadPool::run_erased(ErasedTask task, const void* context) {
   task_ = task;
   context_ = context;
   done_.store(0, std::memory_order_relaxed);
-  generation_.fetch_add(1, std::memory_order_release);
+  const unsigned generation = generation_.fetch_add(1, std::memory_order_release) + 1;
   generation_.notify_all();
   task(context, 0);
-  const auto helpers = static_cast<unsigned>(helpers_.size());
-  for (unsigned done = done_.load(std::memory_order_acquire); done != helpers;
+  unsigned busy = 0;  // helpers
+  for (std::size_t helper = 0; helper < helpers_.size(); ++helper) {
+    if (claim(helper, generation)) {
+      task(context, static_cast<int>(helper) + 1);
+    } else {
+      ++busy;
+    }
+  }
+  for (unsigned done = done_.load(std::memory_order_acquire); done != busy;
        done = done_.load(std::memory_order_acquire)) {
     wait_for_change(done_, done);
   }
@@ -65,12 +73,20 @@ void ThreadPool::help(int index) {
   unsigned seen = 0;
   while (true) {
     wait_for_change(generation_, seen);
-    ++seen;
+    seen = generation_.load(std::memory_order_acquire);
     if (stop_.load(std::memory_order_relaxed)) return;
+    // The caller waits for who has claimed: task_ is that of `seen` until the index is done.
+    if (!claim(static_cast<std::size_t>(index) - 1, seen)) continue;
     task_(context_, index);
     done_.fetch_add(1, std::memory_order_release);
     done_.notify_one();
   }
+}
+
+bool ThreadPool::claim(std::size_t helper, unsigned generation) {
+  unsigned before = generation - 1;
+  return claims_[helper].generation.compare_exchange_strong(before, generation,
+                                                            std::memory_order_acq_rel);
 }
 
 void ThreadPool::wait_for_change(const std::atomic<unsigned>& value, unsigned old) const {

@@ -4,6 +4,7 @@
 #include <atomic>
 #include <cstddef>
 #include <functional>
+#include <memory>
 #include <thread>
 #include <vector>
 
@@ -21,9 +22,11 @@ struct ThreadTeam {
   std::vector<CpuSet> cpus = {};
 };
 
-// A fixed team: the calling thread and size() - 1 helpers. Work is split by index, never stolen, so
-// that which thread computes what has no part in the result. Helpers stay awake for a while after a
-// task, for the next one of the same step is microseconds away, then sleep.
+// A fixed team: the calling thread and size() - 1 helpers. Work is split by index, so that which
+// thread computes what has no part in the result. Helpers stay awake for a while after a task, for
+// the next one of the same step is microseconds away, then sleep. Where a helper has not begun by
+// the time the caller is done with its own index, its core is probably taken by another thread: the
+// caller computes the helper's index then, and does not wait.
 class ThreadPool {
  public:
   // REQUIRES: team.size >= 1. Throws Error when a helper cannot run where it should.
@@ -42,8 +45,8 @@ class ThreadPool {
     return PinnedThread(team_.cpus.empty() ? CpuSet() : team_.cpus.front());
   }
 
-  // Runs task(index) for index = 0 .. size() - 1, one on each thread; returns when all are done.
-  // The task must not throw.
+  // Runs task(index) for index = 0 .. size() - 1, each once, 0 on the calling thread; returns when
+  // all are done. The task must not throw; of all indices, only 0 may wait for others.
   template <class Task>
   void run(const Task& task) {
     run_erased([](const void* t, int index) { (*static_cast<const Task*>(t))(index); }, &task);
@@ -71,6 +74,8 @@ class ThreadPool {
   ThreadPool(ThreadTeam team, NoHelpersYet);
   void run_erased(ErasedTask task, const void* context);
   void help(int index);
+  // Whether the caller of this is the one who computes helper's index of task `generation`.
+  bool claim(std::size_t helper, unsigned generation);
   // Waits until `value` is no longer `old`.
   void wait_for_change(const std::atomic<unsigned>& value, unsigned old) const;
 
@@ -79,6 +84,11 @@ class ThreadPool {
   const void* context_ = nullptr;
   alignas(64) std::atomic<unsigned> generation_{0};  // one more for every task
   alignas(64) std::atomic<unsigned> done_{0};        // helpers that finished the current task
+  // Of each helper, the last task whose index of its somebody has begun.
+  struct alignas(64) Claim {
+    std::atomic<unsigned> generation{0};
+  };
+  const std::unique_ptr<Claim[]> claims_;
   std::atomic<bool> stop_{false};
   std::vector<std::jthread> helpers_;
 };

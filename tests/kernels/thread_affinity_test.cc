@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 #include <sched.h>
 
+#include <atomic>
 #include <thread>
 #include <vector>
 
@@ -66,10 +67,14 @@ TEST(ThreadAffinity, EveryThreadOfATeamRunsOnItsCpu) {
   ThreadPool pool(ThreadTeam{.size = static_cast<int>(cpus.size()), .spin = true, .cpus = cpus});
   const PinnedThread pinned = pool.pin_caller();
   std::vector<CpuSet> allowed(cpus.size()), ran(cpus.size());
+  std::atomic<int> helpers{0};
   pool.run([&](int index) {
     const auto i = static_cast<std::size_t>(index);
     allowed[i] = allowed_cpus();
     ran[i] = set_of({static_cast<std::size_t>(sched_getcpu())});
+    if (index > 0) ++helpers;
+    // Else this thread would do what a helper has not begun.
+    while (index == 0 && helpers < pool.size() - 1) std::this_thread::yield();
   });
   EXPECT_EQ(allowed, cpus);
   EXPECT_EQ(ran, cpus);

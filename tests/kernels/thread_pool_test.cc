@@ -44,5 +44,26 @@ TEST(ThreadPool, RunsManyShortTasksInOrder) {
   }
 }
 
+// Caller and helper share a CPU, so the helper does not get it before the caller is done.
+TEST(ThreadPool, DoesTheWorkOfAHelperThatHasNotBegun) {
+  const CpuSet allowed = allowed_cpus();
+  std::size_t cpu = 0;
+  while (!allowed[cpu]) ++cpu;
+  const CpuSet here = CpuSet().set(cpu);
+  ThreadPool pool(ThreadTeam{.size = 2, .spin = true, .cpus = {here, here}});
+  const PinnedThread pinned = pool.pin_caller();
+  const auto caller = std::this_thread::get_id();
+  int runs = 0, by_caller = 0;
+  for (int task = 0; task < 1000; ++task) {
+    pool.run([&](int index) {
+      if (index == 0) return;
+      ++runs;
+      by_caller += std::this_thread::get_id() == caller;
+    });
+  }
+  EXPECT_EQ(runs, 1000);
+  EXPECT_GT(by_caller, 500);
+}
+
 }  // namespace
 }  // namespace lockstep::kernels
