@@ -74,7 +74,8 @@ class ThreadPool {
   ThreadPool(ThreadTeam team, NoHelpersYet);
   void run_erased(ErasedTask task, const void* context);
   void help(int index);
-  // Whether the caller of this is the one who computes helper's index of task `generation`.
+  // Takes a helper's index of task `generation`, for the helper itself or for the pool's caller.
+  // False: the other one has it.
   bool claim(std::size_t helper, unsigned generation);
   // Waits until `value` is no longer `old`.
   void wait_for_change(const std::atomic<unsigned>& value, unsigned old) const;
@@ -84,7 +85,7 @@ class ThreadPool {
   const void* context_ = nullptr;
   alignas(64) std::atomic<unsigned> generation_{0};  // one more for every task
   alignas(64) std::atomic<unsigned> done_{0};        // helpers that finished the current task
-  // Of each helper, the last task whose index of its somebody has begun.
+  // Of each helper, the last task of which its index has been claimed.
   struct alignas(64) Claim {
     std::atomic<unsigned> generation{0};
   };

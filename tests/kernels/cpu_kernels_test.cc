@@ -354,7 +354,7 @@ TEST(MatrixUnit, KeepsTheSizeOfWeightsThatItCuts) {
   constexpr std::int64_t kColumns = 8192;
   const auto tables = tables_for(PackedLayout::rows);
   if (tables.empty()) GTEST_SKIP() << "this machine has no matrix unit and cannot emulate one";
-  for (const DType type : {DType::q4_1, DType::q8_0, DType::e4m3}) {
+  for (const DType type : {DType::q4_0, DType::q4_1, DType::q8_0, DType::e4m3}) {
     std::mt19937 random(5);
     const RandomMatrix stored = MatrixWriter(random).matrix(type, 8, kColumns);
     Arena arena;
