@@ -11,10 +11,15 @@
 
 namespace lockstep::kernels::cpu {
 
+// The vectors beside a unit.
+struct UnitSimd : Avx512Bf16Simd {
+  static constexpr std::size_t kStreams = kUnitStreams;
+};
+
 template <class U>
 void linear_with_unit(const LinearCall& call) {
   if (call.weights->layout() != PackedLayout::rows) {
-    return linear<Avx512Bf16Simd, VnniDots>(call);
+    return linear<UnitSimd, VnniDots>(call);
   }
   switch (call.weights->format()) {
     case PackedFormat::q4: return unit_linear<U, UnitQ4>(call);
@@ -40,7 +45,7 @@ void swiglu_of_gate(const SwigluCall& call) {
 template <class U>
 void swiglu_with_unit(const SwigluCall& call) {
   if (call.up->layout() != PackedLayout::rows) {
-    return swiglu<Avx512Bf16Simd, VnniDots>(call);
+    return swiglu<UnitSimd, VnniDots>(call);
   }
   switch (call.gate.weights->format()) {
     case PackedFormat::q4: return swiglu_of_gate<U, UnitQ4>(call);
@@ -53,9 +58,9 @@ void swiglu_with_unit(const SwigluCall& call) {
 
 template <class U>
 constexpr KernelTable make_unit_table(const char* name) {
-  KernelTable table = make_table<Avx512Bf16Simd, VnniDots>(name);
+  KernelTable table = make_table<UnitSimd, VnniDots>(name);
   table.bf16_layout = PackedLayout::rows;
-  table.tile_rows = tile_rows<Avx512Bf16Simd>;
+  table.tile_rows = tile_rows<UnitSimd>;
   table.linear = linear_with_unit<U>;
   table.swiglu = swiglu_with_unit<U>;
   table.attention = UnitAttention<U>::Operations::attention;

@@ -1,11 +1,10 @@
-// Norms, activations, rotary embedding and quantization of activations, for every family S.
+// Norms, activations, rotary embedding and rounding to bf16, for every family S.
 // REQUIRES everywhere: lengths are multiples of 16 (rope: head_dim of 32).
 #pragma once
 
 #include <algorithm>
 #include <cmath>
 #include <cstdint>
-#include <limits>
 
 #include "kernels/cpu/kernel_table.h"
 #include "kernels/cpu/simd_math.h"
@@ -56,33 +55,6 @@ void rope(float* head, const float* cos, const float* sin, std::int64_t head_dim
     const auto s = S::load(sin + i);
     S::store(head + i, S::sub(S::mul(a, c), S::mul(b, s)));
     S::store(head + half + i, S::add(S::mul(b, c), S::mul(a, s)));
-  }
-}
-
-// Symmetric, per group of 32: scale = max|x| / 127, bytes rounded to the nearest even. A group that
-// has no sum, as something in it is not finite, is not a number as a whole.
-template <class S>
-void quantize_rows(const ActivationRows& x, std::int64_t rows, std::int64_t columns) {
-  for (std::int64_t row = 0; row < rows; ++row) {
-    const float* values = x.values + row * x.stride;
-    std::int8_t* bytes = x.bytes.values + row * x.bytes.value_stride;
-    const std::int64_t first = row * x.bytes.group_stride;
-    for (std::int64_t g = 0; g < columns / kGroup; ++g) {
-      const auto low = S::load(values + g * kGroup);
-      const auto high = S::load(values + g * kGroup + 16);
-      const float largest = S::maximum(S::max(S::abs(low), S::abs(high)));
-      const auto inverse = S::set(largest > 0.0f ? 127.0f / largest : 0.0f);
-      const auto q_low = round<S>(S::mul(low, inverse));
-      const auto q_high = round<S>(S::mul(high, inverse));
-      S::store_i8(bytes + g * kGroup, q_low);
-      S::store_i8(bytes + g * kGroup + 16, q_high);
-      const float sum = S::sum(S::add(q_low, q_high));  // whole, hence exact
-      const bool finite = std::isfinite(sum);
-      const float scale = finite ? largest / 127.0f : std::numeric_limits<float>::quiet_NaN();
-      x.bytes.scales[first + g] = scale;
-      x.bytes.offsets[first + g] = scale * sum;
-      x.bytes.biases[first + g] = finite ? -128 * static_cast<std::int32_t>(sum) : 0;
-    }
   }
 }
 

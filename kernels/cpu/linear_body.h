@@ -67,25 +67,25 @@ void run_tile(const LinearCall& call, std::int64_t row, std::int64_t rows, std::
   }
 }
 
-// One row by row blocks that are read together.
-template <class Tile>
-void run_streams(const LinearCall& call, const Blocks<kStreams>& blocks,
-                 const Sums<kStreams>& outs) {
-  Tile::template run<1, kStreams>(call, 0, blocks, outs);
+// One row by N row blocks that are read together.
+template <class Tile, std::size_t N>
+void run_streams(const LinearCall& call, const Blocks<N>& blocks, const Sums<N>& outs) {
+  Tile::template run<1, N>(call, 0, blocks, outs);
 }
 
+template <class S>
 struct TileRunner {
   void (*tiles)(const LinearCall& call, std::int64_t row, std::int64_t rows, std::int64_t block,
                 float* out);
-  void (*streams)(const LinearCall& call, const Blocks<kStreams>& blocks,
-                  const Sums<kStreams>& outs);
+  void (*streams)(const LinearCall& call, const Blocks<S::kStreams>& blocks,
+                  const Sums<S::kStreams>& outs);
 };
 
-// The same, or by one row block.
-template <std::size_t N>
-void run_row(const LinearCall& call, const TileRunner& run, const Blocks<N>& blocks,
+// One row by as many row blocks as the family reads together, or by one.
+template <class S, std::size_t N>
+void run_row(const LinearCall& call, const TileRunner<S>& run, const Blocks<N>& blocks,
              const Sums<N>& outs) {
-  if constexpr (N == kStreams) {
+  if constexpr (N == S::kStreams) {
     run.streams(call, blocks, outs);
   } else {
     static_assert(N == 1);
@@ -93,42 +93,42 @@ void run_row(const LinearCall& call, const TileRunner& run, const Blocks<N>& blo
   }
 }
 
-template <class Tile, int MT>
-constexpr TileRunner runner_of() {
-  return {run_tile<Tile, MT>, run_streams<Tile>};
+template <class S, class Tile, int MT>
+constexpr TileRunner<S> runner_of() {
+  return {run_tile<Tile, MT>, run_streams<Tile, S::kStreams>};
 }
 
 template <class S>
-TileRunner float_runner(PackedFormat format) {
+TileRunner<S> float_runner(PackedFormat format) {
   constexpr int MT = S::kTileRows;
   switch (format) {
-    case PackedFormat::q4: return runner_of<FloatTile<S, Q4Columns<S>>, MT>();
+    case PackedFormat::q4: return runner_of<S, FloatTile<S, Q4Columns<S>>, MT>();
     case PackedFormat::q4_0:
-      return runner_of<FloatTile<S, ScaledColumns<S, ScaledQ4Integers<S>>>, MT>();
-    case PackedFormat::q8: return runner_of<FloatTile<S, ScaledColumns<S, Q8Integers<S>>>, MT>();
-    case PackedFormat::f8: return runner_of<FloatTile<S, F8Columns<S>>, MT>();
-    case PackedFormat::bf16: return runner_of<FloatTile<S, Bf16Columns<S>>, MT>();
-    case PackedFormat::f16: return runner_of<FloatTile<S, F16Columns<S>>, MT>();
+      return runner_of<S, FloatTile<S, ScaledColumns<S, ScaledQ4Integers<S>>>, MT>();
+    case PackedFormat::q8: return runner_of<S, FloatTile<S, ScaledColumns<S, Q8Integers<S>>>, MT>();
+    case PackedFormat::f8: return runner_of<S, FloatTile<S, F8Columns<S>>, MT>();
+    case PackedFormat::bf16: return runner_of<S, FloatTile<S, Bf16Columns<S>>, MT>();
+    case PackedFormat::f16: return runner_of<S, FloatTile<S, F16Columns<S>>, MT>();
     case PackedFormat::f32: break;
   }
-  return runner_of<FloatTile<S, F32Columns<S>>, MT>();
+  return runner_of<S, FloatTile<S, F32Columns<S>>, MT>();
 }
 
 template <class S>
-TileRunner bf16_runner(PackedFormat format) {
+TileRunner<S> bf16_runner(PackedFormat format) {
   constexpr int MT = S::kTileRows;
   switch (format) {
-    case PackedFormat::q4: return runner_of<IntegerBf16Tile<S, Q4Integers<S>>, MT / 2>();
-    case PackedFormat::q4_0: return runner_of<IntegerBf16Tile<S, ScaledQ4Integers<S>>, MT / 2>();
-    case PackedFormat::q8: return runner_of<IntegerBf16Tile<S, Q8Integers<S>>, MT / 2>();
-    case PackedFormat::f8: return runner_of<IntegerBf16Tile<S, F8Numbers<S>>, MT / 2>();
-    default: return runner_of<Bf16Tile<S>, MT>();
+    case PackedFormat::q4: return runner_of<S, IntegerBf16Tile<S, Q4Integers<S>>, MT / 2>();
+    case PackedFormat::q4_0: return runner_of<S, IntegerBf16Tile<S, ScaledQ4Integers<S>>, MT / 2>();
+    case PackedFormat::q8: return runner_of<S, IntegerBf16Tile<S, Q8Integers<S>>, MT / 2>();
+    case PackedFormat::f8: return runner_of<S, IntegerBf16Tile<S, F8Numbers<S>>, MT / 2>();
+    default: return runner_of<S, Bf16Tile<S>, MT>();
   }
 }
 
 // Q has the family's integer dot products: Q::Q4, Q::ScaledQ4 and Q::Q8.
 template <class S, class Q>
-TileRunner tile_runner(const LinearCall& call) {
+TileRunner<S> tile_runner(const LinearCall& call) {
   constexpr int MT = S::kTileRows;
   switch (call.activations) {
     case ActivationFormat::f32: return float_runner<S>(call.weights->format());
@@ -136,9 +136,9 @@ TileRunner tile_runner(const LinearCall& call) {
     case ActivationFormat::int8: break;
   }
   switch (call.weights->format()) {
-    case PackedFormat::q4: return runner_of<QuantizedTile<S, typename Q::Q4>, MT>();
-    case PackedFormat::q4_0: return runner_of<QuantizedTile<S, typename Q::ScaledQ4>, MT>();
-    default: return runner_of<QuantizedTile<S, typename Q::Q8>, MT>();
+    case PackedFormat::q4: return runner_of<S, QuantizedTile<S, typename Q::Q4>, MT>();
+    case PackedFormat::q4_0: return runner_of<S, QuantizedTile<S, typename Q::ScaledQ4>, MT>();
+    default: return runner_of<S, QuantizedTile<S, typename Q::Q8>, MT>();
   }
 }
 
@@ -180,7 +180,7 @@ bool takes_wide_tiles(const LinearCall& call) {
 
 // `rows` rows by NB row blocks, in wide tiles as far as they go, the other rows by `run`.
 template <class S, int NB>
-void run_wide(const LinearCall& call, TileRunner run, std::int64_t row, std::int64_t rows,
+void run_wide(const LinearCall& call, const TileRunner<S>& run, std::int64_t row, std::int64_t rows,
               std::int64_t block, float* out) {
   constexpr int MT = kWideTileRows;
   for (; rows >= MT; rows -= MT, row += MT, out += MT * call.row_stride) {
@@ -192,7 +192,7 @@ void run_wide(const LinearCall& call, TileRunner run, std::int64_t row, std::int
 }
 
 template <class S>
-void linear_wide(const LinearCall& call, TileRunner run) {
+void linear_wide(const LinearCall& call, const TileRunner<S>& run) {
   constexpr int NB = 3;
   const std::int64_t units = (call.block_end - call.block_begin + NB - 1) / NB;
   walk_tiles<S, kWidePanelBytes>(
@@ -208,15 +208,15 @@ void linear_wide(const LinearCall& call, TileRunner run) {
 
 template <class S, class Q>
 void linear(const LinearCall& call) {
-  const TileRunner run = tile_runner<S, Q>(call);
+  const TileRunner<S> run = tile_runner<S, Q>(call);
   if (call.m == 1) {
-    return visit_together<kStreams>(call.block_begin, call.block_end,
-                                    [&]<std::size_t N>(const Blocks<N>& blocks) {
-                                      Sums<N> outs;
-                                      for (std::size_t s = 0; s < N; ++s)
-                                        outs[s] = call.out + blocks[s] * kRowBlock;
-                                      run_row(call, run, blocks, outs);
-                                    });
+    return visit_together<S::kStreams>(call.block_begin, call.block_end,
+                                       [&]<std::size_t N>(const Blocks<N>& blocks) {
+                                         Sums<N> outs;
+                                         for (std::size_t s = 0; s < N; ++s)
+                                           outs[s] = call.out + blocks[s] * kRowBlock;
+                                         run_row<S>(call, run, blocks, outs);
+                                       });
   }
   if (takes_wide_tiles<S>(call)) return linear_wide<S>(call, run);
   walk_tiles<S>(call, call.block_begin, call.block_end,

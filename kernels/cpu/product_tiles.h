@@ -3,6 +3,8 @@
 // of rows: no tile size, thread or batch moves a bit.
 #pragma once
 
+#include <algorithm>
+
 #include "kernels/cpu/kernel_table.h"
 #include "kernels/cpu/streams.h"
 
@@ -86,20 +88,33 @@ class Streams {
   const std::byte* at_[N];
 };
 
-template <class S, std::size_t N, int MT>
-void set_zero(typename S::V (&sums)[N][MT]) {
-  for (auto& of_block : sums) {
-    for (auto& sum : of_block) sum = S::zero();
+// Sums N row blocks by MT rows as the lane steps say: add_group(sums) adds the next 32 columns'
+// products to the sums of each block and row.
+template <class S, int MT, std::size_t N, class AddGroup>
+[[gnu::always_inline]] inline void sum_lanes(const LinearCall& call, const Sums<N>& outs,
+                                             const AddGroup& add_group) {
+  LaneStack<S, MT> stacks[N];
+  for (std::int32_t step = 0; step < call.num_steps; ++step) {
+    typename S::V sums[N][MT];
+    for (auto& of_block : sums) {
+      for (auto& sum : of_block) sum = S::zero();
+    }
+    for (std::int32_t g = 0; g < call.steps[step].groups; ++g) add_group(sums);
+    for (std::size_t s = 0; s < N; ++s) stacks[s].push(sums[s], call.steps[step].merges);
   }
+  for (std::size_t s = 0; s < N; ++s) stacks[s].write(call, outs[s]);
 }
 
 // Q is one family's integer dot product for one packed format:
-//   Q::Weights w(group_bytes);  V w.dot(bytes, bias): exact sums of weight * byte, as floats, where
-//   the bias is -128 * the sum of the bytes
+//   Q::Weights w(group_bytes);  w.dots(bytes, stride, biases, bias_stride, V (&out)[R]): of R rows,
+//   the exact sums of weight * byte, as floats, where a bias is -128 * the sum of the bytes
 //   w.scale(), and w.minimum() where Q::kHasMinimum.
+// A row's sum is a chain of instructions that wait for one another: S::kChains rows go side by
+// side.
 template <class S, class Q, int MT, std::size_t N>
 void quantized_tile(const LinearCall& call, std::int64_t row, const Blocks<N>& blocks,
                     const Sums<N>& outs) {
+  constexpr int R = MT < S::kChains ? 1 : S::kChains;
   const QuantizedRows& x = call.x.bytes;
   const std::int64_t block_bytes = call.weights->columns() / kGroup * std::int64_t{Q::kGroupBytes};
   Streams<N> groups(call, blocks);
@@ -107,35 +122,32 @@ void quantized_tile(const LinearCall& call, std::int64_t row, const Blocks<N>& b
   const float* scales = x.scales + row * x.group_stride;
   const float* offsets = x.offsets + row * x.group_stride;
   const std::int32_t* biases = x.biases + row * x.group_stride;
-  LaneStack<S, MT> stacks[N];
-  for (std::int32_t step = 0; step < call.num_steps; ++step) {
-    typename S::V sums[N][MT];
-    set_zero<S>(sums);
-    for (std::int32_t g = 0; g < call.steps[step].groups; ++g) {
+  sum_lanes<S, MT, N>(call, outs, [&](typename S::V(&sums)[N][MT]) {
 #pragma GCC unroll 4
-      for (std::size_t s = 0; s < N; ++s) {
-        prefetch_ahead<(MT >= 4)>(groups[s], Q::kGroupBytes, block_bytes);
-        const typename Q::Weights w(groups[s]);
+    for (std::size_t s = 0; s < N; ++s) {
+      prefetch_ahead<(MT >= 4)>(groups[s], Q::kGroupBytes, block_bytes);
+      const typename Q::Weights w(groups[s]);
 #pragma GCC unroll 16
-        for (int i = 0; i < MT; ++i) {
-          const std::int64_t at = i * x.group_stride;
-          const auto dot =
-              S::mul(w.dot(bytes + i * x.value_stride, biases[at]), S::set(scales[at]));
-          sums[s][i] = S::fma(dot, w.scale(), sums[s][i]);
-          if constexpr (Q::kHasMinimum) {
-            sums[s][i] = S::fma(S::set(offsets[at]), w.minimum(), sums[s][i]);
-          }
+      for (int i = 0; i < MT; i += R) {
+        typename S::V dots[R];
+        w.dots(bytes + i * x.value_stride, x.value_stride, biases + i * x.group_stride,
+               x.group_stride, dots);
+#pragma GCC unroll 16
+        for (int j = 0; j < R; ++j) {
+          const std::int64_t at = (i + j) * x.group_stride;
+          const auto dot = S::mul(dots[j], S::set(scales[at]));
+          auto& sum = sums[s][i + j];
+          sum = S::fma(dot, w.scale(), sum);
+          if constexpr (Q::kHasMinimum) sum = S::fma(S::set(offsets[at]), w.minimum(), sum);
         }
       }
-      groups.advance(Q::kGroupBytes);
-      bytes += kGroup;
-      ++scales;
-      ++offsets;
-      ++biases;
     }
-    for (std::size_t s = 0; s < N; ++s) stacks[s].push(sums[s], call.steps[step].merges);
-  }
-  for (std::size_t s = 0; s < N; ++s) stacks[s].write(call, outs[s]);
+    groups.advance(Q::kGroupBytes);
+    bytes += kGroup;
+    ++scales;
+    ++offsets;
+    ++biases;
+  });
 }
 
 // bf16 by bf16: pairs of columns, the second of a pair before the first (S::dot).
@@ -147,27 +159,21 @@ void bf16_tile(const LinearCall& call, std::int64_t row, const Blocks<N>& blocks
   const std::int64_t block_bytes = call.weights->columns() / 2 * kPairBytes;
   Streams<N> pairs(call, blocks);
   const std::uint16_t* x = call.x.halves + row * stride;
-  LaneStack<S, MT> stacks[N];
-  for (std::int32_t step = 0; step < call.num_steps; ++step) {
-    typename S::V sums[N][MT];
-    set_zero<S>(sums);
-    const std::int64_t width = std::int64_t{call.steps[step].groups} * kGroup;
-    for (std::int64_t k = 0; k < width; k += 2) {
+  sum_lanes<S, MT, N>(call, outs, [&](typename S::V(&sums)[N][MT]) {
+    for (int column = 0; column < kGroup; column += 2) {
 #pragma GCC unroll 4
       for (std::size_t s = 0; s < N; ++s) {
         prefetch_ahead<(MT >= 16)>(pairs[s], kPairBytes, block_bytes);
         const auto w = S::load_pairs(reinterpret_cast<const std::uint16_t*>(pairs[s]));
 #pragma GCC unroll 16
         for (int i = 0; i < MT; ++i) {
-          sums[s][i] = S::dot(sums[s][i], w, S::set_pair(x + i * stride + k));
+          sums[s][i] = S::dot(sums[s][i], w, S::set_pair(x + i * stride + column));
         }
       }
       pairs.advance(kPairBytes);
     }
-    x += width;
-    for (std::size_t s = 0; s < N; ++s) stacks[s].push(sums[s], call.steps[step].merges);
-  }
-  for (std::size_t s = 0; s < N; ++s) stacks[s].write(call, outs[s]);
+    x += kGroup;
+  });
 }
 
 // The same for NB row blocks side by side: each broadcast activation is used NB times, which many
@@ -178,26 +184,24 @@ void bf16_wide_tile(const LinearCall& call, std::int64_t row, std::int64_t block
   const auto* weights = reinterpret_cast<const std::uint16_t*>(call.weights->block(block));
   const std::int64_t block_values = call.weights->columns() * kRowBlock;
   const std::uint16_t* x = call.x.halves + row * stride;
-  LaneStack<S, MT> stacks[NB];
-  for (std::int32_t step = 0; step < call.num_steps; ++step) {
-    typename S::V sums[NB][MT];
-    set_zero<S>(sums);
-    const std::int64_t width = std::int64_t{call.steps[step].groups} * kGroup;
-    for (std::int64_t k = 0; k < width; k += 2) {
+  Sums<NB> outs;
+  for (int j = 0; j < NB; ++j) outs[j] = out + j * kRowBlock;
+  sum_lanes<S, MT, NB>(call, outs, [&](typename S::V(&sums)[NB][MT]) {
+    for (int column = 0; column < kGroup; column += 2) {
       typename S::Pairs w[NB];
-      for (int j = 0; j < NB; ++j) w[j] = S::load_pairs(weights + j * block_values + k * kRowBlock);
+      for (int j = 0; j < NB; ++j) {
+        w[j] = S::load_pairs(weights + j * block_values + column * kRowBlock);
+      }
 #pragma GCC unroll 16
       for (int i = 0; i < MT; ++i) {
-        const auto pair = S::set_pair(x + i * stride + k);
+        const auto pair = S::set_pair(x + i * stride + column);
 #pragma GCC unroll 4
         for (int j = 0; j < NB; ++j) sums[j][i] = S::dot(sums[j][i], w[j], pair);
       }
     }
-    weights += width * kRowBlock;
-    x += width;
-    for (int j = 0; j < NB; ++j) stacks[j].push(sums[j], call.steps[step].merges);
-  }
-  for (int j = 0; j < NB; ++j) stacks[j].write(call, out + j * kRowBlock);
+    weights += kGroup * kRowBlock;
+    x += kGroup;
+  });
 }
 
 // Quantized weights by bf16: the small whole numbers that the weights count, and those of e4m3, are
@@ -211,40 +215,33 @@ void integer_bf16_tile(const LinearCall& call, std::int64_t row, const Blocks<N>
   Streams<N> groups(call, blocks);
   const std::uint16_t* x = call.x.halves + row * stride;
   const float* x_sums = call.x.half_sums + row * call.x.bytes.group_stride;
-  LaneStack<S, MT> stacks[N];
-  for (std::int32_t step = 0; step < call.num_steps; ++step) {
-    typename S::V sums[N][MT];
-    set_zero<S>(sums);
-    for (std::int32_t g = 0; g < call.steps[step].groups; ++g) {
-      for (std::size_t s = 0; s < N; ++s) {
-        const std::byte* group = groups[s];
-        for (std::size_t line = 0; line < I::kGroupBytes; line += 64) {
-          prefetch_ahead<(MT >= 8)>(group + line, 64, block_bytes);
-        }
-        typename S::V dots[MT];
-        for (int i = 0; i < MT; ++i) dots[i] = S::zero();
-        for (int column = 0; column < kGroup; column += 2) {
-          const auto w = I::pairs(group, column);
+  sum_lanes<S, MT, N>(call, outs, [&](typename S::V(&sums)[N][MT]) {
+    for (std::size_t s = 0; s < N; ++s) {
+      const std::byte* group = groups[s];
+      for (std::size_t line = 0; line < I::kGroupBytes; line += 64) {
+        prefetch_ahead<(MT >= 8)>(group + line, 64, block_bytes);
+      }
+      typename S::V dots[MT];
+      for (int i = 0; i < MT; ++i) dots[i] = S::zero();
+      for (int column = 0; column < kGroup; column += 2) {
+        const auto w = I::pairs(group, column);
 #pragma GCC unroll 16
-          for (int i = 0; i < MT; ++i) {
-            dots[i] = S::dot(dots[i], w, S::set_pair(x + i * stride + column));
-          }
-        }
         for (int i = 0; i < MT; ++i) {
-          sums[s][i] = S::fma(dots[i], I::scale(group), sums[s][i]);
-          if constexpr (I::kHasMinimum) {
-            const auto x_sum = S::set(x_sums[i * call.x.bytes.group_stride]);
-            sums[s][i] = S::fma(x_sum, I::minimum(group), sums[s][i]);
-          }
+          dots[i] = S::dot(dots[i], w, S::set_pair(x + i * stride + column));
         }
       }
-      groups.advance(I::kGroupBytes);
-      x += kGroup;
-      ++x_sums;
+      for (int i = 0; i < MT; ++i) {
+        sums[s][i] = S::fma(dots[i], I::scale(group), sums[s][i]);
+        if constexpr (I::kHasMinimum) {
+          const auto x_sum = S::set(x_sums[i * call.x.bytes.group_stride]);
+          sums[s][i] = S::fma(x_sum, I::minimum(group), sums[s][i]);
+        }
+      }
     }
-    for (std::size_t s = 0; s < N; ++s) stacks[s].push(sums[s], call.steps[step].merges);
-  }
-  for (std::size_t s = 0; s < N; ++s) stacks[s].write(call, outs[s]);
+    groups.advance(I::kGroupBytes);
+    x += kGroup;
+    ++x_sums;
+  });
 }
 
 // W gives 16 rows of one column of a group in f32: V W::column(group_bytes, column).
@@ -255,26 +252,19 @@ void float_tile(const LinearCall& call, std::int64_t row, const Blocks<N>& block
   const auto group_bytes = static_cast<std::int64_t>(packed_group_bytes(call.weights->format()));
   Streams<N> groups(call, blocks);
   const float* x = call.x.values + row * stride;
-  LaneStack<S, MT> stacks[N];
-  for (std::int32_t step = 0; step < call.num_steps; ++step) {
-    typename S::V sums[N][MT];
-    set_zero<S>(sums);
-    for (std::int32_t g = 0; g < call.steps[step].groups; ++g) {
-      for (std::size_t s = 0; s < N; ++s) {
-        for (int column = 0; column < kGroup; ++column) {
-          const auto w = W::column(groups[s], column);
+  sum_lanes<S, MT, N>(call, outs, [&](typename S::V(&sums)[N][MT]) {
+    for (std::size_t s = 0; s < N; ++s) {
+      for (int column = 0; column < kGroup; ++column) {
+        const auto w = W::column(groups[s], column);
 #pragma GCC unroll 16
-          for (int i = 0; i < MT; ++i) {
-            sums[s][i] = S::fma(S::set(x[i * stride + column]), w, sums[s][i]);
-          }
+        for (int i = 0; i < MT; ++i) {
+          sums[s][i] = S::fma(S::set(x[i * stride + column]), w, sums[s][i]);
         }
       }
-      groups.advance(group_bytes);
-      x += kGroup;
     }
-    for (std::size_t s = 0; s < N; ++s) stacks[s].push(sums[s], call.steps[step].merges);
-  }
-  for (std::size_t s = 0; s < N; ++s) stacks[s].write(call, outs[s]);
+    groups.advance(group_bytes);
+    x += kGroup;
+  });
 }
 
 }  // namespace lockstep::kernels::cpu

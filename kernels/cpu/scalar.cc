@@ -12,14 +12,20 @@ using S = ScalarSimd;
 
 S::V halves(const std::byte* p) { return S::load_f16(reinterpret_cast<const std::uint16_t*>(p)); }
 
-// Sums weight(column, row) * bytes[column] over the group's 32 columns.
-template <class Weight>
-S::V dot_columns(const std::int8_t* bytes, const Weight& weight) {
-  return S::map([&](int row) {
-    std::int32_t total = 0;
-    for (int column = 0; column < kGroup; ++column) total += weight(column, row) * bytes[column];
-    return static_cast<float>(total);
-  });
+// Of R rows of bytes, `stride` apart, the sums of weight(column, output) * bytes[column] over the
+// group's 32 columns.
+template <int R, class Weight>
+void dot_columns(const std::int8_t* bytes, std::int64_t stride, const Weight& weight,
+                 S::V (&out)[R]) {
+  for (int i = 0; i < R; ++i, bytes += stride) {
+    out[i] = S::map([&](int output) {
+      std::int32_t total = 0;
+      for (int column = 0; column < kGroup; ++column) {
+        total += weight(column, output) * bytes[column];
+      }
+      return static_cast<float>(total);
+    });
+  }
 }
 
 template <bool kMinimum>
@@ -29,12 +35,15 @@ struct FourBit {
   class Weights {
    public:
     explicit Weights(const std::byte* group) : group_(group) {}
-    S::V dot(const std::int8_t* bytes, std::int32_t) const {
-      return dot_columns(bytes, [this](int column, int row) {
+    template <int R>
+    void dots(const std::int8_t* bytes, std::int64_t stride, const std::int32_t*, std::int64_t,
+              S::V (&out)[R]) const {
+      const auto weight = [this](int column, int output) {
         const auto both =
-            std::to_integer<int>(group_[64 * (column % 16 / 4) + 4 * row + column % 4]);
+            std::to_integer<int>(group_[64 * (column % 16 / 4) + 4 * output + column % 4]);
         return (column < 16 ? both & 15 : both >> 4) - (kMinimum ? 0 : 8);
-      });
+      };
+      dot_columns(bytes, stride, weight, out);
     }
     S::V scale() const { return halves(group_ + 256); }
     S::V minimum() const { return halves(group_ + 288); }
@@ -50,10 +59,14 @@ struct EightBit {
   class Weights {
    public:
     explicit Weights(const std::byte* group) : group_(group) {}
-    S::V dot(const std::int8_t* bytes, std::int32_t) const {
-      return dot_columns(bytes, [this](int column, int row) {
-        return int{std::to_integer<std::int8_t>(group_[64 * (column / 4) + 4 * row + column % 4])};
-      });
+    template <int R>
+    void dots(const std::int8_t* bytes, std::int64_t stride, const std::int32_t*, std::int64_t,
+              S::V (&out)[R]) const {
+      const auto weight = [this](int column, int output) {
+        return int{
+            std::to_integer<std::int8_t>(group_[64 * (column / 4) + 4 * output + column % 4])};
+      };
+      dot_columns(bytes, stride, weight, out);
     }
     S::V scale() const { return halves(group_ + 512); }
 

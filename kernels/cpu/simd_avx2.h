@@ -18,6 +18,8 @@ struct Avx2Simd {
     __m256i lo, hi;
   };
   static constexpr int kTileRows = 4;
+  static constexpr int kChains = 1;
+  static constexpr std::size_t kStreams = 1;
   static constexpr int kTileQueries = 2;
   static constexpr int kScoreTiles = 1;
   static constexpr int kValueRegisters = 2;
@@ -102,6 +104,17 @@ struct Avx2Simd {
     const __m128 two = _mm_max_ps(_mm256_castps256_ps128(four), _mm256_extractf128_ps(four, 1));
     const __m128 one = _mm_max_ps(two, _mm_movehl_ps(two, two));
     return _mm_cvtss_f32(_mm_max_ss(one, _mm_movehdup_ps(one)));
+  }
+  // The maximum, or the sum, of each of sixteen vectors.
+  static V maxima(const V (&of)[16]) {
+    alignas(64) float each[16];
+    for (int i = 0; i < 16; ++i) each[i] = maximum(of[i]);
+    return load(each);
+  }
+  static V sums(const V (&of)[16]) {
+    alignas(64) float each[16];
+    for (int i = 0; i < 16; ++i) each[i] = sum(of[i]);
+    return load(each);
   }
   static V times_pow2(V a, V shifted) {
     return {times_pow2_half(a.lo, shifted.lo), times_pow2_half(a.hi, shifted.hi)};

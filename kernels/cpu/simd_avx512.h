@@ -14,6 +14,8 @@ struct Avx512Simd {
   using V = __m512;
   using Pairs = __m512i;  // sixteen pairs of bf16
   static constexpr int kTileRows = 16;
+  static constexpr int kChains = 4;
+  static constexpr std::size_t kStreams = 1;
   static constexpr int kTileQueries = 4;
   static constexpr int kScoreTiles = 4;
   static constexpr int kValueRegisters = 4;
@@ -104,6 +106,13 @@ struct Avx512Simd {
     const __m128 one = _mm_max_ps(two, _mm_movehl_ps(two, two));
     return _mm_cvtss_f32(_mm_max_ss(one, _mm_movehdup_ps(one)));
   }
+  // The maximum, or the sum, of each of sixteen vectors.
+  static V maxima(const V (&of)[16]) {
+    return across(of, [](V a, V b) { return _mm512_max_ps(a, b); });
+  }
+  static V sums(const V (&of)[16]) {
+    return across(of, [](V a, V b) { return _mm512_add_ps(a, b); });
+  }
   static V times_pow2(V a, V shifted) {
     return _mm512_castsi512_ps(_mm512_add_epi32(
         _mm512_castps_si512(a), _mm512_slli_epi32(_mm512_castps_si512(shifted), 23)));
@@ -120,6 +129,28 @@ struct Avx512Simd {
       const __m512i words = _mm512_srli_epi32(_mm512_castps_si512(load_i8(bytes + i)), 16);
       _mm256_storeu_si256(reinterpret_cast<__m256i*>(p + i), _mm512_cvtepi32_epi16(words));
     }
+  }
+
+ private:
+  // Vector i's elements, combined, in place i: each step halves the vectors.
+  template <class Combine>
+  static V across(const V (&of)[16], const Combine& combine) {
+    V pairs[8], fours[4];
+    for (int i = 0; i < 8; ++i) {
+      const V a = of[2 * i], b = of[2 * i + 1];
+      pairs[i] = combine(_mm512_unpacklo_ps(a, b), _mm512_unpackhi_ps(a, b));
+    }
+    for (int i = 0; i < 4; ++i) {
+      const __m512d a = _mm512_castps_pd(pairs[2 * i]), b = _mm512_castps_pd(pairs[2 * i + 1]);
+      fours[i] = combine(_mm512_castpd_ps(_mm512_unpacklo_pd(a, b)),
+                         _mm512_castpd_ps(_mm512_unpackhi_pd(a, b)));
+    }
+    // Of each quarter, vectors 4 * i to 4 * i + 3: now the quarters of one vector beside each
+    // other.
+    const auto quarters = [&](V a, V b) {
+      return combine(_mm512_shuffle_f32x4(a, b, 0x88), _mm512_shuffle_f32x4(a, b, 0xdd));
+    };
+    return quarters(quarters(fours[0], fours[1]), quarters(fours[2], fours[3]));
   }
 };
 

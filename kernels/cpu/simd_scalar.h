@@ -22,6 +22,10 @@ struct ScalarSimd {
   };
   // Rows of activations that one product tile holds sums of.
   static constexpr int kTileRows = 4;
+  // Of those, how many dot products with bytes are summed side by side.
+  static constexpr int kChains = 1;
+  // Row blocks that one row of activations takes together (streams.h).
+  static constexpr std::size_t kStreams = 1;
   // Attention: queries that share loads, tiles of 16 positions scored and registers of values
   // weighed at once.
   static constexpr int kTileQueries = 1;
@@ -146,6 +150,17 @@ struct ScalarSimd {
   }
   static float maximum(V a) {
     return fold(a, [](float x, float y) { return x > y ? x : y; });
+  }
+  // The maximum, or the sum, of each of sixteen vectors.
+  static V maxima(const V (&of)[16]) {
+    alignas(64) float each[16];
+    for (int i = 0; i < 16; ++i) each[i] = maximum(of[i]);
+    return load(each);
+  }
+  static V sums(const V (&of)[16]) {
+    alignas(64) float each[16];
+    for (int i = 0; i < 16; ++i) each[i] = sum(of[i]);
+    return load(each);
   }
   // a * 2^n, where `shifted` is n + kRoundingShift (simd_math.h), by adding to the exponent.
   static V times_pow2(V a, V shifted) {

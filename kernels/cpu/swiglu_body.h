@@ -6,13 +6,13 @@
 
 #include "kernels/cpu/elementwise_body.h"
 #include "kernels/cpu/linear_body.h"
+#include "kernels/cpu/quantize_body.h"
 
 namespace lockstep::kernels::cpu {
 
 // Groups times rows whose sums wait together: their activation then works on enough independent
 // values to hide its latency, and they take 4 KiB. Of one row, so many of each stream.
 inline constexpr std::int64_t kInnerTile = 16;
-inline constexpr std::int64_t kMostInnerTiles = kStreams;
 
 // Row blocks that a group of 32 columns has in each of both matrices, one after the other, and the
 // first of them.
@@ -73,7 +73,7 @@ class SwigluTile {
   void run(std::int64_t row, std::int64_t rows, std::int64_t group, std::int64_t groups) {
     gate_.row_stride = up_.row_stride = groups * kGroup;
     if (gate_.m == 1) {
-      visit_together<kStreams>(0, groups, [&](const auto& each) { multiply_row(group, each); });
+      visit_together<S::kStreams>(0, groups, [&](const auto& each) { multiply_row(group, each); });
     } else {
       for (std::int64_t g = 0; g < groups; ++g) {
         multiply(gate_, run_gate_, row, rows, gate_block(call_, group + g), gates_ + g * kGroup);
@@ -85,7 +85,7 @@ class SwigluTile {
   }
 
  private:
-  static void multiply(const LinearCall& call, const TileRunner& run, std::int64_t row,
+  static void multiply(const LinearCall& call, const TileRunner<S>& run, std::int64_t row,
                        std::int64_t rows, std::int64_t block, float* out) {
     if (takes_wide_tiles<S>(call)) return run_wide<S, kHalves>(call, run, row, rows, block, out);
     for (std::int64_t half = 0; half < kHalves; ++half) {
@@ -109,10 +109,10 @@ class SwigluTile {
   }
 
   template <std::size_t N>
-  static void multiply_halves(const LinearCall& call, const TileRunner& run, Blocks<N> blocks,
+  static void multiply_halves(const LinearCall& call, const TileRunner<S>& run, Blocks<N> blocks,
                               Sums<N> sums) {
     for (std::int64_t half = 0; half < kHalves; ++half) {
-      run_row(call, run, blocks, sums);
+      run_row<S>(call, run, blocks, sums);
       for (std::size_t s = 0; s < N; ++s) {
         ++blocks[s];
         sums[s] += kRowBlock;
@@ -122,16 +122,16 @@ class SwigluTile {
 
   const SwigluCall& call_;
   LinearCall gate_, up_;
-  TileRunner run_gate_, run_up_;
-  alignas(64) float gates_[kMostInnerTiles * kInnerTile * kGroup];
-  alignas(64) float ups_[kMostInnerTiles * kInnerTile * kGroup];
+  TileRunner<S> run_gate_, run_up_;
+  alignas(64) float gates_[S::kStreams * kInnerTile * kGroup];
+  alignas(64) float ups_[S::kStreams * kInnerTile * kGroup];
 };
 
 template <class S, class Q>
 void swiglu(const SwigluCall& call) {
   static_assert(S::kTileRows <= kInnerTile);
   SwigluTile<S, Q> tile(call);
-  const std::int64_t tiles = call.gate.m == 1 ? kMostInnerTiles : 1;
+  const std::int64_t tiles = call.gate.m == 1 ? S::kStreams : 1;
   const std::int64_t step = std::max<std::int64_t>(tiles * kInnerTile / call.gate.m, 1);
   if (step > 1) {  // few rows: one tile of them, and several groups at a time
     for (std::int64_t group = call.group_begin; group < call.group_end; group += step) {

@@ -4,6 +4,7 @@
 #include "kernels/cpu/attention_body.h"
 #include "kernels/cpu/elementwise_body.h"
 #include "kernels/cpu/linear_body.h"
+#include "kernels/cpu/quantize_body.h"
 #include "kernels/cpu/swiglu_body.h"
 
 namespace lockstep::kernels::cpu {

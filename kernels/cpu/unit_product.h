@@ -19,7 +19,7 @@ struct UnitTokens {
   static constexpr int kTiles = NT;
   static constexpr bool kOne = kOneToken;
   // Streams of weights that are read together: as many as there are tiles for their sums.
-  static constexpr std::size_t kStreamsRead = NT == 1 ? kStreams : NT == 2 ? 2 : 1;
+  static constexpr std::size_t kStreamsRead = NT == 1 ? kUnitStreams : NT == 2 ? 2 : 1;
   static_assert(int{kStreamsRead} * NT <= kUnitSums);
 };
 

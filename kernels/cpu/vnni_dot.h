@@ -18,6 +18,19 @@ inline __m512i four_bytes(const std::int8_t* bytes, int chunk) {
   return _mm512_set1_epi32(reinterpret_cast<const std::int32_t*>(bytes)[chunk]);
 }
 
+// Adds the products of a group's weights and the bytes of R rows, `stride` apart.
+template <int R>
+void add_bytes(__m512i (&sums)[R], const __m512i (&weights)[8], const std::int8_t* bytes,
+               std::int64_t stride) {
+#pragma GCC unroll 8
+  for (int chunk = 0; chunk < 8; ++chunk) {
+#pragma GCC unroll 16
+    for (int i = 0; i < R; ++i) {
+      sums[i] = _mm512_dpbusd_epi32(sums[i], weights[chunk], four_bytes(bytes + i * stride, chunk));
+    }
+  }
+}
+
 template <bool kMinimum>
 struct VnniFourBit {
   static constexpr bool kHasMinimum = kMinimum;
@@ -32,12 +45,15 @@ struct VnniFourBit {
         w_[chunk + 4] = _mm512_and_si512(_mm512_srli_epi16(both, 4), low);
       }
     }
-    Avx512Simd::V dot(const std::int8_t* bytes, std::int32_t bias) const {
-      __m512i sums = _mm512_set1_epi32(kMinimum ? 0 : bias / 16);  // nibbles count from -8
-      for (int chunk = 0; chunk < 8; ++chunk) {
-        sums = _mm512_dpbusd_epi32(sums, w_[chunk], four_bytes(bytes, chunk));
+    template <int R>
+    void dots(const std::int8_t* bytes, std::int64_t stride, const std::int32_t* biases,
+              std::int64_t bias_stride, Avx512Simd::V (&out)[R]) const {
+      __m512i sums[R];
+      for (int i = 0; i < R; ++i) {  // without minimum, nibbles count from -8
+        sums[i] = _mm512_set1_epi32(kMinimum ? 0 : biases[i * bias_stride] / 16);
       }
-      return _mm512_cvtepi32_ps(sums);
+      add_bytes(sums, w_, bytes, stride);
+      for (int i = 0; i < R; ++i) out[i] = _mm512_cvtepi32_ps(sums[i]);
     }
     Avx512Simd::V scale() const { return load_halves(group_ + 256); }
     Avx512Simd::V minimum() const { return load_halves(group_ + 288); }
@@ -60,12 +76,13 @@ struct VnniQ8 {
         w_[chunk] = _mm512_xor_si512(load_bytes(group + 64 * chunk), bias);  // w + 128, unsigned
       }
     }
-    Avx512Simd::V dot(const std::int8_t* bytes, std::int32_t bias) const {
-      __m512i sums = _mm512_set1_epi32(bias);
-      for (int chunk = 0; chunk < 8; ++chunk) {
-        sums = _mm512_dpbusd_epi32(sums, w_[chunk], four_bytes(bytes, chunk));
-      }
-      return _mm512_cvtepi32_ps(sums);
+    template <int R>
+    void dots(const std::int8_t* bytes, std::int64_t stride, const std::int32_t* biases,
+              std::int64_t bias_stride, Avx512Simd::V (&out)[R]) const {
+      __m512i sums[R];
+      for (int i = 0; i < R; ++i) sums[i] = _mm512_set1_epi32(biases[i * bias_stride]);
+      add_bytes(sums, w_, bytes, stride);
+      for (int i = 0; i < R; ++i) out[i] = _mm512_cvtepi32_ps(sums[i]);
     }
     Avx512Simd::V scale() const { return scale_; }
 
