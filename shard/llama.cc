@@ -85,6 +85,13 @@ std::span<float> LlamaRunner::forward(std::span<const ForwardSequence> batch) {
         times_->span("layer", static_cast<std::uint64_t>(part().layers.begin) + layer);
     const LayerWeights& weights = weights_.layers[layer];
     add_and_norm(update, weights.input_norm, compute_.rounded_forms(weights.qkv));
+    project_and_store(batch, layer);
+    const bool is_last = place_.next == nullptr && layer + 1 == weights_.layers.size();
+    if (is_last && last_rows_.size() < rows_.size()) {
+      keep_last_rows(batch);
+      batch = last_tokens_;
+      if (batch.empty()) return {};
+    }
     update = attention_block(batch, layer);
     add_and_norm(update, weights.post_attention_norm,
                  compute_.rounded_forms({&weights.gate_up, &weights.up_rows()}));
@@ -207,7 +214,7 @@ void LlamaRunner::product(const char* name, const Activations& x, std::int64_t r
   multiply(compute_, x, rows, lanes, products);
 }
 
-ReducedSum LlamaRunner::attention_block(std::span<const ForwardSequence> batch, std::size_t layer) {
+void LlamaRunner::project_and_store(std::span<const ForwardSequence> batch, std::size_t layer) {
   const LayerWeights& weights = weights_.layers[layer];
   std::array<Product, 3> projections;
   std::size_t count = 0;
@@ -218,6 +225,31 @@ ReducedSum LlamaRunner::attention_block(std::span<const ForwardSequence> batch, 
   }
   product("qkv product", normed_, tokens(), hidden_sum_, std::span(projections).first(count));
   rotate_and_store(batch, layer);
+}
+
+// All that the last layer gives for other tokens than these are keys and values.
+void LlamaRunner::keep_last_rows(std::span<const ForwardSequence> batch) {
+  const StepTimes::Phase phase(*times_, Part::elementwise, "last rows");
+  last_tokens_.clear();
+  for (const ForwardSequence& sequence : batch) {
+    if (!sequence.wants_logits) continue;
+    ForwardSequence& last = last_tokens_.emplace_back(sequence);
+    last.token_ids = sequence.token_ids.last(1);
+    last.first_position += static_cast<std::int32_t>(sequence.token_ids.size()) - 1;
+  }
+  for (std::size_t i = 0; i < last_rows_.size(); ++i) {
+    const auto from = last_rows_[i], to = static_cast<std::int64_t>(i);
+    rows_[i] = rows_[static_cast<std::size_t>(from)];
+    std::copy_n(hidden_.row(from), hidden_.columns(), hidden_.row(to));
+    std::copy_n(projected_.row(from), projected_.columns(), projected_.row(to));
+    last_rows_[i] = to;
+  }
+  rows_.resize(last_rows_.size());
+  attention_.lay_out(last_tokens_);
+}
+
+ReducedSum LlamaRunner::attention_block(std::span<const ForwardSequence> batch, std::size_t layer) {
+  const LayerWeights& weights = weights_.layers[layer];
   attend(batch, layer);
   const std::int64_t values = tokens() * config_.hidden_size;
   const Product output[] = {

@@ -73,6 +73,11 @@ class LlamaRunner final : public ModelRunner {
   void receive_hidden();
   // hidden_ + update to the next stage.
   void send_hidden(const ReducedSum& update);
+  // The layer's queries, and its keys and values in the cache.
+  void project_and_store(std::span<const ForwardSequence> batch, std::size_t layer);
+  // Leaves of the batch, of rows_ and of what was computed for them the rows whose logits are
+  // wanted: last_tokens_, laid out anew.
+  void keep_last_rows(std::span<const ForwardSequence> batch);
   // Each returns what is to be added to the residual stream, [tokens, hidden_size].
   ReducedSum attention_block(std::span<const ForwardSequence> batch, std::size_t layer);
   ReducedSum mlp_block(std::size_t layer);
@@ -109,9 +114,10 @@ class LlamaRunner final : public ModelRunner {
   std::vector<std::string> attention_names_, mlp_names_;  // of the layers' collectives
 
   std::vector<Row> rows_;
-  std::vector<std::int64_t> last_rows_;  // of the sequences that want logits
-  Activations hidden_;                   // [tokens, hidden_size]: the residual stream
-  Activations normed_;                   // [tokens, hidden_size]
+  std::vector<std::int64_t> last_rows_;       // of the sequences that want logits
+  std::vector<ForwardSequence> last_tokens_;  // the batch without all other tokens
+  Activations hidden_;                        // [tokens, hidden_size]: the residual stream
+  Activations normed_;                        // [tokens, hidden_size]
   Activations projected_;  // [tokens, query heads, keys and values of this rank, head_dim each]
   Activations attended_;   // [tokens, query heads * head_dim]
   Activations inner_;      // [tokens, inner columns of this rank]
