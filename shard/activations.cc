@@ -30,52 +30,60 @@ void add_forms(const Compute& compute, const kernels::PackedMatrix& weights, Rou
 
 }  // namespace
 
-Activations::Activations(std::int64_t max_rows, std::int64_t columns)
+Activations::Activations(std::int64_t max_rows, std::int64_t columns, bool has_wide_groups)
     : columns_(columns),
+      has_wide_groups_(has_wide_groups),
       rounded_stride_(columns + kRowPadding),
       group_stride_(columns / kernels::kGroup),
       values_(buffer<float>(max_rows * columns)),
       halves_(buffer<std::uint16_t>(rows_of_tiles(max_rows) * rounded_stride_)),
       half_sums_(buffer<float>(max_rows * group_stride_)),
       bytes_(buffer<std::int8_t>(max_rows * rounded_stride_)),
+      low_(buffer<std::int8_t>(max_rows * rounded_stride_)),
       scales_(buffer<float>(max_rows * group_stride_)),
       offsets_(buffer<float>(max_rows * group_stride_)),
-      biases_(buffer<std::int32_t>(max_rows * group_stride_)) {}
+      biases_(buffer<std::int32_t>(max_rows * group_stride_)),
+      low_biases_(buffer<std::int32_t>(max_rows * group_stride_)),
+      wide_(buffer<std::uint8_t>(max_rows * group_stride_)) {}
 
 std::size_t Activations::bytes(std::int64_t max_rows, std::int64_t columns) {
   const std::int64_t rounded = columns + kRowPadding;
   const std::int64_t groups = columns / kernels::kGroup;
-  constexpr std::int64_t kOfGroup = 3 * sizeof(float) + sizeof(std::int32_t);
-  const std::int64_t of_row = columns * std::int64_t{sizeof(float)} + rounded + groups * kOfGroup;
+  constexpr std::int64_t kOfGroup = 3 * sizeof(float) + 2 * sizeof(std::int32_t) + 1;
+  const std::int64_t of_row =
+      columns * std::int64_t{sizeof(float)} + 2 * rounded + groups * kOfGroup;
   return static_cast<std::size_t>(max_rows * of_row + rows_of_tiles(max_rows) * rounded *
                                                           std::int64_t{sizeof(std::uint16_t)});
 }
 
 std::size_t Activations::bytes() const {
   std::size_t total = 0;
-  for (const auto* part :
-       {&values_, &halves_, &half_sums_, &bytes_, &scales_, &offsets_, &biases_}) {
+  for (const auto* part : {&values_, &halves_, &half_sums_, &bytes_, &low_, &scales_, &offsets_,
+                           &biases_, &low_biases_, &wide_}) {
     total += part->size();
   }
   return total;
 }
 
 kernels::cpu::ActivationRows Activations::view(std::int64_t row, std::int64_t column) const {
-  const std::int64_t rounded = row * rounded_stride_ + column;
-  const std::int64_t group = row * group_stride_ + column / kernels::kGroup;
+  const kernels::cpu::QuantizedRows bytes = {.values = bytes_.as<std::int8_t>(),
+                                             .low = low_.as<std::int8_t>(),
+                                             .value_stride = rounded_stride_,
+                                             .scales = scales_.as<float>(),
+                                             .offsets = offsets_.as<float>(),
+                                             .biases = biases_.as<std::int32_t>(),
+                                             .low_biases = low_biases_.as<std::int32_t>(),
+                                             .wide = wide_.as<std::uint8_t>(),
+                                             .group_stride = group_stride_,
+                                             .has_wide_groups = has_wide_groups_};
   constexpr std::int64_t kTileRows = kernels::cpu::kTileTokens;
   const std::int64_t tile_stride = kTileRows * columns_;
   return {.values = values_.as<float>() + row * columns_ + column,
           .stride = columns_,
-          .halves = halves_.as<std::uint16_t>() + rounded,
+          .halves = halves_.as<std::uint16_t>() + row * rounded_stride_ + column,
           .half_stride = rounded_stride_,
-          .half_sums = half_sums_.as<float>() + group,
-          .bytes = {.values = bytes_.as<std::int8_t>() + rounded,
-                    .scales = scales_.as<float>() + group,
-                    .offsets = offsets_.as<float>() + group,
-                    .biases = biases_.as<std::int32_t>() + group,
-                    .value_stride = rounded_stride_,
-                    .group_stride = group_stride_},
+          .half_sums = half_sums_.as<float>() + row * group_stride_ + column / kernels::kGroup,
+          .bytes = bytes.from(row, column),
           .tiles = {.values = halves_.as<std::uint16_t>() + row / kTileRows * tile_stride +
                               column * kTileRows,
                     .row_stride = tile_stride}};

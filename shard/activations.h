@@ -58,7 +58,9 @@ struct RoundedForms {
 // [rows, columns] in f32, with copies in bf16 and int8 for the products that take them.
 class Activations {
  public:
-  Activations(std::int64_t max_rows, std::int64_t columns);
+  // `has_wide_groups`: the bytes' (kernels/cpu/kernel_table.h). REQUIRES then: every rank has the
+  // same columns, and rounds whole rows.
+  Activations(std::int64_t max_rows, std::int64_t columns, bool has_wide_groups = false);
 
   // Memory that such activations take, and what these have.
   static std::size_t bytes(std::int64_t max_rows, std::int64_t columns);
@@ -83,9 +85,11 @@ class Activations {
 
  private:
   std::int64_t columns_;
+  bool has_wide_groups_;
   std::int64_t rounded_stride_;
   std::int64_t group_stride_;
-  mutable kernels::AlignedBuffer values_, halves_, half_sums_, bytes_, scales_, offsets_, biases_;
+  mutable kernels::AlignedBuffer values_, halves_, half_sums_;
+  mutable kernels::AlignedBuffer bytes_, low_, scales_, offsets_, biases_, low_biases_, wide_;
 };
 
 // Shares rows [0, rows) out over `pool`: body(begin, end), such that each may be rounded in

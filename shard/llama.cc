@@ -50,11 +50,11 @@ LlamaRunner::LlamaRunner(const model::Model& model, const RunnerOptions& options
       attention_names_(layer_names(part().layers, "attention")),
       mlp_names_(layer_names(part().layers, "mlp")),
       hidden_(options.max_batch_tokens, config_.hidden_size),
-      normed_(options.max_batch_tokens, config_.hidden_size),
+      normed_(options.max_batch_tokens, config_.hidden_size, /*has_wide_groups=*/true),
       projected_(options.max_batch_tokens, qkv_columns(config_, part())),
       attended_(options.max_batch_tokens, part().query_heads.size() * config_.head_dim),
       inner_(options.max_batch_tokens, inner_columns(config_, part())),
-      last_(options.max_sequences, config_.hidden_size),
+      last_(options.max_sequences, config_.hidden_size, /*has_wide_groups=*/true),
       gathered_(communicator.size() > 1
                     ? static_cast<std::size_t>(options.max_batch_tokens * config_.hidden_size) *
                           sizeof(float)

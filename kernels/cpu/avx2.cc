@@ -22,40 +22,52 @@ __m256i dot4(__m256i sums, __m256i u, __m256i s) {
   return _mm256_add_epi32(sums, _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)));
 }
 
-// The sums of the first and of the last eight outputs of R rows, as floats.
-template <int R>
-void to_floats(const __m256i (&first)[R], const __m256i (&last)[R], S::V (&out)[R]) {
-  for (int i = 0; i < R; ++i) out[i] = {_mm256_cvtepi32_ps(first[i]), _mm256_cvtepi32_ps(last[i])};
-}
+// What both formats share: D::dot(bytes, bias) is a group's sum for one row of bytes.
+template <class D>
+class Group {
+ public:
+  template <int R>
+  void dots(const QuantizedRows& x, S::Ints (&out)[R]) const {
+    for (int i = 0; i < R; ++i) {
+      out[i] = self().dot(x.values + i * x.value_stride, x.biases[i * x.group_stride]);
+    }
+  }
+  template <int R>
+  void widen(const QuantizedRows& x, S::Ints (&dots)[R]) const {
+    for (int i = 0; i < R; ++i) {
+      const std::int64_t group = i * x.group_stride;
+      if (!x.wide[group]) continue;
+      const S::Ints low = self().dot(x.low + i * x.value_stride, x.low_biases[group]);
+      const __m256i base = _mm256_set1_epi32(kWideBase);
+      dots[i] = {_mm256_add_epi32(_mm256_mullo_epi32(dots[i].lo, base), low.lo),
+                 _mm256_add_epi32(_mm256_mullo_epi32(dots[i].hi, base), low.hi)};
+    }
+  }
+
+ private:
+  const D& self() const { return static_cast<const D&>(*this); }
+};
 
 template <bool kMinimum>
 struct FourBit {
   static constexpr bool kHasMinimum = kMinimum;
   static constexpr std::size_t kGroupBytes = kMinimum ? 320 : 288;
-  class Weights {
+  class Weights : public Group<Weights> {
    public:
     explicit Weights(const std::byte* group) : group_(group) {}
-    template <int R>
-    void dots(const std::int8_t* bytes, std::int64_t stride, const std::int32_t* biases,
-              std::int64_t bias_stride, S::V (&out)[R]) const {
+    S::Ints dot(const std::int8_t* bytes, std::int32_t bias) const {
       const __m256i low = _mm256_set1_epi8(15);
-      __m256i sums[2][R];
-      for (int half = 0; half < 2; ++half) {
-        for (int i = 0; i < R; ++i) {  // without minimum, nibbles count from -8
-          sums[half][i] = _mm256_set1_epi32(kMinimum ? 0 : biases[i * bias_stride] / 16);
-        }
-        for (int chunk = 0; chunk < 4; ++chunk) {
+      const __m256i first = _mm256_set1_epi32(kMinimum ? 0 : bias / 16);  // nibbles count from -8
+      __m256i sums[2] = {first, first};
+      for (int chunk = 0; chunk < 4; ++chunk) {
+        for (int half = 0; half < 2; ++half) {
           const __m256i both = load(group_ + 64 * chunk + 32 * half);
-          const __m256i lows = _mm256_and_si256(both, low);
-          const __m256i highs = _mm256_and_si256(_mm256_srli_epi16(both, 4), low);
-          for (int i = 0; i < R; ++i) {
-            __m256i& sum = sums[half][i];
-            sum = dot4(sum, lows, four_bytes(bytes + i * stride, chunk));
-            sum = dot4(sum, highs, four_bytes(bytes + i * stride, chunk + 4));
-          }
+          const __m256i high = _mm256_and_si256(_mm256_srli_epi16(both, 4), low);
+          sums[half] = dot4(sums[half], _mm256_and_si256(both, low), four_bytes(bytes, chunk));
+          sums[half] = dot4(sums[half], high, four_bytes(bytes, chunk + 4));
         }
       }
-      to_floats(sums[0], sums[1], out);
+      return {sums[0], sums[1]};
     }
     S::V scale() const { return halves(group_ + 256); }
     S::V minimum() const { return halves(group_ + 288); }
@@ -68,26 +80,20 @@ struct FourBit {
 struct EightBit {
   static constexpr bool kHasMinimum = false;
   static constexpr std::size_t kGroupBytes = 544;
-  class Weights {
+  class Weights : public Group<Weights> {
    public:
     explicit Weights(const std::byte* group) : group_(group) {}
-    template <int R>
-    void dots(const std::int8_t* bytes, std::int64_t stride, const std::int32_t*, std::int64_t,
-              S::V (&out)[R]) const {
-      __m256i sums[2][R];
-      for (int half = 0; half < 2; ++half) {
-        for (int i = 0; i < R; ++i) sums[half][i] = _mm256_setzero_si256();
-        for (int chunk = 0; chunk < 8; ++chunk) {
+    S::Ints dot(const std::int8_t* bytes, std::int32_t) const {
+      __m256i sums[2] = {_mm256_setzero_si256(), _mm256_setzero_si256()};
+      for (int chunk = 0; chunk < 8; ++chunk) {
+        const __m256i x = four_bytes(bytes, chunk);
+        for (int half = 0; half < 2; ++half) {
           // |w| * (x with w's sign): at most 128 * 127.
           const __m256i w = load(group_ + 64 * chunk + 32 * half);
-          const __m256i magnitude = _mm256_abs_epi8(w);
-          for (int i = 0; i < R; ++i) {
-            const __m256i x = four_bytes(bytes + i * stride, chunk);
-            sums[half][i] = dot4(sums[half][i], magnitude, _mm256_sign_epi8(x, w));
-          }
+          sums[half] = dot4(sums[half], _mm256_abs_epi8(w), _mm256_sign_epi8(x, w));
         }
       }
-      to_floats(sums[0], sums[1], out);
+      return {sums[0], sums[1]};
     }
     S::V scale() const { return halves(group_ + 512); }
 

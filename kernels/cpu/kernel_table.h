@@ -11,15 +11,40 @@
 
 namespace lockstep::kernels::cpu {
 
-// Activations in bytes: per row and group of 32 columns, value = scale * byte.
+// What a byte of a wide group counts, in units of its low bytes.
+inline constexpr int kWideBase = 255;
+
+// Activations in bytes: per row and group of 32 columns, value = scale * byte, or, where the group
+// is wide, scale * (kWideBase * byte + low byte).
 struct QuantizedRows {
-  std::int8_t* values;  // rows value_stride apart
+  std::int8_t* values;  // bytes, rows value_stride apart
+  std::int8_t* low;     // low bytes of wide groups; elsewhere whatever
+  std::int64_t value_stride;
   // One per group of 32 columns, rows group_stride apart:
   float* scales;
-  float* offsets;        // scale * sum of the group's bytes: what a minimum of 1 adds
-  std::int32_t* biases;  // -128 * sum of the group's bytes: what undoes weights shifted by 128
-  std::int64_t value_stride;
+  float* offsets;            // the sum of the group's values: what a minimum of 1 adds
+  std::int32_t* biases;      // -128 * sum of the bytes: what undoes weights shifted by 128
+  std::int32_t* low_biases;  // the same of a wide group's low bytes
+  std::uint8_t* wide;        // whether the group is
   std::int64_t group_stride;
+  // Whether groups become wide when rows are quantized, which looks at whole rows
+  // (quantize_body.h): all columns are to be given then, on every rank.
+  bool has_wide_groups;
+
+  // The same from a row and a column on, which is a group's first.
+  QuantizedRows from(std::int64_t row, std::int64_t column) const {
+    QuantizedRows rest = *this;
+    const std::int64_t value = row * value_stride + column;
+    const std::int64_t group = row * group_stride + column / kGroup;
+    rest.values += value;
+    rest.low += value;
+    rest.scales += group;
+    rest.offsets += group;
+    rest.biases += group;
+    rest.low_biases += group;
+    rest.wide += group;
+    return rest;
+  }
 };
 
 // Rows of a tile of activations (ActivationTiles).

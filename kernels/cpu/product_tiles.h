@@ -105,9 +105,19 @@ template <class S, int MT, std::size_t N, class AddGroup>
   for (std::size_t s = 0; s < N; ++s) stacks[s].write(call, outs[s]);
 }
 
+template <int R>
+bool is_any_wide(const QuantizedRows& rows) {
+  int any = 0;
+#pragma GCC unroll 16
+  for (int i = 0; i < R; ++i) any |= rows.wide[i * rows.group_stride];
+  return any != 0;
+}
+
 // Q is one family's integer dot product for one packed format:
-//   Q::Weights w(group_bytes);  w.dots(bytes, stride, biases, bias_stride, V (&out)[R]): of R rows,
-//   the exact sums of weight * byte, as floats, where a bias is -128 * the sum of the bytes
+//   Q::Weights w(group_bytes);
+//   w.dots(x, Ints (&out)[R]): of a group of R rows, the exact sums of weight * byte
+//   w.widen(x, Ints (&dots)[R]): for those of them that are wide, kWideBase times that, and the
+//   exact sums of weight * low byte
 //   w.scale(), and w.minimum() where Q::kHasMinimum.
 // A row's sum is a chain of instructions that wait for one another: S::kChains rows go side by
 // side.
@@ -115,13 +125,9 @@ template <class S, class Q, int MT, std::size_t N>
 void quantized_tile(const LinearCall& call, std::int64_t row, const Blocks<N>& blocks,
                     const Sums<N>& outs) {
   constexpr int R = MT < S::kChains ? 1 : S::kChains;
-  const QuantizedRows& x = call.x.bytes;
+  QuantizedRows x = call.x.bytes.from(row, 0);
   const std::int64_t block_bytes = call.weights->columns() / kGroup * std::int64_t{Q::kGroupBytes};
   Streams<N> groups(call, blocks);
-  const std::int8_t* bytes = x.values + row * x.value_stride;
-  const float* scales = x.scales + row * x.group_stride;
-  const float* offsets = x.offsets + row * x.group_stride;
-  const std::int32_t* biases = x.biases + row * x.group_stride;
   sum_lanes<S, MT, N>(call, outs, [&](typename S::V(&sums)[N][MT]) {
 #pragma GCC unroll 4
     for (std::size_t s = 0; s < N; ++s) {
@@ -129,24 +135,25 @@ void quantized_tile(const LinearCall& call, std::int64_t row, const Blocks<N>& b
       const typename Q::Weights w(groups[s]);
 #pragma GCC unroll 16
       for (int i = 0; i < MT; i += R) {
-        typename S::V dots[R];
-        w.dots(bytes + i * x.value_stride, x.value_stride, biases + i * x.group_stride,
-               x.group_stride, dots);
+        const QuantizedRows rows = x.from(i, 0);
+        typename S::Ints dots[R];
+        w.dots(rows, dots);
+        if (is_any_wide<R>(rows)) [[unlikely]]
+          w.widen(rows, dots);
 #pragma GCC unroll 16
         for (int j = 0; j < R; ++j) {
-          const std::int64_t at = (i + j) * x.group_stride;
-          const auto dot = S::mul(dots[j], S::set(scales[at]));
+          const std::int64_t at = j * x.group_stride;
+          const auto dot = S::mul(S::floats(dots[j]), S::set(rows.scales[at]));
           auto& sum = sums[s][i + j];
           sum = S::fma(dot, w.scale(), sum);
-          if constexpr (Q::kHasMinimum) sum = S::fma(S::set(offsets[at]), w.minimum(), sum);
+          if constexpr (Q::kHasMinimum) {
+            sum = S::fma(S::set(rows.offsets[at]), w.minimum(), sum);
+          }
         }
       }
     }
     groups.advance(Q::kGroupBytes);
-    bytes += kGroup;
-    ++scales;
-    ++offsets;
-    ++biases;
+    x = x.from(0, kGroup);
   });
 }
 

@@ -12,38 +12,51 @@ using S = ScalarSimd;
 
 S::V halves(const std::byte* p) { return S::load_f16(reinterpret_cast<const std::uint16_t*>(p)); }
 
-// Of R rows of bytes, `stride` apart, the sums of weight(column, output) * bytes[column] over the
-// group's 32 columns.
-template <int R, class Weight>
-void dot_columns(const std::int8_t* bytes, std::int64_t stride, const Weight& weight,
-                 S::V (&out)[R]) {
-  for (int i = 0; i < R; ++i, bytes += stride) {
-    out[i] = S::map([&](int output) {
-      std::int32_t total = 0;
-      for (int column = 0; column < kGroup; ++column) {
-        total += weight(column, output) * bytes[column];
+// What both formats share: D::weight(column, output) is a whole number.
+template <class D>
+class Group {
+ public:
+  template <int R>
+  void dots(const QuantizedRows& x, S::Ints (&out)[R]) const {
+    for (int i = 0; i < R; ++i) {
+      for (int output = 0; output < 16; ++output) {
+        out[i].lane[output] = dot(x.values + i * x.value_stride, output);
       }
-      return static_cast<float>(total);
-    });
+    }
   }
-}
+  template <int R>
+  void widen(const QuantizedRows& x, S::Ints (&dots)[R]) const {
+    for (int i = 0; i < R; ++i) {
+      if (!x.wide[i * x.group_stride]) continue;
+      for (int output = 0; output < 16; ++output) {
+        dots[i].lane[output] =
+            kWideBase * dots[i].lane[output] + dot(x.low + i * x.value_stride, output);
+      }
+    }
+  }
+
+ private:
+  std::int32_t dot(const std::int8_t* bytes, int output) const {
+    const D& weights = static_cast<const D&>(*this);
+    std::int32_t total = 0;
+    for (int column = 0; column < kGroup; ++column) {
+      total += weights.weight(column, output) * bytes[column];
+    }
+    return total;
+  }
+};
 
 template <bool kMinimum>
 struct FourBit {
   static constexpr bool kHasMinimum = kMinimum;
   static constexpr std::size_t kGroupBytes = kMinimum ? 320 : 288;
-  class Weights {
+  class Weights : public Group<Weights> {
    public:
     explicit Weights(const std::byte* group) : group_(group) {}
-    template <int R>
-    void dots(const std::int8_t* bytes, std::int64_t stride, const std::int32_t*, std::int64_t,
-              S::V (&out)[R]) const {
-      const auto weight = [this](int column, int output) {
-        const auto both =
-            std::to_integer<int>(group_[64 * (column % 16 / 4) + 4 * output + column % 4]);
-        return (column < 16 ? both & 15 : both >> 4) - (kMinimum ? 0 : 8);
-      };
-      dot_columns(bytes, stride, weight, out);
+    int weight(int column, int output) const {
+      const auto both =
+          std::to_integer<int>(group_[64 * (column % 16 / 4) + 4 * output + column % 4]);
+      return (column < 16 ? both & 15 : both >> 4) - (kMinimum ? 0 : 8);
     }
     S::V scale() const { return halves(group_ + 256); }
     S::V minimum() const { return halves(group_ + 288); }
@@ -56,17 +69,11 @@ struct FourBit {
 struct EightBit {
   static constexpr bool kHasMinimum = false;
   static constexpr std::size_t kGroupBytes = 544;
-  class Weights {
+  class Weights : public Group<Weights> {
    public:
     explicit Weights(const std::byte* group) : group_(group) {}
-    template <int R>
-    void dots(const std::int8_t* bytes, std::int64_t stride, const std::int32_t*, std::int64_t,
-              S::V (&out)[R]) const {
-      const auto weight = [this](int column, int output) {
-        return int{
-            std::to_integer<std::int8_t>(group_[64 * (column / 4) + 4 * output + column % 4])};
-      };
-      dot_columns(bytes, stride, weight, out);
+    int weight(int column, int output) const {
+      return std::to_integer<std::int8_t>(group_[64 * (column / 4) + 4 * output + column % 4]);
     }
     S::V scale() const { return halves(group_ + 512); }
 

@@ -14,6 +14,9 @@ struct Avx2Simd {
   struct V {
     __m256 lo, hi;
   };
+  struct Ints {
+    __m256i lo, hi;
+  };
   struct Pairs {  // sixteen pairs of bf16
     __m256i lo, hi;
   };
@@ -74,6 +77,7 @@ struct Avx2Simd {
     return {signed_half(p, index), signed_half(p + 32, index)};
   }
   static Pairs load_e4m3_pairs(const std::byte* p) { return {widen_e4m3(p), widen_e4m3(p + 16)}; }
+  static V floats(const Ints& a) { return {_mm256_cvtepi32_ps(a.lo), _mm256_cvtepi32_ps(a.hi)}; }
   static V add(V a, V b) { return {_mm256_add_ps(a.lo, b.lo), _mm256_add_ps(a.hi, b.hi)}; }
   static V sub(V a, V b) { return {_mm256_sub_ps(a.lo, b.lo), _mm256_sub_ps(a.hi, b.hi)}; }
   static V mul(V a, V b) { return {_mm256_mul_ps(a.lo, b.lo), _mm256_mul_ps(a.hi, b.hi)}; }

@@ -12,6 +12,7 @@ namespace lockstep::kernels::cpu {
 
 struct Avx512Simd {
   using V = __m512;
+  using Ints = __m512i;
   using Pairs = __m512i;  // sixteen pairs of bf16
   static constexpr int kTileRows = 16;
   static constexpr int kChains = 4;
@@ -83,6 +84,7 @@ struct Avx512Simd {
     const __m512i sign = _mm512_and_si512(_mm512_slli_epi16(bytes, 8), _mm512_set1_epi16(-0x8000));
     return _mm512_or_si512(absolute, sign);
   }
+  static V floats(Ints a) { return _mm512_cvtepi32_ps(a); }
   static V add(V a, V b) { return _mm512_add_ps(a, b); }
   static V sub(V a, V b) { return _mm512_sub_ps(a, b); }
   static V mul(V a, V b) { return _mm512_mul_ps(a, b); }

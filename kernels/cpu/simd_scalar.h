@@ -17,6 +17,9 @@ struct ScalarSimd {
   struct V {
     float lane[16];
   };
+  struct Ints {
+    std::int32_t lane[16];
+  };
   struct Pairs {  // sixteen pairs of bf16
     std::uint16_t of[16][2];
   };
@@ -114,6 +117,9 @@ struct ScalarSimd {
       }
     }
     return r;
+  }
+  static V floats(const Ints& a) {
+    return map([&](int i) { return static_cast<float>(a.lane[i]); });
   }
   static V add(V a, V b) {
     return map([&](int i) { return a.lane[i] + b.lane[i]; });

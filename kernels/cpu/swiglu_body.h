@@ -50,11 +50,7 @@ void write_groups(const SwigluCall& call, float* inner, std::int64_t row, std::i
     round_rows<S>(out, rows, columns);
   }
   if (call.out_int8) {
-    out.bytes.values += row * out.bytes.value_stride + column;
-    const std::int64_t first = row * out.bytes.group_stride + group;
-    out.bytes.scales += first;
-    out.bytes.offsets += first;
-    out.bytes.biases += first;
+    out.bytes = out.bytes.from(row, column);
     quantize_rows<S>(out, rows, columns);
   }
 }

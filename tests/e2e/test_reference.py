@@ -54,8 +54,9 @@ def test_http_equals_the_reference(server, case):
 def test_logits_stay_near_float32(server):
     """Log-probabilities of the 20 best tokens, against weights dequantized to float32.
 
-    The activations have eight bits and the cache sixteen: that costs an rms of 0.13 and at most 0.47
-    here, in every family and at every world size alike."""
+    The activations have eight bits, in wide groups sixteen, and the cache sixteen: that costs an rms
+    of 0.10 and at most 0.24 here, in every family without a matrix unit and at every world size alike.
+    (Without wide groups, 0.13 and 0.47.)"""
     model = reference_model.load(cluster.find_model())
     errors = []
     for case in CASES:
@@ -71,5 +72,5 @@ def test_logits_stay_near_float32(server):
         errors += [got - want for got, want in shared]
     rms = math.sqrt(sum(e * e for e in errors) / len(errors))
     print(f"log-probability error: rms {rms:.4f}, largest {max(map(abs, errors)):.4f}")
-    assert rms < 0.2
-    assert max(map(abs, errors)) < 0.7
+    assert rms < 0.13
+    assert max(map(abs, errors)) < 0.45
