@@ -3,8 +3,6 @@
 // of rows: no tile size, thread or batch moves a bit.
 #pragma once
 
-#include <algorithm>
-
 #include "kernels/cpu/kernel_table.h"
 #include "kernels/cpu/streams.h"
 
@@ -89,7 +87,8 @@ class Streams {
 };
 
 // Sums N row blocks by MT rows as the lane steps say: add_group(sums) adds the next 32 columns'
-// products to the sums of each block and row.
+// products to the sums of each block and row. Inlined: around a call, what add_group advances would
+// lie in memory.
 template <class S, int MT, std::size_t N, class AddGroup>
 [[gnu::always_inline]] inline void sum_lanes(const LinearCall& call, const Sums<N>& outs,
                                              const AddGroup& add_group) {
