@@ -196,7 +196,9 @@ void bf16_wide_tile(const LinearCall& call, std::int64_t row, std::int64_t block
     for (int column = 0; column < kGroup; column += 2) {
       typename S::Pairs w[NB];
       for (int j = 0; j < NB; ++j) {
-        w[j] = S::load_pairs(weights + j * block_values + column * kRowBlock);
+        const std::uint16_t* pairs = weights + j * block_values + column * kRowBlock;
+        prefetch_ahead<true>(reinterpret_cast<const std::byte*>(pairs), 64, NB * block_values * 2);
+        w[j] = S::load_pairs(pairs);
       }
 #pragma GCC unroll 16
       for (int i = 0; i < MT; ++i) {
