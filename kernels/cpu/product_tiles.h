@@ -48,6 +48,9 @@ class LaneStack {
   int top_ = 0;
 };
 
+// More weights than this would not wait in the second cache, beside rows of activations.
+inline constexpr std::int64_t kMostAhead = 256 << 10;
+
 // Asks for `bytes` of weights ahead of a tile. A few rows take weights as fast as memory streams
 // them, and the stream is recognized; more rows compute for so long on a block that the next one,
 // whose stream begins anew, would come late: kNextBlock.
@@ -190,6 +193,8 @@ void bf16_wide_tile(const LinearCall& call, std::int64_t row, std::int64_t block
   const auto* weights = reinterpret_cast<const std::uint16_t*>(call.weights->block(block));
   const std::int64_t block_values = call.weights->columns() * kRowBlock;
   const std::uint16_t* x = call.x.halves + row * stride;
+  const std::int64_t next = NB * block_values * std::int64_t{sizeof(std::uint16_t)};
+  const std::int64_t ahead = next <= kMostAhead ? next : kPrefetchBytes;
   Sums<NB> outs;
   for (int j = 0; j < NB; ++j) outs[j] = out + j * kRowBlock;
   sum_lanes<S, MT, NB>(call, outs, [&](typename S::V(&sums)[NB][MT]) {
@@ -197,7 +202,7 @@ void bf16_wide_tile(const LinearCall& call, std::int64_t row, std::int64_t block
       typename S::Pairs w[NB];
       for (int j = 0; j < NB; ++j) {
         const std::uint16_t* pairs = weights + j * block_values + column * kRowBlock;
-        prefetch_ahead<true>(reinterpret_cast<const std::byte*>(pairs), 64, NB * block_values * 2);
+        prefetch_ahead<true>(reinterpret_cast<const std::byte*>(pairs), 64, ahead);
         w[j] = S::load_pairs(pairs);
       }
 #pragma GCC unroll 16
