@@ -1,4 +1,5 @@
 // AVX2 with FMA and F16C.
+#include "kernels/cpu/row_dots.h"
 #include "kernels/cpu/simd_avx2.h"
 #include "kernels/cpu/table_body.h"
 
@@ -22,37 +23,11 @@ __m256i dot4(__m256i sums, __m256i u, __m256i s) {
   return _mm256_add_epi32(sums, _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)));
 }
 
-// What both formats share: D::dot(bytes, bias) is a group's sum for one row of bytes.
-template <class D>
-class Group {
- public:
-  template <int R>
-  void dots(const QuantizedRows& x, S::Ints (&out)[R]) const {
-    for (int i = 0; i < R; ++i) {
-      out[i] = self().dot(x.values + i * x.value_stride, x.biases[i * x.group_stride]);
-    }
-  }
-  template <int R>
-  void widen(const QuantizedRows& x, S::Ints (&dots)[R]) const {
-    for (int i = 0; i < R; ++i) {
-      const std::int64_t group = i * x.group_stride;
-      if (!x.wide[group]) continue;
-      const S::Ints low = self().dot(x.low + i * x.value_stride, x.low_biases[group]);
-      const __m256i base = _mm256_set1_epi32(kWideBase);
-      dots[i] = {_mm256_add_epi32(_mm256_mullo_epi32(dots[i].lo, base), low.lo),
-                 _mm256_add_epi32(_mm256_mullo_epi32(dots[i].hi, base), low.hi)};
-    }
-  }
-
- private:
-  const D& self() const { return static_cast<const D&>(*this); }
-};
-
 template <bool kMinimum>
 struct FourBit {
   static constexpr bool kHasMinimum = kMinimum;
   static constexpr std::size_t kGroupBytes = kMinimum ? 320 : 288;
-  class Weights : public Group<Weights> {
+  class Weights : public RowDots<S, Weights> {
    public:
     explicit Weights(const std::byte* group) : group_(group) {}
     S::Ints dot(const std::int8_t* bytes, std::int32_t bias) const {
@@ -80,7 +55,7 @@ struct FourBit {
 struct EightBit {
   static constexpr bool kHasMinimum = false;
   static constexpr std::size_t kGroupBytes = 544;
-  class Weights : public Group<Weights> {
+  class Weights : public RowDots<S, Weights> {
    public:
     explicit Weights(const std::byte* group) : group_(group) {}
     S::Ints dot(const std::int8_t* bytes, std::int32_t) const {

@@ -16,8 +16,8 @@ inline constexpr float kLeastLargest = 1e-30f;
 inline constexpr float kWideScale = 3.0f;
 
 // Up to sixteen groups of 32 values to the nearest bytes, and to even ones: scale = max|x| / 127.
-// Largest magnitudes and sums are found for all of them at once (S::maxima, S::sums), where one
-// after the other would wait for itself.
+// Largest magnitudes and sums are found for all of them at once (simd_math.h), where one after
+// the other would wait for itself.
 template <class S>
 class QuantizedGroups {
  public:
@@ -36,27 +36,28 @@ class QuantizedGroups {
   void write() {
     typename S::V each[kMost];
     for (int i = 0; i < kMost; ++i) {
-      each[i] = i < count_ ? S::max(S::abs(low(i)), S::abs(high(i))) : S::zero();
+      each[i] = i < count_ ? S::max(S::abs(first(i)), S::abs(last(i))) : S::zero();
     }
-    const auto largest = S::maxima(each);
+    const auto largest = maxima<S>(each);
     const auto is_large = S::sub(S::set(kLeastLargest), largest);  // negative
     alignas(64) float inverse[kMost];
     S::store(inverse,
              S::select_negative(is_large, S::div(S::set(kLargestByte), largest), S::zero()));
     for (int i = 0; i < count_; ++i) {
-      const auto q_low = round<S>(S::mul(low(i), S::set(inverse[i])));
-      const auto q_high = round<S>(S::mul(high(i), S::set(inverse[i])));
-      S::store_i8(bytes_[i], q_low);
-      S::store_i8(bytes_[i] + 16, q_high);
-      each[i] = S::add(q_low, q_high);
+      const auto q_first = round<S>(S::mul(first(i), S::set(inverse[i])));
+      const auto q_last = round<S>(S::mul(last(i), S::set(inverse[i])));
+      S::store_i8(bytes_[i], q_first);
+      S::store_i8(bytes_[i] + 16, q_last);
+      each[i] = S::add(q_first, q_last);
     }
-    write_scales(largest, S::sums(each));  // sums of whole numbers: exact
+    write_scales(largest, sums<S>(each));  // sums of whole numbers: exact
     count_ = 0;
   }
 
  private:
-  typename S::V low(int i) const { return S::load(values_[i]); }
-  typename S::V high(int i) const { return S::load(values_[i] + 16); }
+  // The halves of a group.
+  typename S::V first(int i) const { return S::load(values_[i]); }
+  typename S::V last(int i) const { return S::load(values_[i] + 16); }
 
   // A group that has no sum, as something in it is not finite, is not a number as a whole.
   void write_scales(typename S::V largest, typename S::V sums) {

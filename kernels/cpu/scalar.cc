@@ -1,6 +1,7 @@
 // The family that every machine has, and the reference for the others.
 #include <cstring>
 
+#include "kernels/cpu/row_dots.h"
 #include "kernels/cpu/simd_scalar.h"
 #include "kernels/cpu/table_body.h"
 #include "kernels/half.h"
@@ -12,51 +13,31 @@ using S = ScalarSimd;
 
 S::V halves(const std::byte* p) { return S::load_f16(reinterpret_cast<const std::uint16_t*>(p)); }
 
-// What both formats share: D::weight(column, output) is a whole number.
-template <class D>
-class Group {
- public:
-  template <int R>
-  void dots(const QuantizedRows& x, S::Ints (&out)[R]) const {
-    for (int i = 0; i < R; ++i) {
-      for (int output = 0; output < 16; ++output) {
-        out[i].lane[output] = dot(x.values + i * x.value_stride, output);
-      }
-    }
-  }
-  template <int R>
-  void widen(const QuantizedRows& x, S::Ints (&dots)[R]) const {
-    for (int i = 0; i < R; ++i) {
-      if (!x.wide[i * x.group_stride]) continue;
-      for (int output = 0; output < 16; ++output) {
-        dots[i].lane[output] =
-            kWideBase * dots[i].lane[output] + dot(x.low + i * x.value_stride, output);
-      }
-    }
-  }
-
- private:
-  std::int32_t dot(const std::int8_t* bytes, int output) const {
-    const D& weights = static_cast<const D&>(*this);
-    std::int32_t total = 0;
+// Sums weight(column, output) * bytes[column] over the group's 32 columns.
+template <class Weight>
+S::Ints dot_columns(const std::int8_t* bytes, const Weight& weight) {
+  S::Ints dots{};
+  for (int output = 0; output < 16; ++output) {
     for (int column = 0; column < kGroup; ++column) {
-      total += weights.weight(column, output) * bytes[column];
+      dots.lane[output] += weight(column, output) * bytes[column];
     }
-    return total;
   }
-};
+  return dots;
+}
 
 template <bool kMinimum>
 struct FourBit {
   static constexpr bool kHasMinimum = kMinimum;
   static constexpr std::size_t kGroupBytes = kMinimum ? 320 : 288;
-  class Weights : public Group<Weights> {
+  class Weights : public RowDots<S, Weights> {
    public:
     explicit Weights(const std::byte* group) : group_(group) {}
-    int weight(int column, int output) const {
-      const auto both =
-          std::to_integer<int>(group_[64 * (column % 16 / 4) + 4 * output + column % 4]);
-      return (column < 16 ? both & 15 : both >> 4) - (kMinimum ? 0 : 8);
+    S::Ints dot(const std::int8_t* bytes, std::int32_t) const {
+      return dot_columns(bytes, [this](int column, int output) {
+        const auto both =
+            std::to_integer<int>(group_[64 * (column % 16 / 4) + 4 * output + column % 4]);
+        return (column < 16 ? both & 15 : both >> 4) - (kMinimum ? 0 : 8);
+      });
     }
     S::V scale() const { return halves(group_ + 256); }
     S::V minimum() const { return halves(group_ + 288); }
@@ -69,11 +50,14 @@ struct FourBit {
 struct EightBit {
   static constexpr bool kHasMinimum = false;
   static constexpr std::size_t kGroupBytes = 544;
-  class Weights : public Group<Weights> {
+  class Weights : public RowDots<S, Weights> {
    public:
     explicit Weights(const std::byte* group) : group_(group) {}
-    int weight(int column, int output) const {
-      return std::to_integer<std::int8_t>(group_[64 * (column / 4) + 4 * output + column % 4]);
+    S::Ints dot(const std::int8_t* bytes, std::int32_t) const {
+      return dot_columns(bytes, [this](int column, int output) {
+        return int{
+            std::to_integer<std::int8_t>(group_[64 * (column / 4) + 4 * output + column % 4])};
+      });
     }
     S::V scale() const { return halves(group_ + 512); }
 

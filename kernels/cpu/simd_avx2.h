@@ -78,6 +78,11 @@ struct Avx2Simd {
   }
   static Pairs load_e4m3_pairs(const std::byte* p) { return {widen_e4m3(p), widen_e4m3(p + 16)}; }
   static V floats(const Ints& a) { return {_mm256_cvtepi32_ps(a.lo), _mm256_cvtepi32_ps(a.hi)}; }
+  static Ints multiply_add(const Ints& a, int factor, const Ints& b) {
+    const __m256i factors = _mm256_set1_epi32(factor);
+    return {_mm256_add_epi32(_mm256_mullo_epi32(a.lo, factors), b.lo),
+            _mm256_add_epi32(_mm256_mullo_epi32(a.hi, factors), b.hi)};
+  }
   static V add(V a, V b) { return {_mm256_add_ps(a.lo, b.lo), _mm256_add_ps(a.hi, b.hi)}; }
   static V sub(V a, V b) { return {_mm256_sub_ps(a.lo, b.lo), _mm256_sub_ps(a.hi, b.hi)}; }
   static V mul(V a, V b) { return {_mm256_mul_ps(a.lo, b.lo), _mm256_mul_ps(a.hi, b.hi)}; }
@@ -108,17 +113,6 @@ struct Avx2Simd {
     const __m128 two = _mm_max_ps(_mm256_castps256_ps128(four), _mm256_extractf128_ps(four, 1));
     const __m128 one = _mm_max_ps(two, _mm_movehl_ps(two, two));
     return _mm_cvtss_f32(_mm_max_ss(one, _mm_movehdup_ps(one)));
-  }
-  // The maximum, or the sum, of each of sixteen vectors.
-  static V maxima(const V (&of)[16]) {
-    alignas(64) float each[16];
-    for (int i = 0; i < 16; ++i) each[i] = maximum(of[i]);
-    return load(each);
-  }
-  static V sums(const V (&of)[16]) {
-    alignas(64) float each[16];
-    for (int i = 0; i < 16; ++i) each[i] = sum(of[i]);
-    return load(each);
   }
   static V times_pow2(V a, V shifted) {
     return {times_pow2_half(a.lo, shifted.lo), times_pow2_half(a.hi, shifted.hi)};

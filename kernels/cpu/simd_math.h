@@ -55,4 +55,26 @@ float exp2_of(float a) {
   return S::first(exp2_nonpositive<S>(S::set(a)));
 }
 
+// The maximum, or the sum, of each of sixteen vectors: one by one, if the family has no better way.
+template <class S>
+typename S::V maxima(const typename S::V (&of)[16]) {
+  if constexpr (requires { S::maxima(of); }) {
+    return S::maxima(of);
+  } else {
+    alignas(64) float each[16];
+    for (int i = 0; i < 16; ++i) each[i] = S::maximum(of[i]);
+    return S::load(each);
+  }
+}
+template <class S>
+typename S::V sums(const typename S::V (&of)[16]) {
+  if constexpr (requires { S::sums(of); }) {
+    return S::sums(of);
+  } else {
+    alignas(64) float each[16];
+    for (int i = 0; i < 16; ++i) each[i] = S::sum(of[i]);
+    return S::load(each);
+  }
+}
+
 }  // namespace lockstep::kernels::cpu

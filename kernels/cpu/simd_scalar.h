@@ -121,6 +121,11 @@ struct ScalarSimd {
   static V floats(const Ints& a) {
     return map([&](int i) { return static_cast<float>(a.lane[i]); });
   }
+  static Ints multiply_add(const Ints& a, int factor, const Ints& b) {
+    Ints sums;
+    for (int i = 0; i < 16; ++i) sums.lane[i] = a.lane[i] * factor + b.lane[i];
+    return sums;
+  }
   static V add(V a, V b) {
     return map([&](int i) { return a.lane[i] + b.lane[i]; });
   }
@@ -156,17 +161,6 @@ struct ScalarSimd {
   }
   static float maximum(V a) {
     return fold(a, [](float x, float y) { return x > y ? x : y; });
-  }
-  // The maximum, or the sum, of each of sixteen vectors.
-  static V maxima(const V (&of)[16]) {
-    alignas(64) float each[16];
-    for (int i = 0; i < 16; ++i) each[i] = maximum(of[i]);
-    return load(each);
-  }
-  static V sums(const V (&of)[16]) {
-    alignas(64) float each[16];
-    for (int i = 0; i < 16; ++i) each[i] = sum(of[i]);
-    return load(each);
   }
   // a * 2^n, where `shifted` is n + kRoundingShift (simd_math.h), by adding to the exponent.
   static V times_pow2(V a, V shifted) {

@@ -1,30 +1,15 @@
-// What tests of CPU families share: random numbers, activations in all their forms, and the
-// families that there are.
+// What tests of CPU families share: activations in all their forms, and the families that there
+// are.
 #pragma once
 
 #include <cstdint>
-#include <cstring>
-#include <random>
 #include <vector>
 
 #include "kernels/cpu_family.h"
 #include "tests/kernels/emulated_unit/emulated_unit.h"
+#include "tests/kernels/random_values.h"
 
 namespace lockstep::kernels {
-
-inline std::vector<float> random_floats(std::size_t n, unsigned seed, float spread = 1.0f) {
-  std::mt19937 random(seed);
-  std::normal_distribution<float> normal(0.0f, spread);
-  std::vector<float> values(n);
-  for (float& value : values) value = normal(random);
-  return values;
-}
-
-inline std::vector<std::uint32_t> bits(const std::vector<float>& values) {
-  std::vector<std::uint32_t> words(values.size());
-  std::memcpy(words.data(), values.data(), values.size() * sizeof(float));
-  return words;
-}
 
 // Activations in all their forms.
 struct Activations {

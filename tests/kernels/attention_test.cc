@@ -2,33 +2,18 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
-#include <bit>
 #include <cmath>
 #include <numeric>
-#include <random>
 #include <string>
 
 #include "kernels/cpu_family.h"
 #include "kernels/half.h"
 #include "kernels/kv_format.h"
 #include "tests/kernels/emulated_unit/emulated_unit.h"
+#include "tests/kernels/random_values.h"
 
 namespace lockstep::kernels {
 namespace {
-
-std::vector<float> random_floats(std::size_t n, unsigned seed, float spread = 1.0f) {
-  std::mt19937 random(seed);
-  std::normal_distribution<float> normal(0.0f, spread);
-  std::vector<float> values(n);
-  for (float& value : values) value = normal(random);
-  return values;
-}
-
-std::vector<std::uint32_t> bits(const std::vector<float>& values) {
-  std::vector<std::uint32_t> words;
-  for (const float value : values) words.push_back(std::bit_cast<std::uint32_t>(value));
-  return words;
-}
 
 // The kernels of a family, or those for a matrix unit on an emulated one; null where this machine
 // cannot run them.

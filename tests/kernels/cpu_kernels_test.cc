@@ -18,15 +18,7 @@ namespace {
 
 using testing::ElementsAreArray;
 
-class Family : public testing::TestWithParam<CpuFamily> {
- protected:
-  void SetUp() override {
-    if (!is_supported(GetParam())) GTEST_SKIP() << "this machine has no " << name(GetParam());
-  }
-
-  const cpu::KernelTable& table_ = kernel_table(GetParam());
-  const cpu::KernelTable& scalar_ = kernel_table(CpuFamily::scalar);
-};
+class Family : public FamilyTest {};
 
 TEST_P(Family, RmsNormFollowsItsFormula) {
   for (const std::int64_t n : {16, 576, 4096}) {
@@ -153,7 +145,6 @@ TEST_P(Family, TilesOfActivationsAreTheirRoundedValuesByPairs) {
   }
 }
 
-const auto family_name = [](const auto& info) { return std::string(name(info.param)); };
 INSTANTIATE_TEST_SUITE_P(Cpu, Family, testing::ValuesIn(kAllFamilies), family_name);
 
 }  // namespace

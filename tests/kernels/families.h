@@ -19,4 +19,19 @@ inline bool is_supported(CpuFamily family) {
   return std::ranges::find(supported, family) != supported.end();
 }
 
+// A test of the operations of one family.
+class FamilyTest : public testing::TestWithParam<CpuFamily> {
+ protected:
+  void SetUp() override {
+    if (!is_supported(GetParam())) GTEST_SKIP() << "this machine has no " << name(GetParam());
+  }
+
+  const cpu::KernelTable& table_ = kernel_table(GetParam());
+  const cpu::KernelTable& scalar_ = kernel_table(CpuFamily::scalar);
+};
+
+inline std::string family_name(const testing::TestParamInfo<CpuFamily>& info) {
+  return std::string(name(info.param));
+}
+
 }  // namespace lockstep::kernels

@@ -10,15 +10,7 @@
 namespace lockstep::kernels {
 namespace {
 
-class Quantize : public testing::TestWithParam<CpuFamily> {
- protected:
-  void SetUp() override {
-    if (!is_supported(GetParam())) GTEST_SKIP() << "this machine has no " << name(GetParam());
-  }
-
-  const cpu::KernelTable& table_ = kernel_table(GetParam());
-  const cpu::KernelTable& scalar_ = kernel_table(CpuFamily::scalar);
-};
+class Quantize : public FamilyTest {};
 
 TEST_P(Quantize, QuantizesToTheNearestByteWithItsSums) {
   auto x = random_floats(4 * 96, 6);
@@ -122,8 +114,7 @@ TEST_P(Quantize, GivesARowTheSameBytesInAnyCompany) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(Cpu, Quantize, testing::ValuesIn(kAllFamilies),
-                         [](const auto& info) { return std::string(name(info.param)); });
+INSTANTIATE_TEST_SUITE_P(Cpu, Quantize, testing::ValuesIn(kAllFamilies), family_name);
 
 }  // namespace
 }  // namespace lockstep::kernels
