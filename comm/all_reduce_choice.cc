@@ -36,4 +36,14 @@ AllReduceChoice choose_all_reduce(AllReduce asked, const AllReduceNeeds& needs) 
               "; of more by NCCL"};
 }
 
+std::string WindowCount::text() const {
+  if (!wanted) return "NCCL's windows: none, as none were asked for";
+  if (asked == 0) return "NCCL's windows: none, of one rank";
+  if (made == 0) {
+    return "NCCL's windows: none, for NCCL makes none between these GPUs (NCCL_DEBUG=INFO says "
+           "why)";
+  }
+  return "NCCL's windows: " + std::to_string(made) + " of " + std::to_string(asked) + " buffers";
+}
+
 }  // namespace lockstep::comm

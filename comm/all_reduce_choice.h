@@ -32,4 +32,15 @@ struct AllReduceChoice {
 // obstacle.
 AllReduceChoice choose_all_reduce(AllReduce asked, const AllReduceNeeds& needs);
 
+// What became of a wish for NCCL's symmetric windows.
+struct WindowCount {
+  bool wanted = false;
+  int asked = 0;  // buffers of this rank that should be windows
+  int made = 0;
+
+  // A sentence for the log; `all_made` says whether it is a good one.
+  std::string text() const;
+  bool all_made() const { return made == asked; }
+};
+
 }  // namespace lockstep::comm

@@ -6,6 +6,7 @@
 #include <cstddef>
 #include <functional>
 #include <span>
+#include <string>
 #include <string_view>
 #include <vector>
 
@@ -13,13 +14,24 @@
 
 namespace lockstep::comm {
 
-// What peer_memory() takes of a device for `bytes`: CUDA recommends to share whole pieces of 2 MiB
-// between processes, in which nothing else lies then (Programming Guide, "Interprocess
-// Communication").
+// What memory that other ranks map takes of a device for `bytes`: CUDA recommends to share whole
+// pieces of 2 MiB between processes, in which nothing else lies then (Programming Guide,
+// "Interprocess Communication"), and ncclMemAlloc() gives whole pieces.
 constexpr std::size_t whole_peer_memory(std::size_t bytes) {
   constexpr std::size_t kPiece = 2 << 20;
   return (bytes + kPiece - 1) / kPiece * kPiece;
 }
+
+// What an exchange takes of a device, beyond plain memory.
+struct ExchangeMemory {
+  bool peers = true;     // peer_memory() is not empty, where ranks are not too many
+  bool windows = false;  // gather_memory() is mapped by the other ranks
+
+  // What gather_memory(bytes) takes, of so many ranks.
+  std::size_t gather_bytes(std::size_t bytes, int ranks) const {
+    return windows && ranks > 1 ? whole_peer_memory(bytes) : bytes;
+  }
+};
 
 // Memory of every rank that the kernels of all ranks read and write.
 struct PeerMemory {
@@ -49,6 +61,12 @@ class GpuExchange {
   virtual void all_to_all(const void* send, std::span<const std::size_t> send_counts,
                           void* received, std::span<const std::size_t> receive_counts,
                           std::string_view what) = 0;
+
+  // Memory of this rank's device for what all_gather() moves at every step, which may move it
+  // faster: at least `bytes`, the same number on every rank. `label`: MemoryPool::allocate().
+  // Collective, at the start; it goes before this object. Throws Error when there is no room.
+  virtual kernels::device::Allocation gather_memory(const std::string& label,
+                                                    std::size_t bytes) = 0;
 
   // Memory for kernels that exchange by themselves: `bytes` zeroed bytes of every rank, the same
   // number on each, as long as this object lives. None, on all ranks, where that is not the way

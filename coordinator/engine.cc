@@ -56,7 +56,7 @@ Engine::Engine(EngineOptions options, const model::Tokenizer& tokenizer,
       scheduler_(options_.scheduler, options_.epoch),
       reports_(options_.world_size, options_.epoch, options_.shard_deadline,
                options_.scheduler.pipeline_stages),
-      metrics_(options_.world_size) {}
+      metrics_(options_.world_size, options_.labels) {}
 
 void Engine::run(std::stop_token stop) {
   try {

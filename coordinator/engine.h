@@ -3,6 +3,7 @@
 
 #include <chrono>
 #include <cstdint>
+#include <map>
 #include <optional>
 #include <stop_token>
 #include <string>
@@ -31,8 +32,9 @@ struct EngineOptions {
   std::string served_model_name;
   std::string system_fingerprint;  // kernel family and weight format
   std::string version;
-  std::uint64_t seed = 0;   // seeds of requests without one are derived from it
-  std::uint64_t epoch = 1;  // the life of the replica
+  std::map<std::string, std::string> labels;  // of lockstep_replica_info
+  std::uint64_t seed = 0;                     // seeds of requests without one are derived from it
+  std::uint64_t epoch = 1;                    // the life of the replica
   std::int32_t world_size = 1;
   std::int32_t max_queue = 4096;  // waiting requests; one more is refused as "overloaded"
   std::chrono::milliseconds shard_deadline{60000};  // for all reports of the oldest step in flight

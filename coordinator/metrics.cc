@@ -18,7 +18,7 @@ Buckets token_buckets() {
 
 }  // namespace
 
-Metrics::Metrics(std::int32_t world_size)
+Metrics::Metrics(std::int32_t world_size, const std::map<std::string, std::string>& labels)
     : num_requests_running_(gauge("num_requests_running", "Requests in the running batch.")),
       num_requests_waiting_(gauge("num_requests_waiting", "Requests that wait to be scheduled.")),
       kv_cache_usage_(gauge("kv_cache_usage_perc", "KV cache in use; 1 means all of it.")),
@@ -49,6 +49,12 @@ Metrics::Metrics(std::int32_t world_size)
                  .Help("Time of a rank's steps by part; waiting is for plans while sequences run.")
                  .Register(registry_)),
       coordinator_(parts_.Add({{"rank", "0"}, {"part", "coordinator"}})) {
+  prometheus::BuildGauge()
+      .Name("lockstep_replica_info")
+      .Help("Always 1: how the replica computes, in its labels.")
+      .Register(registry_)
+      .Add(labels)
+      .Set(1);
   auto& requests = prometheus::BuildCounter()
                        .Name("lockstep_requests_total")
                        .Help("Requests that have ended.")

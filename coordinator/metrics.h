@@ -7,6 +7,7 @@
 #include <prometheus/registry.h>
 
 #include <cstdint>
+#include <map>
 #include <string>
 #include <vector>
 
@@ -19,7 +20,8 @@ namespace lockstep::coordinator {
 
 class Metrics {
  public:
-  explicit Metrics(std::int32_t world_size);
+  // `labels`: of lockstep_replica_info, which says how the replica computes.
+  explicit Metrics(std::int32_t world_size, const std::map<std::string, std::string>& labels = {});
 
   // One step is complete. `reports`: by rank.
   void step_done(const std::vector<comm::StepReport>& reports);

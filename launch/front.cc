@@ -24,7 +24,8 @@ std::string served_name(const ServeOptions& options) {
 }
 
 coordinator::EngineOptions engine_options(const ServeOptions& options, const ReplicaSizes& sizes,
-                                          std::string fingerprint, int world_size,
+                                          std::string fingerprint,
+                                          std::map<std::string, std::string> labels, int world_size,
                                           std::uint64_t epoch) {
   return {
       .scheduler = {.max_num_seqs = options.max_num_seqs,
@@ -37,6 +38,7 @@ coordinator::EngineOptions engine_options(const ServeOptions& options, const Rep
       .served_model_name = served_name(options),
       .system_fingerprint = std::move(fingerprint),
       .version = kVersion,
+      .labels = std::move(labels),
       .seed = options.seed,
       .epoch = epoch,
       .world_size = world_size,
@@ -55,8 +57,9 @@ std::string token_text(const model::Tokenizer& tokenizer, std::optional<std::int
 
 struct Front::Impl {
   Impl(const ServeOptions& options, const ReplicaSizes& sizes, const model::Model& model,
-       std::string fingerprint, int world_size, zmq::context_t& context, comm::PlanPublisher& bus,
-       std::uint64_t epoch, Tracer* tracer, std::function<void(const std::string&)> on_failure_in)
+       std::string fingerprint, std::map<std::string, std::string> labels, int world_size,
+       zmq::context_t& context, comm::PlanPublisher& bus, std::uint64_t epoch, Tracer* tracer,
+       std::function<void(const std::string&)> on_failure_in)
       : on_failure(std::move(on_failure_in)),
         tokenizer(model::make_tokenizer(model.tokenizer, model.path)),
         link(bus) {
@@ -65,7 +68,8 @@ struct Front::Impl {
                             token_text(*tokenizer, model.tokenizer.bos_token_id),
                             token_text(*tokenizer, model.tokenizer.eos_token_id));
     }
-    engine.emplace(engine_options(options, sizes, std::move(fingerprint), world_size, epoch),
+    engine.emplace(engine_options(options, sizes, std::move(fingerprint), std::move(labels),
+                                  world_size, epoch),
                    *tokenizer, chat_template ? &*chat_template : nullptr,
                    model.config.eos_token_ids, context, link, tracer);
     if (!options.http.empty()) {
@@ -104,11 +108,12 @@ struct Front::Impl {
 };
 
 Front::Front(const ServeOptions& options, const ReplicaSizes& sizes, const model::Model& model,
-             std::string system_fingerprint, int world_size, zmq::context_t& context,
-             comm::PlanPublisher& bus, std::uint64_t epoch, Tracer* tracer,
-             std::function<void(const std::string&)> on_failure)
-    : impl_(std::make_unique<Impl>(options, sizes, model, std::move(system_fingerprint), world_size,
-                                   context, bus, epoch, tracer, std::move(on_failure))) {}
+             std::string system_fingerprint, std::map<std::string, std::string> labels,
+             int world_size, zmq::context_t& context, comm::PlanPublisher& bus, std::uint64_t epoch,
+             Tracer* tracer, std::function<void(const std::string&)> on_failure)
+    : impl_(std::make_unique<Impl>(options, sizes, model, std::move(system_fingerprint),
+                                   std::move(labels), world_size, context, bus, epoch, tracer,
+                                   std::move(on_failure))) {}
 
 Front::~Front() {
   impl_->engine_thread = {};

@@ -3,6 +3,7 @@
 
 #include <exception>
 #include <functional>
+#include <map>
 #include <memory>
 #include <string>
 #include <thread>
@@ -18,11 +19,12 @@ namespace lockstep::launch {
 // Serves clients on threads of its own, from construction to destruction.
 class Front {
  public:
-  // `bus` has been bound; `tracer` may be nullptr: no timeline. `on_failure` is called from a
-  // thread when the coordinator or the gateway fails, with what happened.
+  // `labels`: of lockstep_replica_info. `bus` has been bound; `tracer` may be nullptr: no timeline.
+  // `on_failure` is called from a thread when the coordinator or the gateway fails, with what
+  // happened.
   Front(const ServeOptions& options, const ReplicaSizes& sizes, const model::Model& model,
-        std::string system_fingerprint, int world_size, zmq::context_t& context,
-        comm::PlanPublisher& bus, std::uint64_t epoch, Tracer* tracer,
+        std::string system_fingerprint, std::map<std::string, std::string> labels, int world_size,
+        zmq::context_t& context, comm::PlanPublisher& bus, std::uint64_t epoch, Tracer* tracer,
         std::function<void(const std::string&)> on_failure);
   ~Front();
 

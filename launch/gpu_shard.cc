@@ -103,8 +103,10 @@ GpuShard::GpuShard(const ServeOptions& options, const model::Model& model,
                    const comm::MpiEnvironment& mpi, comm::Communicator& world,
                    comm::Communicator& stage, const shard::PipelinePlace& place,
                    shard::StepTimes& times)
-    : rank_(comm::cuda::open_gpu_rank(mpi, stage, options.deadline * 3 / 4,
-                                      comm::all_reduce_of(options.all_reduce))),
+    : rank_(comm::cuda::open_gpu_rank(mpi, stage,
+                                      {.deadline = options.deadline * 3 / 4,
+                                       .all_reduce = comm::all_reduce_of(options.all_reduce),
+                                       .windows = options.nccl_windows})),
       parts_(shard::partition_model(model.config, stage.size(),
                                     shard::stage_layers(model.config, place))),
       sizes_{.max_model_len = settle_model_len(options, model)},
@@ -116,6 +118,11 @@ GpuShard::GpuShard(const ServeOptions& options, const model::Model& model,
       choice_(runner_, choice_options(options), rank_->gpu(), rank_->exchange(), sampler_),
       steps_(runner_, choice_, times) {
   if (stage.rank() == 0) spdlog::info("{}: {}", rank_->device(), rank_->all_reduce().reason);
+  if (stage.rank() == 0 && options.nccl_windows) {
+    const comm::WindowCount windows = rank_->windows();
+    spdlog::log(windows.all_made() ? spdlog::level::info : spdlog::level::warn, "{}: {}",
+                rank_->device(), windows.text());
+  }
   sizes_.num_blocks = settle_blocks(options, model, mpi, world);
   runner_.allocate_cache(sizes_.num_blocks);
   spdlog::info("{}: {} KV blocks of {} positions; memory:\n{}", rank_->device(), sizes_.num_blocks,

@@ -33,6 +33,8 @@ class GpuShard {
   std::string device() const { return rank_->device(); }
   std::string architecture() const { return rank_->architecture(); }
   kernels::cuda::AttentionBackend attention() const { return attention_; }
+  const comm::AllReduceChoice& all_reduce() const { return rank_->all_reduce(); }
+  comm::WindowCount windows() const { return rank_->windows(); }
   // For the thread that computes.
   void bind_thread() const { rank_->bind_thread(); }
 

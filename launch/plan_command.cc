@@ -91,7 +91,8 @@ shard::StepSizes step_sizes(const PlanOptions& options, const model::ModelConfig
                                : static_cast<std::int32_t>(config.max_position_embeddings),
           .gpu_cache = fp8 ? kernels::cuda::CacheFormat::e4m3 : kernels::cuda::CacheFormat::bf16,
           .gpu_attention = kernels::cuda::attention_backend_of(options.serve.attention_backend),
-          .peers = options.serve.all_reduce != "nccl"};
+          .gpu_exchange = {.peers = options.serve.all_reduce != "nccl",
+                           .windows = options.serve.nccl_windows}};
 }
 
 // 1, 2, 4 and 8, as far as the model can be split so.
@@ -200,7 +201,8 @@ void check(const PlanOptions& options, const CLI::App& plan) {
     throw CLI::ValidationError(
         "--block-size", std::to_string(options.serve.block_size) + " is not a multiple of 16");
   }
-  for (const char* option : {"--gpu-memory-utilization", "--attention-backend", "--all-reduce"}) {
+  for (const char* option :
+       {"--gpu-memory-utilization", "--attention-backend", "--all-reduce", "--nccl-windows"}) {
     if (options.is_cpu() && plan.count(option) > 0) {
       throw CLI::ValidationError(option, "has no meaning on CPUs");
     }
@@ -280,6 +282,9 @@ void add_device_options(CLI::App& plan, PlanOptions& options) {
       ->check(CLI::IsMember({"auto", "peer", "nccl"}))
       ->capture_default_str()
       ->type_name("NAME");
+  plan.add_flag("--nccl-windows", options.serve.nccl_windows,
+                "On GPUs: what NCCL gathers at every step lies in its symmetric windows, of whole "
+                "pieces of 2 MiB");
   plan.add_option("--threads", options.threads,
                   "CPU threads of a rank; 0: its share of this host's")
       ->check(CLI::Range(0, 1024));

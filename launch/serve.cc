@@ -21,6 +21,7 @@
 #include "launch/host_topology.h"
 #include "launch/kernel_choice.h"
 #include "launch/pipeline.h"
+#include "launch/replica_labels.h"
 #include "launch/replica_sizes.h"
 #include "launch/step_loop.h"
 #include "launch/termination.h"
@@ -58,30 +59,6 @@ shard::ActivationChoice activation_choice(const std::string& name) {
   return {};
 }
 
-// What an answer's bits depend on: the device, the weights' storage types, what products make of
-// activations and how keys and values are stored; of CPU families only whether it is amx. `gpu`:
-// nullptr on the CPU.
-std::string fingerprint(const model::Model& model, const ServeOptions& options, const GpuShard* gpu,
-                        kernels::CpuFamily family) {
-  const auto type = [&](const char* name) {
-    const auto* tensor = model.tensors->find(name);
-    return tensor == nullptr ? "none" : std::string(kernels::name(tensor->dtype));
-  };
-  const std::string weights =
-      type("model.layers.0.mlp.up_proj.weight") + "-" + type("model.embed_tokens.weight");
-  const std::string version = "lockstep-" + std::string(kVersion);
-  if (gpu != nullptr) {
-    return version + "-cuda-" + gpu->architecture() + "-" + weights +
-           (options.quantization == "fp8" ? "-fp8" : "") +
-           (options.products == "cublaslt" ? "-cublaslt" : "") +
-           (gpu->attention() == kernels::cuda::AttentionBackend::flashinfer ? "-flashinfer" : "") +
-           (gpu->attention() == kernels::cuda::AttentionBackend::fa3 ? "-fa3" : "") +
-           (options.kv_cache_dtype == KvCacheType::fp8 ? "-kv-fp8" : "");
-  }
-  return version + "-cpu-" + (family == kernels::CpuFamily::amx ? "amx-" : "") + weights + "-" +
-         options.activations + (options.kv_cache_dtype == KvCacheType::int8 ? "-kv-int8" : "");
-}
-
 // Why the replica cannot run on GPUs whatever there is; "": it can.
 std::string obstacle_to_cuda(const ServeOptions& options) {
   if (options.kv_cache_dtype == KvCacheType::int8) return "--kv-cache-dtype int8 is for CPUs";
@@ -103,6 +80,7 @@ void require_cpu_options(const ServeOptions& options) {
   if (options.all_reduce != "auto") {
     throw Error("--all-reduce " + options.all_reduce + " is for GPUs, and there are none");
   }
+  if (options.nccl_windows) throw Error("--nccl-windows is for GPUs, and there are none");
 }
 
 // A collective gives up before the coordinator misses the step's report: its error says which rank
@@ -180,6 +158,8 @@ class Rank {
     std::optional<TerminationSignals> signals;
     if (mpi_.rank() == 0) {
       front.emplace(options_, sizes_, model_, fingerprint(model_, options_, gpu_.get(), family_),
+                    gpu_ ? gpu_labels(options_, place_, *gpu_)
+                         : cpu_labels(options_, place_, family_, placement_, *runner),
                     mpi_.size(), context_, *publisher, epoch_, tracer(),
                     [this](const std::string& what) { fail(what); });
       signals.emplace([&front] { front->request_stop(); },

@@ -139,6 +139,11 @@ void add_machine_options(CLI::App& serve, ServeOptions& options, Typed& typed) {
       ->check(CLI::IsMember({"auto", "peer", "nccl"}))
       ->capture_default_str()
       ->type_name("NAME");
+  serve.add_flag(
+      "--nccl-windows", options.nccl_windows,
+      "On GPUs, what NCCL gathers at every step lies in its symmetric windows, which has "
+      "a lower latency where all GPUs of a stage reach each other's memory; the log says "
+      "whether NCCL makes them");
   serve
       .add_option("--quantization", options.quantization,
                   "On GPUs, while loading weights of 16 and 32 bits: none, or fp8 (e4m3 with a "

@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "comm/gpu_exchange.h"
 #include "kernels/cuda/attention_backend.h"
 #include "kernels/cuda/paged_cache.h"
 #include "kernels/kv_format.h"
@@ -57,8 +58,7 @@ struct StepSizes {
   kernels::cuda::CacheFormat gpu_cache = kernels::cuda::CacheFormat::bf16;
   // On GPUs, of a build that has FlashInfer.
   kernels::cuda::AttentionBackend gpu_attention = kernels::cuda::AttentionBackend::automatic;
-  bool peers =
-      true;  // kernels sum few rows in the memory of all ranks, where these are not too many
+  comm::ExchangeMemory gpu_exchange = {};
 };
 
 struct RankMemory {

@@ -5,7 +5,7 @@
 namespace lockstep::comm::cuda {
 
 std::unique_ptr<GpuRank> open_gpu_rank(const MpiEnvironment&, Communicator&,
-                                       std::chrono::milliseconds, AllReduce) {
+                                       const GpuRankOptions&) {
   throw Error("this build has no CUDA: configure with --preset cuda-release");
 }
 

@@ -7,6 +7,7 @@
 #include "comm/cuda/ipc_memory.h"
 #include "comm/cuda/nccl_communicator.h"
 #include "comm/cuda/nccl_exchange.h"
+#include "comm/cuda/window_allocator.h"
 #include "kernels/cuda/device.h"
 #include "kernels/cuda/stream_gpu.h"
 #include "kernels/cuda/visible_devices.h"
@@ -47,20 +48,22 @@ AllReduceChoice settle_all_reduce(const MpiEnvironment& environment, Communicato
 class NcclRank final : public GpuRank {
  public:
   // Kernels that wait for a rank give up before the host does, whose error then says which rank.
-  NcclRank(const MpiEnvironment& environment, Communicator& ranks,
-           std::chrono::milliseconds deadline, AllReduce all_reduce)
+  NcclRank(const MpiEnvironment& environment, Communicator& ranks, const GpuRankOptions& options)
       : device_(kernels::cuda::find_devices(), environment.rank(), environment.local_rank(),
                 environment.local_size()),
         gpu_(device_),
         communicator_(shared_id(environment, ranks), ranks.rank(), ranks.size(), device_,
-                      NcclOptions{.deadline = deadline}),
-        all_reduce_(settle_all_reduce(environment, ranks, gpu_.memory(), all_reduce)),
+                      NcclOptions{.deadline = options.deadline}),
+        all_reduce_(settle_all_reduce(environment, ranks, gpu_.memory(), options.all_reduce)),
+        windows_wanted_(options.windows),
+        windows_(communicator_, device_),
         exchange_(communicator_, gpu_.stream(),
                   {.ranks = ranks,
                    .pool = gpu_.memory(),
-                   .patience = deadline * 3 / 4,
+                   .patience = options.deadline * 3 / 4,
                    .first_rank = first_of(environment, ranks),
-                   .path = all_reduce_.path}) {}
+                   .path = all_reduce_.path,
+                   .windows = options.windows && ranks.size() > 1 ? &windows_ : nullptr}) {}
 
   kernels::cuda::Gpu& gpu() override { return gpu_; }
   GpuExchange& exchange() override { return exchange_; }
@@ -72,6 +75,9 @@ class NcclRank final : public GpuRank {
            std::to_string(description.compute_minor);
   }
   const AllReduceChoice& all_reduce() const override { return all_reduce_; }
+  WindowCount windows() const override {
+    return {.wanted = windows_wanted_, .asked = windows_.asked(), .made = windows_.made()};
+  }
   void bind_thread() const override { device_.bind_thread(); }
 
  private:
@@ -79,14 +85,16 @@ class NcclRank final : public GpuRank {
   kernels::cuda::StreamGpu gpu_;
   NcclCommunicator communicator_;
   const AllReduceChoice all_reduce_;
+  const bool windows_wanted_;
+  WindowAllocator windows_;
   NcclExchange exchange_;
 };
 
 }  // namespace
 
 std::unique_ptr<GpuRank> open_gpu_rank(const MpiEnvironment& environment, Communicator& ranks,
-                                       std::chrono::milliseconds deadline, AllReduce all_reduce) {
-  return std::make_unique<NcclRank>(environment, ranks, deadline, all_reduce);
+                                       const GpuRankOptions& options) {
+  return std::make_unique<NcclRank>(environment, ranks, options);
 }
 
 }  // namespace lockstep::comm::cuda

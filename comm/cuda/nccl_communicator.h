@@ -21,7 +21,6 @@ namespace lockstep::comm::cuda {
 
 struct NcclOptions {
   std::chrono::milliseconds deadline{10000};  // of starting, of every call, and of wait()
-  bool symmetric_windows = false;             // see ExchangeBuffer
 };
 
 // One rank's end. All ranks call the same operations in the same order with matching counts; one
@@ -82,7 +81,7 @@ class NcclCommunicator {
       const std::function<void()>& look = [] {});
 
  private:
-  friend class ExchangeBuffer;
+  friend class WindowAllocator;
   using Clock = std::chrono::steady_clock;
 
   struct Operation {

@@ -9,6 +9,7 @@
 #include "comm/all_reduce_choice.h"
 #include "comm/cuda/ipc_memory.h"
 #include "comm/cuda/nccl_communicator.h"
+#include "comm/cuda/window_allocator.h"
 #include "comm/gpu_exchange.h"
 #include "kernels/cuda/memory_pool.h"
 #include "kernels/cuda/stream.h"
@@ -22,6 +23,7 @@ struct PeerRank {
   std::chrono::nanoseconds patience;  // of its kernels
   int first_rank;                     // what the replica calls rank 0 of these
   AllReduce path;                     // peer or nccl
+  WindowAllocator* windows;           // nullptr: gathers have plain memory
 };
 
 // A communicator's operations, on one stream.
@@ -43,6 +45,10 @@ class NcclExchange final : public GpuExchange {
   void all_to_all(const void* send, std::span<const std::size_t> send_counts, void* received,
                   std::span<const std::size_t> receive_counts, std::string_view what) override {
     communicator_.all_to_all(send, send_counts, received, receive_counts, stream_, what);
+  }
+  kernels::device::Allocation gather_memory(const std::string& label, std::size_t bytes) override {
+    if (peer_.windows == nullptr) return peer_.pool.allocate(label, bytes);
+    return peer_.pool.allocate_from(*peer_.windows, label, whole_peer_memory(bytes));
   }
   PeerMemory peer_memory(std::size_t bytes) override {
     if (peer_.path != AllReduce::peer) return {};

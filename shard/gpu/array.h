@@ -20,6 +20,9 @@ class GpuArray {
   GpuArray(kernels::cuda::Gpu& gpu, const std::string& label, std::int64_t size)
       : memory_(gpu.memory().allocate(label, static_cast<std::size_t>(size) * sizeof(T))) {}
 
+  // An array that takes all of `memory`.
+  explicit GpuArray(kernels::device::Allocation memory) : memory_(std::move(memory)) {}
+
   T* data() const { return static_cast<T*>(memory_.data()); }
   std::int64_t size() const { return static_cast<std::int64_t>(memory_.size() / sizeof(T)); }
 

@@ -69,13 +69,16 @@ GpuLaneReducer::Sizes GpuLaneReducer::sizes(const std::vector<SegmentTree>& tree
 }
 
 std::size_t GpuLaneReducer::device_bytes(const std::vector<SegmentTree>& trees, int rank,
-                                         const ReduceOptions& options, bool peers) {
+                                         const ReduceOptions& options,
+                                         const comm::ExchangeMemory& exchange) {
   const Sizes floats = sizes(trees, rank, options);
   std::int64_t merges = 1;
   for (const SegmentTree& tree : trees) merges += std::ssize(tree.merges);
-  return bytes(floats.gathered + floats.own + floats.cut + floats.sum) +
+  const auto ranks = static_cast<int>(trees[0].counts.size());
+  return exchange.gather_bytes(bytes(floats.gathered), ranks) +
+         exchange.gather_bytes(bytes(floats.sum), ranks) + bytes(floats.own + floats.cut) +
          static_cast<std::size_t>(merges) * sizeof(std::int32_t) +
-         (peers ? PeerChannels::device_bytes(floats.channels) : 0);
+         (exchange.peers ? PeerChannels::device_bytes(floats.channels) : 0);
 }
 
 GpuLaneReducer::GpuLaneReducer(kernels::cuda::Gpu& gpu, comm::GpuExchange& exchange,
@@ -91,10 +94,10 @@ GpuLaneReducer::GpuLaneReducer(kernels::cuda::Gpu& gpu, comm::GpuExchange& excha
   }
   no_merges_ = upload_array<std::int32_t>(gpu, kLabel, std::vector<std::int32_t>{0});
   const Sizes floats = sizes(trees, exchange.rank(), options);
-  gathered_ = GpuArray<float>(gpu, kLabel, floats.gathered);
+  gathered_ = GpuArray<float>(exchange.gather_memory(kLabel, bytes(floats.gathered)));
   own_ = GpuArray<float>(gpu, kLabel, floats.own);
   cut_ = GpuArray<float>(gpu, kLabel, floats.cut);
-  sum_ = GpuArray<float>(gpu, kLabel, floats.sum);
+  sum_ = GpuArray<float>(exchange.gather_memory(kLabel, bytes(floats.sum)));
   peers_ = PeerChannels(gpu, exchange, floats.channels);
 }
 

@@ -66,9 +66,10 @@ class GpuLaneReducer {
   // Throws CollectiveTimeout when a kernel has waited too long for another rank.
   void check() const { peers_.check(); }
 
-  // What rank `rank` takes of the device's memory. `peers`: where kernels may exchange.
+  // What rank `rank` takes of the device's memory.
   static std::size_t device_bytes(const std::vector<SegmentTree>& trees, int rank,
-                                  const ReduceOptions& options, bool peers);
+                                  const ReduceOptions& options,
+                                  const comm::ExchangeMemory& exchange);
 
  private:
   struct Tree {

@@ -126,10 +126,10 @@ RankMemory gpu_rank_memory(const ModelShape& shape, const std::vector<Partition>
   memory.weights = WeightCounter(shape).count(rank_parts(config, part), part);
   memory.kv_block = gpu_kv_block_bytes(config, part, sizes.gpu_cache, sizes.block_size);
   memory.activations =
-      runner.device_bytes(sizes.peers) + memory.kv_block;  // the block of padding rows
+      runner.device_bytes(sizes.gpu_exchange) + memory.kv_block;  // the block of padding rows
   if (chooses) {
-    memory.activations +=
-        GpuTokenChoice::device_bytes(gpu_choice_options(sizes), vocab_ranges(parts), rank);
+    memory.activations += GpuTokenChoice::device_bytes(
+        gpu_choice_options(sizes), vocab_ranges(parts), rank, sizes.gpu_exchange);
   }
   return memory;
 }

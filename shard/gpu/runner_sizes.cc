@@ -157,10 +157,10 @@ GpuRunnerSizes::GpuRunnerSizes(const model::ModelConfig& config,
   stage_values = tokens * width;
 }
 
-std::size_t GpuRunnerSizes::device_bytes(bool peers) const {
+std::size_t GpuRunnerSizes::device_bytes(const comm::ExchangeMemory& exchange) const {
   const std::int64_t floats = hidden + qkv + attention_chunks + gate_up + logits + 2 * angles;
   const std::int64_t halves = normed + queries + attended + inner + last;
-  return GpuLaneReducer::device_bytes(trees, rank, reduce, peers) +
+  return GpuLaneReducer::device_bytes(trees, rank, reduce, exchange) +
          static_cast<std::size_t>(floats) * sizeof(float) +
          static_cast<std::size_t>(halves) * sizeof(std::uint16_t) +
          static_cast<std::size_t>(sampled) * sizeof(kernels::ScoredToken) + bytes_of(hidden_plan) +

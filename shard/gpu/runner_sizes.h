@@ -60,8 +60,8 @@ struct GpuRunnerSizes {
   GpuRunnerSizes(const model::ModelConfig& config, const std::vector<Partition>& parts, int rank,
                  const GpuRunnerOptions& options);
 
-  // All of them, in bytes of the device. `peers`: where ranks' kernels may exchange by themselves.
-  std::size_t device_bytes(bool peers) const;
+  // All of them, in bytes of the device.
+  std::size_t device_bytes(const comm::ExchangeMemory& exchange) const;
 
   int rank;
   std::int64_t query_columns, kv_columns, inner_columns, logits_stride;

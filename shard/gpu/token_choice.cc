@@ -71,13 +71,14 @@ GpuTokenChoice::Sizes GpuTokenChoice::sizes(const GpuChoiceOptions& options,
 }
 
 std::size_t GpuTokenChoice::device_bytes(const GpuChoiceOptions& options,
-                                         std::span<const VocabRange> ranges, int rank) {
+                                         std::span<const VocabRange> ranges, int rank,
+                                         const comm::ExchangeMemory& exchange) {
   const Sizes elements = sizes(options, ranges, rank);
+  const auto ranks = static_cast<int>(ranges.size());
   return GpuWholeRows::device_bytes(ranges, rank, most_dealt(options)) +
-         LogprobRows::device_bytes(options.max_sequences, static_cast<int>(ranges.size()),
-                                   ranges.back().end) +
-         static_cast<std::size_t>(elements.candidates + elements.whole_candidates +
-                                  elements.winners) *
+         LogprobRows::device_bytes(options.max_sequences, ranks, ranges.back().end) +
+         exchange.gather_bytes(elements.winner_bytes(), ranks) +
+         static_cast<std::size_t>(elements.candidates + elements.whole_candidates) *
              sizeof(ScoredToken) +
          static_cast<std::size_t>(elements.cuts) * sizeof(std::uint64_t);
 }
@@ -95,7 +96,7 @@ GpuTokenChoice::GpuTokenChoice(GpuLlamaRunner& model, const GpuChoiceOptions& op
   const Sizes elements = sizes(options_, model.vocab_ranges(), exchange.rank());
   candidates_ = GpuArray<ScoredToken>(gpu, kLabel, elements.candidates);
   whole_candidates_ = GpuArray<ScoredToken>(gpu, kLabel, elements.whole_candidates);
-  winners_ = GpuArray<ScoredToken>(gpu, kLabel, elements.winners);
+  winners_ = GpuArray<ScoredToken>(exchange.gather_memory(kLabel, elements.winner_bytes()));
   cuts_ = GpuArray<std::uint64_t>(gpu, kLabel, elements.cuts);
   for (Step& step : steps_) {
     step.chosen = gpu.pinned_memory().allocate(

@@ -41,7 +41,8 @@ class GpuTokenChoice {
   static std::size_t upload_bytes(const GpuChoiceOptions& options, int ranks);
   // What it takes of the device of rank `rank` of those with these tokens, in a stage that chooses.
   static std::size_t device_bytes(const GpuChoiceOptions& options,
-                                  std::span<const VocabRange> ranges, int rank);
+                                  std::span<const VocabRange> ranges, int rank,
+                                  const comm::ExchangeMemory& exchange);
 
   // All must outlive it. The ranks of exchange and sampler are the same.
   GpuTokenChoice(GpuLlamaRunner& model, const GpuChoiceOptions& options, kernels::cuda::Gpu& gpu,
@@ -84,6 +85,9 @@ class GpuTokenChoice {
   // Elements of the buffers below.
   struct Sizes {
     std::int64_t candidates, whole_candidates, winners, cuts;
+    std::size_t winner_bytes() const {
+      return static_cast<std::size_t>(winners) * sizeof(ScoredToken);
+    }
   };
   static Sizes sizes(const GpuChoiceOptions& options, std::span<const VocabRange> ranges, int rank);
   Step& oldest() { return steps_[num_begun_ == 2 ? 1 - turn_ : turn_]; }

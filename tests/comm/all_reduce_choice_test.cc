@@ -48,6 +48,18 @@ TEST(AllReduceChoice, OfOneRankIsNone) {
   }
 }
 
+TEST(WindowCount, SaysWhetherNcclMakesThem) {
+  const auto expect_text = [](const WindowCount& windows, bool all, const char* text) {
+    EXPECT_EQ(windows.all_made(), all) << text;
+    EXPECT_THAT(windows.text(), HasSubstr(text));
+  };
+  expect_text({}, true, "none, as none were asked for");
+  expect_text({.wanted = true}, true, "none, of one rank");
+  expect_text({.wanted = true, .asked = 3}, false, "NCCL makes none between these GPUs");
+  expect_text({.wanted = true, .asked = 3, .made = 2}, false, "2 of 3 buffers");
+  expect_text({.wanted = true, .asked = 3, .made = 3}, true, "3 of 3 buffers");
+}
+
 TEST(AllReduceName, IsOneOfThree) {
   EXPECT_EQ(all_reduce_of("auto"), AllReduce::automatic);
   EXPECT_EQ(all_reduce_of("peer"), AllReduce::peer);

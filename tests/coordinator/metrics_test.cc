@@ -61,6 +61,12 @@ TEST(Metrics, CountTheTokensThatGpusLeaveToTheirHostsOnOneRankOfTheLastStage) {
   EXPECT_THAT(text(metrics), HasSubstr("\nlockstep_gpu_rows_chosen_on_host_total 8\n"));
 }
 
+TEST(Metrics, SayHowTheReplicaComputes) {
+  Metrics metrics(1, {{"device", "cpu"}, {"kernels", "avx2"}});
+  EXPECT_THAT(text(metrics),
+              HasSubstr("\nlockstep_replica_info{device=\"cpu\",kernels=\"avx2\"} 1\n"));
+}
+
 TEST(Metrics, CountTheCoordinatorsWorkForRank0Alone) {
   Metrics metrics(2);
   metrics.coordinator_worked(0.5);

@@ -40,6 +40,7 @@ def test_help_has_examples_and_succeeds():
     (["plan", "x", "--weights", "q3"], "--weights"),
     (["plan", "x", "--gpu-memory-utilization", "0.5"], "--gpu-memory-utilization"),
     (["plan", "x", "--all-reduce", "nccl"], "--all-reduce"),
+    (["plan", "x", "--nccl-windows"], "--nccl-windows"),
     (["plan", "x", "--device", "h100", "--kv-cache-dtype", "int8"], "--kv-cache-dtype"),
     (["generate", "--prompt", "a", "--token-ids", "1"], "--token-ids"),
 ], ids=lambda value: "_".join(value) if isinstance(value, list) else value)

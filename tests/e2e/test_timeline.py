@@ -76,6 +76,13 @@ def test_metrics_tell_the_parts_of_every_ranks_steps(traced):
             assert server.metric(name) > 0, name
 
 
+def test_metrics_tell_how_the_replica_computes(traced):
+    server, _ = traced
+    (labels,) = re.findall(r"^lockstep_replica_info{(.*)} 1$", server.get("/metrics"), re.M)
+    assert {'device="cpu"', 'tensor_parallel="2"', 'pipeline_parallel="1"'} <= {*labels.split(",")}
+    assert re.search(r'sums="(in_place|copied)"', labels) and re.search(r'kernels="\w+"', labels)
+
+
 def test_show_split_prints_every_part_of_both_ranks(traced):
     server, _ = traced
     done = subprocess.run(

@@ -74,6 +74,7 @@ TEST_F(ServeArguments, LeaveDefaultsWhereNothingIsSaid) {
   EXPECT_TRUE(options.bind);
   EXPECT_EQ(options.weight_cache, "");
   EXPECT_EQ(options.all_reduce, "auto");
+  EXPECT_FALSE(options.nccl_windows);
   EXPECT_EQ(options.trace.path, "");
   EXPECT_EQ(options.trace.steps, 10);
   EXPECT_EQ(options.trace.skip, 20);
@@ -122,6 +123,7 @@ TEST_F(ServeArguments, SetEveryOption) {
                                       "avx2",
                                       "--all-reduce",
                                       "nccl",
+                                      "--nccl-windows",
                                       "--deadline-ms",
                                       "2500",
                                       "--log-level",
@@ -153,6 +155,7 @@ TEST_F(ServeArguments, SetEveryOption) {
   EXPECT_EQ(options.transport, comm::Transport::shared_memory);
   EXPECT_EQ(options.kernels, "avx2");
   EXPECT_EQ(options.all_reduce, "nccl");
+  EXPECT_TRUE(options.nccl_windows);
   EXPECT_EQ(options.deadline, std::chrono::milliseconds(2500));
   EXPECT_EQ(options.log_level, "debug");
   EXPECT_EQ(options.trace.path, "t.json");
@@ -276,6 +279,7 @@ TEST_F(ServeArguments, RefuseWhatTheDeviceHasNot) {
   EXPECT_EQ(refusal({"m", "--quantization", "fp8"}), "accepted");
   EXPECT_EQ(refusal({"m", "--attention-backend", "own"}), "accepted");
   EXPECT_EQ(refusal({"m", "--all-reduce", "peer"}), "accepted");
+  EXPECT_EQ(refusal({"m", "--nccl-windows"}), "accepted");
   EXPECT_EQ(refusal({"m", "--device", "cuda", "--pp", "2"}), "accepted");
 }
 

@@ -222,10 +222,24 @@ TEST(MemoryPlan, CountsTheMemoryInWhichKernelsSumOnlyWhereTheyDo) {
     return plan_memory(shape_of(llama_8b()), ranks, 1, of_80_gib(ranks), sizes).activations;
   };
   const std::size_t alone = activations(1), two = activations(2);
-  sizes.peers = false;
+  sizes.gpu_exchange.peers = false;
   EXPECT_EQ(activations(1), alone);
   // 128 rows of two segments in two slots, and their flags, in pieces of 2 MiB: 4 x 2 and one more.
   EXPECT_EQ(two - activations(2), 5u * 2097152u);
+}
+
+// Of two ranks gathers have 2 slices of 512 rows of 4096 floats, and 64 floats more each: 512 bytes
+// above 4 pieces of 2 MiB, so five. The sum of 512 rows fills 4 pieces. The best tokens of two
+// ranks and 64 sequences, 8 bytes each, have a piece for themselves.
+TEST(MemoryPlan, CountsWholePiecesOfWindows) {
+  StepSizes sizes = kSizes;
+  const auto activations = [&](int ranks) {
+    return plan_memory(shape_of(llama_8b()), ranks, 1, of_80_gib(ranks), sizes).activations;
+  };
+  const std::size_t alone = activations(1), two = activations(2);
+  sizes.gpu_exchange.windows = true;
+  EXPECT_EQ(activations(1), alone);
+  EXPECT_EQ(activations(2) - two, (2097152u - 512u) + (2097152u - 1024u));
 }
 
 TEST(MemoryPlan, SaysByHowMuchAModelDoesNotFit) {

@@ -12,8 +12,8 @@
 #include <thread>
 
 #include "comm/communicator.h"
-#include "comm/cuda/exchange_buffer.h"
 #include "comm/cuda/nccl_communicator.h"
+#include "comm/cuda/window_allocator.h"
 #include "comm/mpi_environment.h"
 #include "kernels/cuda/device_buffer.h"
 #include "kernels/cuda/graph.h"
@@ -162,13 +162,16 @@ void graph(const Place& place) {
   }
 }
 
-// Small gathers between exchange buffers, with symmetric windows where NCCL makes them.
+// Small gathers between symmetric windows, where NCCL makes them.
 void windows(const Place& place) {
-  Rank rank(place, {.deadline = kAmple, .symmetric_windows = true});
+  Rank rank(place, {.deadline = kAmple});
+  WindowAllocator allocator(*rank.communicator, rank.device);
   constexpr std::size_t kBytes = 4096;
   const Counts counts(static_cast<std::size_t>(rank.ranks()), kBytes);
-  const ExchangeBuffer mine(*rank.communicator, rank.pool, "windows", kBytes);
-  const ExchangeBuffer all(*rank.communicator, rank.pool, "windows", kBytes * counts.size());
+  const auto mine = rank.pool.allocate_from(allocator, "windows", kBytes);
+  const auto all = rank.pool.allocate_from(allocator, "windows", kBytes * counts.size());
+  expect(allocator.asked() == 2, "windows asked for");
+  expect(allocator.made() == 0 || allocator.made() == 2, "windows made");
   expect(rank.pool.ledger().used("windows") == kBytes * (1 + counts.size()), "ledger");
   for (std::size_t round = 0; round < 20; ++round) {
     Bytes bytes, expected, received(all.size());
@@ -228,8 +231,6 @@ void alone(const Place& place) {
   check_gather(rank, 1000, 0, 1);
   check_exchange(rank, 1000, 2);
   check_gather_in_place(rank, 0);
-  const ExchangeBuffer buffer(*rank.communicator, rank.pool, "exchange", 100);
-  expect(!buffer.is_window(), "a window without a peer");
 }
 
 std::string read_id(const std::filesystem::path& file) {

@@ -49,6 +49,10 @@ class ExecutedExchange final : public comm::GpuExchange {
       ++exchanges;
     });
   }
+  kernels::device::Allocation gather_memory(const std::string& label, std::size_t bytes) override {
+    return gpu_.memory().allocate(
+        label, comm::ExchangeMemory{.windows = windows}.gather_bytes(bytes, size()));
+  }
   comm::PeerMemory peer_memory(std::size_t bytes) override {
     if (!peers_) return {};
     own_ = gpu_.memory().allocate("sums between ranks", comm::whole_peer_memory(bytes));
@@ -77,6 +81,7 @@ class ExecutedExchange final : public comm::GpuExchange {
     look();
   }
 
+  bool windows = false;  // gathers have whole pieces
   int exchanges = 0;
   int waits = 0;
 

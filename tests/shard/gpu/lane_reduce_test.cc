@@ -56,7 +56,8 @@ std::vector<std::uint32_t> bits(const float* first, std::int64_t count) {
 // Where a sum is made.
 struct Way {
   std::int64_t gather_below;
-  bool peers;  // in memory that ranks' kernels share
+  bool peers;            // in memory that ranks' kernels share
+  bool windows = false;  // gathers have whole pieces of memory
 };
 
 void add(kernels::cuda::Gpu& gpu, const LaneSum& sum, float* hidden, std::int64_t rows,
@@ -85,13 +86,15 @@ TEST(GpuLaneReducer, GivesTheBitsOfOneRankInEveryCut) {
                                          {{0, 5}, {5, 9}},
                                          {{0, 3}, {3, 6}, {6, 9}},
                                          {{0, 2}, {2, 3}, {3, 8}, {8, 9}}}) {
-      for (const Way way : {Way{0, false}, Way{1 << 20, false}, Way{1 << 20, true}}) {
+      for (const Way way : {Way{0, false}, Way{1 << 20, false}, Way{1 << 20, true},
+                            Way{0, false, true}, Way{1 << 20, false, true}}) {
         comm::spawn_ranks(
             static_cast<int>(runs.size()), std::chrono::seconds(60),
             [&](comm::Communicator& communicator) {
               kernels::cuda::ExecutedGpu gpu(kernels::cuda::Runs::once);
               ExecutedExchange exchange(gpu, communicator,
                                         way.peers ? std::optional(kAmple) : std::nullopt);
+              exchange.windows = way.windows;
               // Beside another tree, which shares the buffers.
               GpuLaneReducer reducer(
                   gpu, exchange, {one_segment_each(communicator.size()), segment_tree(tree, runs)},

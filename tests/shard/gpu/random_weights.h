@@ -29,6 +29,9 @@ class NoExchange final : public comm::GpuExchange {
                   std::string_view) override {
     throw Error("one rank exchanges");
   }
+  kernels::device::Allocation gather_memory(const std::string& label, std::size_t bytes) override {
+    return gpu_.memory().allocate(label, bytes);
+  }
   comm::PeerMemory peer_memory(std::size_t) override { return {}; }
   void wait(std::string_view what, const std::function<void()>& look) override {
     gpu_.synchronize(std::string(what).c_str());

@@ -22,14 +22,15 @@ namespace {
 using kernels::cuda::AttentionBackend;
 using kernels::cuda::CacheFormat;
 
-StepSizes sizes_with(AttentionBackend attention, bool peers, CacheFormat cache) {
+StepSizes sizes_with(AttentionBackend attention, bool peers, CacheFormat cache,
+                     bool windows = false) {
   return {.block_size = 32,
           .max_batch_tokens = 70,
           .max_sequences = 9,
           .max_positions = 1500,
           .gpu_cache = cache,
           .gpu_attention = attention,
-          .peers = peers};
+          .gpu_exchange = {.peers = peers, .windows = windows}};
 }
 
 struct Case {
@@ -62,7 +63,9 @@ class GpuRankMemoryOf : public testing::TestWithParam<Case> {
     SCOPED_TRACE("rank " + std::to_string(ranks.rank()));
     kernels::cuda::ExecutedGpu gpu(kernels::cuda::Runs::once);
     ExecutedExchange exchange(
-        gpu, ranks, kase.sizes.peers ? std::optional(std::chrono::nanoseconds(1)) : std::nullopt);
+        gpu, ranks,
+        kase.sizes.gpu_exchange.peers ? std::optional(std::chrono::nanoseconds(1)) : std::nullopt);
+    exchange.windows = kase.sizes.gpu_exchange.windows;
     const auto parts = partition_model(model.config, kase.world, place.layers);
     const Partition& part = parts[static_cast<std::size_t>(ranks.rank())];
     GpuWeights weights = load_gpu_weights(model, part, gpu, {.fp8 = kase.fp8});
@@ -113,6 +116,9 @@ INSTANTIATE_TEST_SUITE_P(
                     Case{.name = "TwoWithPeers",
                          .world = 2,
                          .sizes = sizes_with(kOwn, true, CacheFormat::bf16)},
+                    Case{.name = "TwoWithWindows",
+                         .world = 2,
+                         .sizes = sizes_with(kOwn, false, CacheFormat::bf16, true)},
                     Case{.name = "ThreeWithAnE4m3Cache",
                          .world = 3,
                          .tied = true,
