@@ -11,8 +11,9 @@ namespace lockstep::kernels::cpu {
 
 // Activations that stay in a near cache while the weights pass.
 inline constexpr std::int64_t kPanelBytes = 48 << 10;
-// The same for wide tiles, which read each activation less often.
-inline constexpr std::int64_t kWidePanelBytes = 256 << 10;
+// The same for wide tiles, which read each activation less often: from the third cache they come in
+// time, and the weights, of more bytes, pass less often.
+inline constexpr std::int64_t kWidePanelBytes = 2 << 20;
 
 // The tiles as types.
 template <class S, class Q>
@@ -61,6 +62,9 @@ void run_tile(const LinearCall& call, std::int64_t row, std::int64_t rows, std::
     row += MT;
     rows -= MT;
     out += MT * call.row_stride;
+  }
+  if constexpr (MT == 4) {  // as two and one they would take as long as four
+    if (rows == 3) return Tile::template run<3, 1>(call, row, {block}, {out});
   }
   if constexpr (MT > 1) {
     if (rows > 0) run_tile<Tile, MT / 2>(call, row, rows, block, out);
@@ -168,38 +172,40 @@ void walk_tiles(const LinearCall& call, std::int64_t begin, std::int64_t end, co
   }
 }
 
-// From so many rows on, bf16 products take several row blocks side by side.
-inline constexpr std::int64_t kWideRows = 64;
+// bf16 products of two rows and more take several row blocks side by side: the sums of a few rows
+// by one block are fewer than the dot products that a core has under way.
 inline constexpr int kWideTileRows = 8;
+inline constexpr int kWideBlocks = 3;
 
 template <class S>
 bool takes_wide_tiles(const LinearCall& call) {
-  return S::kTileRows == 16 && call.m >= kWideRows && call.activations == ActivationFormat::bf16 &&
+  return S::kTileRows == 16 && call.m > 1 && call.activations == ActivationFormat::bf16 &&
          call.weights->format() == PackedFormat::bf16;
 }
 
-// `rows` rows by NB row blocks, in wide tiles as far as they go, the other rows by `run`.
-template <class S, int NB>
-void run_wide(const LinearCall& call, const TileRunner<S>& run, std::int64_t row, std::int64_t rows,
-              std::int64_t block, float* out) {
-  constexpr int MT = kWideTileRows;
+// `rows` rows from `row` on by NB row blocks, MT at a time, and one tile of what is left.
+template <class S, int NB, int MT = kWideTileRows>
+void run_wide(const LinearCall& call, std::int64_t row, std::int64_t rows, std::int64_t block,
+              float* out) {
   for (; rows >= MT; rows -= MT, row += MT, out += MT * call.row_stride) {
     bf16_wide_tile<S, MT, NB>(call, row, block, out);
   }
-  for (int i = 0; rows > 0 && i < NB; ++i) {
-    run.tiles(call, row, rows, block + i, out + i * kRowBlock);
+  if constexpr (MT > 1) {
+    if (rows > 0) run_wide<S, NB, MT - 1>(call, row, rows, block, out);
   }
 }
 
 template <class S>
 void linear_wide(const LinearCall& call, const TileRunner<S>& run) {
-  constexpr int NB = 3;
+  constexpr int NB = kWideBlocks;
   const std::int64_t units = (call.block_end - call.block_begin + NB - 1) / NB;
   walk_tiles<S, kWidePanelBytes>(
       call, 0, units, [&](std::int64_t unit, std::int64_t row, std::int64_t rows) {
         const std::int64_t block = call.block_begin + unit * NB;
         float* out = call.out + row * call.row_stride + block * kRowBlock;
-        if (block + NB <= call.block_end) return run_wide<S, NB>(call, run, row, rows, block, out);
+        if (block + NB <= call.block_end) {
+          return run_wide<S, NB>(call, row, rows, block, out);
+        }
         for (std::int64_t i = 0; block + i < call.block_end; ++i) {
           run.tiles(call, row, rows, block + i, out + i * kRowBlock);
         }

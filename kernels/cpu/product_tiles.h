@@ -3,6 +3,8 @@
 // of rows: no tile size, thread or batch moves a bit.
 #pragma once
 
+#include <algorithm>
+
 #include "kernels/cpu/kernel_table.h"
 #include "kernels/cpu/streams.h"
 
@@ -126,14 +128,14 @@ bool is_any_wide(const QuantizedRows& rows) {
 template <class S, class Q, int MT, std::size_t N>
 void quantized_tile(const LinearCall& call, std::int64_t row, const Blocks<N>& blocks,
                     const Sums<N>& outs) {
-  constexpr int R = MT < S::kChains ? 1 : S::kChains;
+  constexpr int R = std::min(MT, S::kChains);
   QuantizedRows x = call.x.bytes.from(row, 0);
   const std::int64_t block_bytes = call.weights->columns() / kGroup * std::int64_t{Q::kGroupBytes};
   Streams<N> groups(call, blocks);
   sum_lanes<S, MT, N>(call, outs, [&](typename S::V(&sums)[N][MT]) {
 #pragma GCC unroll 4
     for (std::size_t s = 0; s < N; ++s) {
-      prefetch_ahead<(MT >= 4)>(groups[s], Q::kGroupBytes, block_bytes);
+      prefetch_ahead<(MT >= 2)>(groups[s], Q::kGroupBytes, block_bytes);
       const typename Q::Weights w(groups[s]);
 #pragma GCC unroll 16
       for (int i = 0; i < MT; i += R) {
@@ -196,7 +198,12 @@ void bf16_wide_tile(const LinearCall& call, std::int64_t row, std::int64_t block
   const std::int64_t next = NB * block_values * std::int64_t{sizeof(std::uint16_t)};
   const std::int64_t ahead = next <= kMostAhead ? next : kPrefetchBytes;
   Sums<NB> outs;
-  for (int j = 0; j < NB; ++j) outs[j] = out + j * kRowBlock;
+  for (int j = 0; j < NB; ++j) {
+    outs[j] = out + j * kRowBlock;
+    // Sums of many rows do not stay near: asked for now, their lines are there when they are
+    // written.
+    for (int i = 0; i < MT; ++i) __builtin_prefetch(outs[j] + i * call.row_stride, 1);
+  }
   sum_lanes<S, MT, NB>(call, outs, [&](typename S::V(&sums)[NB][MT]) {
     for (int column = 0; column < kGroup; column += 2) {
       typename S::Pairs w[NB];

@@ -83,7 +83,7 @@ class SwigluTile {
  private:
   static void multiply(const LinearCall& call, const TileRunner<S>& run, std::int64_t row,
                        std::int64_t rows, std::int64_t block, float* out) {
-    if (takes_wide_tiles<S>(call)) return run_wide<S, kHalves>(call, run, row, rows, block, out);
+    if (takes_wide_tiles<S>(call)) return run_wide<S, kHalves>(call, row, rows, block, out);
     for (std::int64_t half = 0; half < kHalves; ++half) {
       run.tiles(call, row, rows, block + half, out + half * kRowBlock);
     }

@@ -239,7 +239,13 @@ std::vector<LinearCase> linear_cases() {
     cases.push_back({type, natural, 1, 320, 96});  // streams of one, and what is left over
     cases.push_back({type, natural, 17, 64, 96});  // a tile of rows, and one row
   }
-  cases.push_back({DType::bf16, ActivationFormat::bf16, 16, 80, 128});
+  // Every tile of a few rows; row blocks side by side, and two that are left over.
+  for (const DType type : {DType::bf16, DType::q4_0, DType::q4_1, DType::q8_0}) {
+    for (const std::int64_t m : {2, 3, 4, 5, 7, 8, 9, 11, 16}) {
+      cases.push_back({type, natural_activations(packed_format(type)), m, 80, 128});
+    }
+  }
+  cases.push_back({DType::bf16, ActivationFormat::bf16, 150, 80, 8192});  // more than one panel
   cases.push_back({DType::e4m3, ActivationFormat::bf16, 70, 80, 128});
   cases.push_back({DType::bf16, ActivationFormat::bf16, 70, 192, 128});
   // On a matrix unit: one token, one tile of them, two, more than two; odd numbers of row blocks.
