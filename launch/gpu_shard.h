@@ -9,6 +9,7 @@
 #include "comm/cuda/gpu_rank.h"
 #include "comm/mpi_environment.h"
 #include "kernels/cuda/attention_backend.h"
+#include "launch/replica_labels.h"
 #include "launch/replica_sizes.h"
 #include "launch/serve_options.h"
 #include "model/model.h"
@@ -31,10 +32,9 @@ class GpuShard {
   shard::StepRunner& steps() { return steps_; }
   const ReplicaSizes& sizes() const { return sizes_; }
   std::string device() const { return rank_->device(); }
-  std::string architecture() const { return rank_->architecture(); }
-  kernels::cuda::AttentionBackend attention() const { return attention_; }
-  const comm::AllReduceChoice& all_reduce() const { return rank_->all_reduce(); }
-  comm::WindowCount windows() const { return rank_->windows(); }
+  GpuWays ways() const {
+    return {rank_->architecture(), attention_, rank_->all_reduce().path, rank_->windows()};
+  }
   // For the thread that computes.
   void bind_thread() const { rank_->bind_thread(); }
 

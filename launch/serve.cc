@@ -157,9 +157,11 @@ class Rank {
     std::optional<Front> front;
     std::optional<TerminationSignals> signals;
     if (mpi_.rank() == 0) {
-      front.emplace(options_, sizes_, model_, fingerprint(model_, options_, gpu_.get(), family_),
-                    gpu_ ? gpu_labels(options_, place_, *gpu_)
-                         : cpu_labels(options_, place_, family_, placement_, *runner),
+      front.emplace(options_, sizes_, model_,
+                    gpu_ ? fingerprint(model_, options_, gpu_->ways())
+                         : fingerprint(model_, options_, family_),
+                    gpu_ ? replica_labels(place_, options_, gpu_->ways())
+                         : replica_labels(place_, cpu_ways(*runner)),
                     mpi_.size(), context_, *publisher, epoch_, tracer(),
                     [this](const std::string& what) { fail(what); });
       signals.emplace([&front] { front->request_stop(); },
@@ -194,6 +196,13 @@ class Rank {
   static PlacementWish threads_of(const ServeOptions& options, Device device) {
     if (device == Device::cuda) return {.threads = 1, .bind = false};
     return {.threads = options.threads, .bind = options.bind};
+  }
+
+  CpuWays cpu_ways(const shard::LlamaRunner& runner) const {
+    return {.family = family_,
+            .activations = runner.activations(),
+            .sums_in_place = runner.sums_in_place(),
+            .threads_bound = placement_.unbound_because.empty()};
   }
 
   Tracer* tracer() { return timeline_ ? &timeline_->tracer() : nullptr; }

@@ -128,6 +128,10 @@ void LlamaRunner::lay_out(std::span<const ForwardSequence> batch) {
   }
 }
 
+kernels::ActivationFormat LlamaRunner::activations() const {
+  return compute_.activations(weights_.layers.front().gate_up);
+}
+
 // Every rank looks up the tokens of its own vocabulary rows; all gather all.
 void LlamaRunner::embed() {
   const StepTimes::Phase phase(*times_, Part::elementwise, "embedding");

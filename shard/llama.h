@@ -56,6 +56,8 @@ class LlamaRunner final : public ModelRunner {
   // Everything but the weights and the KV cache: this rank's buffers, and what the ranks of a host
   // share (rank_memory.h).
   ReducerMemory activation_bytes() const;
+  // What the products into the first layer's MLP make of activations.
+  kernels::ActivationFormat activations() const;
   // Whether the ranks sum activations in shared memory, without copies.
   bool sums_in_place() const { return attention_reducer_.in_place() && mlp_reducer_.in_place(); }
 

@@ -179,6 +179,26 @@ void NcclCommunicator::settle(const char* call, const Operation& operation) {
   }
 }
 
+bool NcclCommunicator::make_window(void* memory, std::size_t bytes) {
+  if (communicator_ == nullptr && !broken_) return false;
+  const Operation operation = begin("making a window");
+  ncclWindow_t& window = windows_[memory];
+  require(ncclCommWindowRegister(communicator_, memory, bytes, &window, NCCL_WIN_COLL_SYMMETRIC),
+          "ncclCommWindowRegister", operation);
+  settle("ncclCommWindowRegister", operation);
+  return window != nullptr;
+}
+
+void NcclCommunicator::end_window(void* memory) noexcept {
+  const auto window = windows_.find(memory);
+  if (window == windows_.end()) return;
+  // An aborted communicator has taken its windows along.
+  if (communicator_ != nullptr && window->second != nullptr) {
+    ncclCommWindowDeregister(communicator_, window->second);
+  }
+  windows_.erase(window);
+}
+
 void NcclCommunicator::wait(const Stream& stream, std::string_view what,
                             const std::function<void()>& look) {
   wait_until([&stream] { return stream.idle(); }, what, look);

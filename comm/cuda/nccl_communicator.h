@@ -8,6 +8,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <functional>
+#include <map>
 #include <span>
 #include <string>
 #include <string_view>
@@ -69,6 +70,13 @@ class NcclCommunicator {
                   std::span<const std::size_t> receive_counts, const kernels::cuda::Stream& stream,
                   std::string_view what);
 
+  // Makes `bytes` from `memory` on, of ncclMemAlloc, a symmetric window (NCCL 2.27). Collective,
+  // with equal sizes. False: NCCL makes none between these GPUs. After an error NCCL may still look
+  // at the memory: it must not be freed.
+  bool make_window(void* memory, std::size_t bytes);
+  // Not collective. No window there: does nothing.
+  void end_window(void* memory) noexcept;
+
   // Returns when everything on the stream is done. Throws CollectiveTimeout when it is not within
   // the deadline, and Error when NCCL or the device says that something failed. `look` is called
   // meanwhile and in the end; what it throws ends the waiting, and the communicator.
@@ -81,7 +89,6 @@ class NcclCommunicator {
       const std::function<void()>& look = [] {});
 
  private:
-  friend class WindowAllocator;
   using Clock = std::chrono::steady_clock;
 
   struct Operation {
@@ -120,6 +127,8 @@ class NcclCommunicator {
   ncclComm_t communicator_ = nullptr;  // none in a world of one
   bool broken_ = false;
   std::uint64_t operations_ = 0;
+  // NCCL writes to a window's place from a thread of its own, an abort's included: the places stay.
+  std::map<void*, ncclWindow_t> windows_;
   std::jthread aborting_;  // since an operation failed
 };
 

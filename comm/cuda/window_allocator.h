@@ -1,9 +1,6 @@
 // Device memory that the ranks of a communicator gather from and into, as NCCL's symmetric windows.
 #pragma once
 
-#include <nccl.h>
-
-#include <map>
 #include <string>
 
 #include "comm/cuda/nccl_communicator.h"
@@ -26,7 +23,7 @@ class WindowAllocator final : public kernels::device::Allocator {
 
   std::string_view name() const override { return name_; }
   // Collective over the ranks of the communicator, with equal sizes. Throws Error, or
-  // CollectiveTimeout when ranks do not come.
+  // CollectiveTimeout when ranks do not come; the memory is lost then, for NCCL may still use it.
   void* allocate(std::size_t bytes) override;
   // Not collective.
   void release(void* memory) noexcept override;
@@ -36,13 +33,10 @@ class WindowAllocator final : public kernels::device::Allocator {
   int made() const { return made_; }    // by NCCL
 
  private:
-  ncclWindow_t register_window(void* memory, std::size_t bytes);
-
   NcclCommunicator& communicator_;
   const kernels::cuda::Device& device_;
   kernels::cuda::DeviceAllocator plain_;
   const std::string name_;
-  std::map<void*, ncclWindow_t> windows_;  // of what is allocated, where NCCL has made them
   int asked_ = 0, made_ = 0;
 };
 

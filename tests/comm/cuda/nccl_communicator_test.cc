@@ -85,6 +85,10 @@ TEST_F(NcclCommunicatorOfProcesses, WorksInAGraphOfFourRanks) { run("graph", 4);
 
 TEST_F(NcclCommunicatorOfProcesses, GathersBetweenWindows) { run("windows", 2); }
 
+TEST_F(NcclCommunicatorOfProcesses, SayThatARankDidNotComeToMakeAWindow) {
+  run("missing_window", 2);
+}
+
 TEST_F(NcclCommunicatorOfProcesses, SaysWhereItWasWhenARankStaysAway) { run("missing", 2); }
 
 TEST_F(NcclCommunicatorOfProcesses, SaysWhenARankDoesNotStart) { run("absent", 2); }

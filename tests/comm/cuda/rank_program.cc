@@ -185,6 +185,26 @@ void windows(const Place& place) {
   }
 }
 
+// Rank 1 does not come to make a window; the others must say so.
+void missing_window(const Place& place) {
+  Rank rank(place, {.deadline = kShort});
+  check_gather(rank, 100, 0, 1);
+  if (rank.rank() == 1) {
+    std::this_thread::sleep_for(3 * kShort);
+    std::_Exit(0);
+  }
+  WindowAllocator allocator(*rank.communicator, rank.device);
+  try {
+    const auto window = rank.pool.allocate_from(allocator, "windows", 4096);
+    // Where NCCL makes none, no rank is waited for.
+    expect(allocator.made() == 0, "the window was made without rank 1");
+  } catch (const CollectiveTimeout& timeout) {
+    expect(std::string(timeout.what()).find("'making a window'") != std::string::npos,
+           timeout.what());
+  }
+  std::_Exit(0);  // rank 1 takes no leave
+}
+
 // Rank 1 does not come to the second gather; the others must say so within the deadline.
 void missing(const Place& place) {
   Rank rank(place, {.deadline = kShort});
@@ -263,6 +283,7 @@ int run(const std::vector<std::string>& arguments, int devices) {
   const std::map<std::string, Scenario> scenarios{{"collectives", collectives},
                                                   {"graph", graph},
                                                   {"windows", windows},
+                                                  {"missing_window", missing_window},
                                                   {"missing", missing},
                                                   {"absent", absent},
                                                   {"alone", alone},

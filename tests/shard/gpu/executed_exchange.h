@@ -1,6 +1,7 @@
 // Collectives between executors in the place of GPUs.
 #pragma once
 
+#include <algorithm>
 #include <chrono>
 #include <cstddef>
 #include <cstring>
@@ -8,6 +9,7 @@
 #include <optional>
 #include <span>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "comm/communicator.h"
@@ -31,6 +33,11 @@ class ExecutedExchange final : public comm::GpuExchange {
 
   void all_gather(const void* mine, void* all, std::span<const std::size_t> counts,
                   std::string_view what) override {
+    const std::size_t bytes = sum({counts.begin(), counts.end()});
+    if (!is_gather_memory(mine, counts[static_cast<std::size_t>(rank())]) ||
+        !is_gather_memory(all, bytes)) {
+      ++gathers_elsewhere;
+    }
     gpu_.put([this, mine, all, counts = std::vector(counts.begin(), counts.end()),
               what = std::string(what)] {
       const auto* first = static_cast<const std::byte*>(mine);
@@ -50,8 +57,11 @@ class ExecutedExchange final : public comm::GpuExchange {
     });
   }
   kernels::device::Allocation gather_memory(const std::string& label, std::size_t bytes) override {
-    return gpu_.memory().allocate(
+    auto memory = gpu_.memory().allocate(
         label, comm::ExchangeMemory{.windows = windows}.gather_bytes(bytes, size()));
+    const auto* first = static_cast<const std::byte*>(memory.data());
+    gather_memory_.emplace_back(first, first + memory.size());
+    return memory;
   }
   comm::PeerMemory peer_memory(std::size_t bytes) override {
     if (!peers_) return {};
@@ -81,7 +91,8 @@ class ExecutedExchange final : public comm::GpuExchange {
     look();
   }
 
-  bool windows = false;  // gathers have whole pieces
+  bool windows = false;       // gathers have whole pieces
+  int gathers_elsewhere = 0;  // than in gather_memory()
   int exchanges = 0;
   int waits = 0;
 
@@ -91,8 +102,16 @@ class ExecutedExchange final : public comm::GpuExchange {
     for (const std::size_t count : counts) all += count;
     return all;
   }
+  bool is_gather_memory(const void* memory, std::size_t bytes) const {
+    const auto* first = static_cast<const std::byte*>(memory);
+    return std::ranges::any_of(gather_memory_, [&](const auto& given) {
+      return given.first <= first && first + bytes <= given.second;
+    });
+  }
+
   kernels::cuda::ExecutedGpu& gpu_;
   comm::Communicator& communicator_;
+  std::vector<std::pair<const std::byte*, const std::byte*>> gather_memory_;
   const std::optional<Patience> peers_;
   const int first_rank_;
   kernels::device::Allocation own_;  // of peer_memory()
