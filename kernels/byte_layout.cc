@@ -42,6 +42,25 @@ QuantizedGroup read_i8(const StoredMatrix& matrix, std::int64_t row, std::int64_
   return read;
 }
 
+QuantizedGroup read_u8(const StoredMatrix& matrix, std::int64_t row, std::int64_t group) {
+  QuantizedGroup read = read_i8(matrix, row, group);
+  for (std::int8_t& value : read.values) value = static_cast<std::int8_t>(value ^ -128);
+  return read;
+}
+
+QuantizedGroup read_u4(const StoredMatrix& matrix, std::int64_t row, std::int64_t group) {
+  QuantizedGroup read;
+  const std::byte* bytes = matrix.values + (row * matrix.columns + 32 * group) / 2;
+  for (std::size_t i = 0; i < 32; i += 2) {
+    const auto two = std::to_integer<int>(bytes[i / 2]);
+    read.values[i] = static_cast<std::int8_t>(two & 15);
+    read.values[i + 1] = static_cast<std::int8_t>(two >> 4 & 15);
+  }
+  read.scale = float_to_f16(scale_at(matrix, row, 32 * group));
+  read.minimum = float_to_f16(-8 * f16_to_float(read.scale));
+  return read;
+}
+
 E4m3Group read_e4m3(const StoredMatrix& matrix, std::int64_t row, std::int64_t group) {
   E4m3Group read;
   copy_group(matrix, row, group, read.values);

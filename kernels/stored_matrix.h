@@ -31,14 +31,15 @@ struct StoredMatrix {
   DType type = DType::f32;
   std::int64_t rows = 0;
   std::int64_t columns = 0;
-  const std::byte* values = nullptr;  // row after row; gptq and awq have their own order
-  SeparateScales apart = {};          // of gptq and awq
-  BlockScales blocks = {};            // of i8 and e4m3
+  const std::byte* values =
+      nullptr;                // row after row; gptq, awq and their like have their own order
+  SeparateScales apart = {};  // of gptq, gptq_8, awq and awq_8
+  BlockScales blocks = {};    // of i8, u8, u4 and e4m3
 };
 
 // 32 quantized values of one row: value = scale * values[i] + minimum.
 struct QuantizedGroup {
-  std::array<std::int8_t, 32> values;  // 0 to 15 on the way to PackedFormat::q4
+  std::array<std::int8_t, 32> values;  // 0 to 15 on the way to PackedFormat::q4 and q4_0
   std::uint16_t scale;                 // f16
   std::uint16_t minimum = 0;           // f16; 0 on the way to PackedFormat::q8
 };

@@ -114,7 +114,7 @@ void check_tensors(const Family& family, const ModelConfig& config, const Tensor
   for (TensorNeed& need : family.tensors(config)) {
     const Tensor& tensor = tensors.require(need.name, need.shape);
     const bool quantized = !kernels::is_plain(tensor.dtype);
-    if ((quantized && !need.may_be_quantized) || tensor.dtype == kernels::DType::i32) {
+    if ((quantized && !need.may_be_quantized) || !kernels::is_of_weights(tensor.dtype)) {
       fail(tensors.path(), "tensor " + in_quotes(need.name) + ": type " +
                                std::string(kernels::name(tensor.dtype)) +
                                " is not supported here; supported are f32, f16, bf16");

@@ -6,6 +6,7 @@
 #include <string>
 
 #include "model/fail.h"
+#include "model/hf_quantization_fields.h"
 #include "model/limits.h"
 
 namespace lockstep::model {
@@ -23,15 +24,17 @@ std::string read_choice(const JsonFields& fields, std::string_view key,
   fields.fail_at(key, in_quotes(text) + " is not supported; supported are " + all);
 }
 
-void require_flag(const JsonFields& fields, std::string_view key, bool value) {
-  if (fields.boolean(key).value_or(value) == value) return;
-  fields.fail_at(key, std::string(value ? "false" : "true") + " is not supported");
+std::int64_t read_bits(const JsonFields& fields) {
+  constexpr std::string_view kKey = "num_bits";
+  return fields.require(kKey, fields.integer(kKey, 1, 64));
+}
+
+[[noreturn]] void refuse_bits(const JsonFields& fields, std::int64_t bits, const char* supported) {
+  fields.fail_at("num_bits", std::to_string(bits) + " is not supported; supported " + supported);
 }
 
 void require_eight_bits(const JsonFields& fields) {
-  constexpr std::string_view kKey = "num_bits";
-  const auto bits = fields.require(kKey, fields.integer(kKey, 1, 64));
-  if (bits != 8) fields.fail_at(kKey, std::to_string(bits) + " is not supported; supported is 8");
+  if (const auto bits = read_bits(fields); bits != 8) refuse_bits(fields, bits, "is 8");
 }
 
 // A pair of multiples of 32, rows and columns, into scale_rows and scale_columns.
@@ -69,18 +72,55 @@ void check_activations(const JsonFields& group) {
   }
 }
 
-HfQuantization read_weights(const JsonFields& weights, DType type) {
-  const bool is_float = type == DType::e4m3;
-  require_eight_bits(weights);
-  read_choice(weights, "type", std::array<std::string_view, 1>{is_float ? "float" : "int"});
+// What a format of compressed-tensors stores, and for what of it there may be a scale.
+struct Packing {
+  std::string_view format;
+  std::string_view type;  // of weights
+  DType eight_bits;
+  std::optional<DType> four_bits;
+  std::array<std::string_view, 3> strategies;
+};
+constexpr std::array kPackings{
+    Packing{"float-quantized", "float", DType::e4m3, {}, {"tensor", "channel", "block"}},
+    Packing{"int-quantized", "int", DType::i8, {}, {"tensor", "channel"}},
+    Packing{"pack-quantized", "int", DType::u8, DType::u4, {"tensor", "channel", "group"}}};
+
+const Packing& read_packing(const JsonFields& fields) {
+  std::array<std::string_view, kPackings.size()> known;
+  std::ranges::transform(kPackings, known.begin(), &Packing::format);
+  const std::string format = read_choice(fields, "format", known);
+  return *std::ranges::find(kPackings, format, &Packing::format);
+}
+
+DType read_type(const JsonFields& weights, const Packing& packing) {
+  const auto bits = read_bits(weights);
+  if (bits == 8) return packing.eight_bits;
+  if (bits == 4 && packing.four_bits) return *packing.four_bits;
+  refuse_bits(weights, bits, packing.four_bits ? "are 4, 8" : "is 8");
+}
+
+// Whether columns were quantized in another order than they lie in, and g_idx says in which.
+bool read_activation_order(const JsonFields& weights) {
+  constexpr std::string_view kKey = "actorder";
+  if (!weights.has(kKey)) return false;
+  const std::string order = read_choice(
+      weights, kKey, std::array<std::string_view, 4>{"group", "dynamic", "weight", "static"});
+  return order == "group" || order == "dynamic";
+}
+
+HfQuantization read_weights(const JsonFields& weights, const Packing& packing) {
+  HfQuantization quantization{.type = read_type(weights, packing)};
+  read_choice(weights, "type", std::array{packing.type});
   require_flag(weights, "symmetric", true);
   require_flag(weights, "dynamic", false);
-  constexpr std::array<std::string_view, 3> kStrategies{"tensor", "channel", "block"};
+  quantization.desc_act = read_activation_order(weights);
+  const std::span strategies(packing.strategies);
   const std::string strategy =
-      read_choice(weights, "strategy", std::span(kStrategies).first(is_float ? 3 : 2));
-  HfQuantization quantization{.type = type};
-  if (strategy == "channel") quantization.scale_rows = 1;
+      read_choice(weights, "strategy", strategies.first(packing.strategies.back().empty() ? 2 : 3));
+  if (strategy != "tensor") quantization.scale_rows = 1;
   if (strategy == "block") read_block(weights, "block_structure", quantization);
+  if (strategy == "group")
+    quantization.scale_columns = read_group_size(weights, /*may_be_all=*/false);
   return quantization;
 }
 
@@ -99,8 +139,7 @@ HfQuantization read_fp8(const JsonFields& fields) {
 HfQuantization read_fbgemm_fp8(const JsonFields&) { return {.type = DType::e4m3, .scale_rows = 1}; }
 
 HfQuantization read_compressed_tensors(const JsonFields& fields) {
-  const std::string format = read_choice(
-      fields, "format", std::array<std::string_view, 2>{"float-quantized", "int-quantized"});
+  const Packing& packing = read_packing(fields);
   if (fields.has("quantization_status")) {
     read_choice(fields, "quantization_status", std::array<std::string_view, 1>{"compressed"});
   }
@@ -112,8 +151,7 @@ HfQuantization read_compressed_tensors(const JsonFields& fields) {
   for (const auto& [name, value] : groups.value().items()) {
     const JsonFields group = groups.require(name, groups.object(name));
     check_activations(group);
-    const auto weights = read_weights(group.require("weights", group.object("weights")),
-                                      format == "float-quantized" ? DType::e4m3 : DType::i8);
+    const auto weights = read_weights(group.require("weights", group.object("weights")), packing);
     if (quantization && *quantization != weights) {
       fields.fail_at("config_groups", "layouts that differ between groups are not supported");
     }

@@ -1,4 +1,5 @@
-// The quantizers of eight bits, in config.json's quantization_config.
+// The quantizers of eight bits, and of four as compressed-tensors has them, in config.json's
+// quantization_config.
 #pragma once
 
 #include "model/hf_quantization.h"
@@ -15,8 +16,9 @@ namespace lockstep::model {
 HfQuantization read_fp8(const JsonFields& fields);
 // "fbgemm_fp8": e4m3 with a scale a row.
 HfQuantization read_fbgemm_fp8(const JsonFields& fields);
-// "compressed-tensors": format float-quantized (e4m3) or int-quantized (i8), symmetric, with a
-// scale for a matrix ("tensor"), a row ("channel") or, of e4m3, a block ("block").
+// "compressed-tensors": format float-quantized (e4m3), int-quantized (i8) or pack-quantized (u8 or
+// u4), symmetric, with a scale for a matrix ("tensor"), a row ("channel"), of e4m3 a block
+// ("block"), and in packed words group_size columns of a row ("group").
 HfQuantization read_compressed_tensors(const JsonFields& fields);
 
 }  // namespace lockstep::model

@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "kernels/byte_layout.h"
+#include "kernels/load.h"
 #include "model/tensor_layout.h"
 
 namespace lockstep::model {
@@ -15,6 +16,7 @@ namespace {
 using kernels::DType;
 
 constexpr std::string_view kValues = ".weight";
+constexpr std::string_view kPacked = ".weight_packed";
 constexpr float kLargestF16 = 65504.0f;
 
 bool is_matrix_of_bytes(const Tensor& tensor) {
@@ -61,11 +63,17 @@ bool is_shape(const TensorShape& shape, const TensorShape& expected) {
   return shape == expected || (expected[1] == 1 && shape == TensorShape{expected[0]});
 }
 
-// Far from any real scale, so that no product with a number becomes subnormal or infinite. Beside
-// i8 a scale is packed in f16 (kernels/byte_layout.h).
+// What is packed in f16 (kernels/byte_layout.h) must be finite there, and so must 8 times a scale
+// of u4.
+float most_scale(DType values) {
+  if (values == DType::e4m3) return 1e30f;
+  return values == DType::u4 ? kLargestF16 / 8 : kLargestF16;
+}
+
+// Far from any real scale, so that no product with a number becomes subnormal or infinite.
 void check_scales(const Tensor& scales, DType values, const TensorParts& parts) {
   constexpr float kLeast = 1e-30f;
-  const float most = values == DType::i8 ? kLargestF16 : 1e30f;
+  const float most = most_scale(values);
   const std::int64_t count = scales.rows() * scales.columns();
   for (std::int64_t i = 0; i < count; ++i) {
     const float scale = kernels::plain_value(scales.dtype, scales.data.data(), i);
@@ -95,13 +103,59 @@ Tensor take_scales(const std::string& module, const Tensor& values, const Tensor
   return *std::move(scales);
 }
 
-Tensor join(const std::string& name, const std::optional<HfQuantization>& quantization,
-            TensorParts& parts) {
-  Tensor joined = *parts.take(name);
+// Throws Error unless what a file says of the matrix's shape, if it does, is `shape`.
+void check_shape(const std::string& name, const TensorShape& shape, TensorParts& parts) {
+  const auto said = parts.take(name);
+  if (!said) return;
+  if ((said->dtype != DType::i64 && said->dtype != DType::i32) || said->shape != TensorShape{2}) {
+    parts.fail_at(name, type_text(*said) + ", shape " + shape_text(said->shape) +
+                            "; a matrix's shape is two numbers of i64 or i32");
+  }
+  const std::byte* first = said->data.data();
+  const bool is_long = said->dtype == DType::i64;
+  const TensorShape numbers{
+      is_long ? kernels::load<std::int64_t>(first) : kernels::load<std::int32_t>(first),
+      is_long ? kernels::load<std::int64_t>(first + 8) : kernels::load<std::int32_t>(first + 4)};
+  if (numbers == shape) return;
+  parts.fail_at(name, "says " + shape_text(numbers) + "; the words are those of a matrix " +
+                          shape_text(shape));
+}
+
+// The matrix whose numbers lie in words, those of a row side by side.
+Tensor unpack(const std::string& name, const std::optional<HfQuantization>& quantization,
+              TensorParts& parts) {
+  if (!quantization) {
+    parts.fail_at(name, "is packed, but config.json has no quantization_config");
+  }
+  if (quantization->type != DType::u4 && quantization->type != DType::u8) {
+    parts.fail_at(name, "is packed, which quantization_config does not say");
+  }
+  const Tensor words = parts.take(name, DType::i32);
+  if (words.shape.size() != 2) {
+    parts.fail_at(name, "shape " + shape_text(words.shape) + " is not that of a matrix");
+  }
+  const std::int64_t in_word = quantization->type == DType::u4 ? 8 : 4;
+  const TensorShape shape{words.shape[0], in_word * words.shape[1]};
+  if (shape[1] % 32 != 0) {
+    parts.fail_at(name, "stands for a matrix " + shape_text(shape) +
+                            "; its columns must be a multiple of 32");
+  }
+  const std::string module = name.substr(0, name.size() - kPacked.size());
+  check_shape(module + ".weight_shape", shape, parts);
+  parts.take_order(module + ".weight_g_idx", quantization->desc_act, shape[1],
+                   block_of(quantization->scale_columns, shape[1]),
+                   "weight_packed and quantization_config");
+  return {.name = module + std::string(kValues),
+          .dtype = quantization->type,
+          .shape = shape,
+          .data = words.data};
+}
+
+Tensor join(Tensor joined, const std::optional<HfQuantization>& quantization, TensorParts& parts) {
   check_matrix(joined, quantization, parts);
   joined.scale_rows = block_of(quantization->scale_rows, joined.shape[0]);
   joined.scale_columns = block_of(quantization->scale_columns, joined.shape[1]);
-  const std::string module = name.substr(0, name.size() - kValues.size());
+  const std::string module = joined.name.substr(0, joined.name.size() - kValues.size());
   const TensorShape expected{blocks_of(joined.shape[0], joined.scale_rows),
                              blocks_of(joined.shape[1], joined.scale_columns)};
   const Tensor scales = take_scales(module, joined, expected, parts);
@@ -124,7 +178,11 @@ std::vector<Tensor> join_bytes(TensorParts& parts,
                                const std::optional<HfQuantization>& quantization) {
   std::vector<Tensor> joined;
   for (const std::string& name : parts.names(is_matrix_of_bytes)) {
-    joined.push_back(join(name, quantization, parts));
+    joined.push_back(join(*parts.take(name), quantization, parts));
+  }
+  const auto is_packed = [](const Tensor& tensor) { return tensor.name.ends_with(kPacked); };
+  for (const std::string& name : parts.names(is_packed)) {
+    joined.push_back(join(unpack(name, quantization, parts), quantization, parts));
   }
   if (joined.empty()) return joined;
   for (const std::string& name : parts.names(is_cache_scale)) parts.take(name);

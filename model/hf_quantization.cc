@@ -6,7 +6,7 @@
 #include "kernels/gptq_layout.h"
 #include "model/fail.h"
 #include "model/hf_byte_quantization.h"
-#include "model/limits.h"
+#include "model/hf_quantization_fields.h"
 
 namespace lockstep::model {
 namespace {
@@ -21,24 +21,9 @@ void require_text(const JsonFields& fields, std::string_view key, std::string_vi
   }
 }
 
-void require_flag(const JsonFields& fields, std::string_view key, bool value) {
-  if (fields.boolean(key).value_or(value) != value) {
-    fields.fail_at(key, std::string(value ? "false" : "true") + " is not supported");
-  }
-}
-
 void check_bits(const JsonFields& fields) {
   const auto bits = fields.require("bits", fields.integer("bits", 1, 64));
   if (bits != 4) fields.fail_at("bits", std::to_string(bits) + " is not supported; supported is 4");
-}
-
-std::int64_t read_group_size(const JsonFields& fields) {
-  constexpr std::string_view kKey = "group_size";
-  const auto size = fields.require(kKey, fields.integer(kKey, -1, kMaxIntermediateSize));
-  if (size != -1 && (size < 1 || size % 32 != 0)) {
-    fields.fail_at(kKey, std::to_string(size) + " is neither -1 nor a multiple of 32");
-  }
-  return size;
 }
 
 HfQuantization read_gptq(const JsonFields& fields) {
@@ -55,7 +40,7 @@ HfQuantization read_gptq(const JsonFields& fields) {
     fields.fail_at("dynamic", "layouts that differ between modules are not supported");
   }
   return {.type = DType::gptq,
-          .group_size = read_group_size(fields),
+          .group_size = read_group_size(fields, /*may_be_all=*/true),
           .zero_offset = format == "gptq" ? kernels::kGptqZeroOffset : 0,
           .desc_act = fields.boolean("desc_act").value_or(false)};
 }
@@ -64,7 +49,7 @@ HfQuantization read_awq(const JsonFields& fields) {
   check_bits(fields);
   require_text(fields, "version", "gemm");
   require_flag(fields, "zero_point", true);
-  return {.type = DType::awq, .group_size = read_group_size(fields)};
+  return {.type = DType::awq, .group_size = read_group_size(fields, /*may_be_all=*/true)};
 }
 
 // The table of quantizers.

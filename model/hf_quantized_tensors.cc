@@ -33,18 +33,18 @@ TensorShape matrix_shape(const Tensor& words, DType type, const TensorParts& par
   return shape;
 }
 
-// Column k must belong to group k / group_size: activation order would gather columns from
-// anywhere.
-void check_order(const Tensor& g_idx, std::int64_t group_size, const TensorParts& parts) {
-  for (std::int64_t k = 0; k < g_idx.shape[0]; ++k) {
-    const auto group =
-        kernels::load<std::int32_t>(g_idx.data.data() + 4 * static_cast<std::size_t>(k));
-    if (group == k / group_size) continue;
-    parts.fail_at(g_idx.name, "column " + std::to_string(k) + " is of group " +
-                                  std::to_string(group) + ", not " +
-                                  std::to_string(k / group_size) +
-                                  ": activation order (desc_act) is not supported");
+// Whether every zero point is 8.
+bool are_eights(const Tensor& zeros, std::uint32_t offset) {
+  for (std::size_t at = 0; at < zeros.data.size(); at += 4) {
+    if (kernels::load<std::uint32_t>(zeros.data.data() + at) + offset != 0x88888888u) return false;
   }
+  return true;
+}
+
+// The type of a matrix with these zero points: symmetric quantizers write no others than 8.
+DType type_with(const Tensor& zeros, const HfQuantization& quantization) {
+  if (!are_eights(zeros, quantization.zero_offset)) return quantization.type;
+  return quantization.type == DType::gptq ? DType::gptq_8 : DType::awq_8;
 }
 
 Tensor join_words(const std::string& module, const HfQuantization& quantization,
@@ -56,13 +56,10 @@ Tensor join_words(const std::string& module, const HfQuantization& quantization,
   const std::int64_t groups = (columns + group_size - 1) / group_size;
   const Tensor zeros = parts.take(module + ".qzeros", DType::i32, {groups, rows / kWord}, kSource);
   const Tensor scales = parts.take(module + ".scales", DType::f16, {groups, rows}, kSource);
-  const std::string g_idx = module + ".g_idx";
-  if (quantization.desc_act || parts.has(g_idx)) {
-    check_order(parts.take(g_idx, DType::i32, {columns}, kSource), group_size, parts);
-  }
+  parts.take_order(module + ".g_idx", quantization.desc_act, columns, group_size, kSource);
   parts.refuse_bias(module + ".bias");
   return {.name = module + ".weight",
-          .dtype = quantization.type,
+          .dtype = type_with(zeros, quantization),
           .shape = shape,
           .data = values.data,
           .scales = scales.data,

@@ -51,23 +51,40 @@ bool has_block_strategy(const JsonFields& group) {
   return weights && weights->string("strategy") == "block";
 }
 
-// "fp8", "fp8_block" and "int8" where that is what the quantizer's many words come to, else its
-// name.
+// Whether a group of compressed-tensors has weights of so many bits.
+template <std::int64_t kBits>
+bool has_bits(const JsonFields& group) {
+  const auto weights = group.object("weights");
+  return weights && weights->integer("num_bits", 1, 64) == kBits;
+}
+
+// Whether `is_so` of any group of compressed-tensors.
+bool any_group(const JsonFields& quantization, bool (*is_so)(const JsonFields& group)) {
+  const auto groups = quantization.object("config_groups");
+  if (!groups) return false;
+  for (const auto& [name, group] : groups->value().items()) {
+    if (is_so(groups->require(name, groups->object(name)))) return true;
+  }
+  return false;
+}
+
+// "fp8", "fp8_block", "int8", "packed_int4", "packed_int8" and "gptq_8" (of zero points that are
+// all 8) where that is what the quantizer's many words come to, else its name.
 std::string quantized_as(const JsonFields& quantization) {
   const std::string method =
       quantization.require("quant_method", quantization.string("quant_method"));
   if (method == "fp8") return quantization.has("weight_block_size") ? "fp8_block" : "fp8";
   if (method == "fbgemm_fp8") return "fp8";
+  if (method == "gptq" && quantization.boolean("sym").value_or(false)) return "gptq_8";
   if (method != "compressed-tensors") return method;
   const std::string format = quantization.string("format").value_or("");
   if (format == "int-quantized") return "int8";
-  if (format != "float-quantized") return method;
-  if (const auto groups = quantization.object("config_groups")) {
-    for (const auto& [name, group] : groups->value().items()) {
-      if (has_block_strategy(groups->require(name, groups->object(name)))) return "fp8_block";
-    }
+  if (format == "pack-quantized") {
+    if (any_group(quantization, has_bits<4>)) return "packed_int4";
+    return any_group(quantization, has_bits<8>) ? "packed_int8" : method;
   }
-  return "fp8";
+  if (format != "float-quantized") return method;
+  return any_group(quantization, has_block_strategy) ? "fp8_block" : "fp8";
 }
 
 std::string stored_as(const JsonFields& fields) {

@@ -22,9 +22,11 @@ DType read_dtype(const JsonFields& entry) {
   if (name == "BF16") return DType::bf16;
   if (name == "F8_E4M3") return DType::e4m3;
   if (name == "I32") return DType::i32;
+  if (name == "I64") return DType::i64;
   if (name == "I8") return DType::i8;
-  entry.fail_at("dtype", in_quotes(name) +
-                             " is not supported; supported are F32, F16, BF16, F8_E4M3, I32, I8");
+  entry.fail_at(
+      "dtype",
+      in_quotes(name) + " is not supported; supported are F32, F16, BF16, F8_E4M3, I64, I32, I8");
 }
 
 // An array of integers between 0 and INT64_MAX.

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "kernels/load.h"
 #include "model/fail.h"
 #include "model/tensor_layout.h"
 
@@ -44,6 +45,20 @@ Tensor TensorParts::take(const std::string& name, kernels::DType type, const Ten
 void TensorParts::refuse_bias(const std::string& name) {
   const auto bias = take(name);
   if (bias && !is_zero(*bias)) fail_at(name, "is not zero: biases are not supported");
+}
+
+void TensorParts::take_order(const std::string& name, bool required, std::int64_t columns,
+                             std::int64_t group_size, std::string_view source) {
+  if (!required && !has(name)) return;
+  const Tensor order = take(name, kernels::DType::i32, {columns}, source);
+  for (std::int64_t k = 0; k < columns; ++k) {
+    const auto group =
+        kernels::load<std::int32_t>(order.data.data() + 4 * static_cast<std::size_t>(k));
+    if (group == k / group_size) continue;
+    fail_at(name, "column " + std::to_string(k) + " is of group " + std::to_string(group) +
+                      ", not " + std::to_string(k / group_size) +
+                      ": activation order is not supported");
+  }
 }
 
 std::vector<Tensor> TensorParts::rest() && {

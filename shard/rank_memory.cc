@@ -138,7 +138,10 @@ MatrixFormat matrix_format(const model::Tensor& tensor) {
     case PackedFormat::q4: return MatrixFormat::q4;
     case PackedFormat::q4_0: return MatrixFormat::q4_0;
     case PackedFormat::q8:
-      return tensor.dtype == kernels::DType::i8 ? MatrixFormat::int8 : MatrixFormat::q8;
+      return tensor.dtype == kernels::DType::i8 || (tensor.dtype == kernels::DType::u8 &&
+                                                    tensor.scale_columns >= tensor.columns())
+                 ? MatrixFormat::int8
+                 : MatrixFormat::q8;
     case PackedFormat::f8:
       return tensor.scale_columns < tensor.columns() ? MatrixFormat::fp8_block : MatrixFormat::fp8;
     case PackedFormat::bf16: return MatrixFormat::bf16;

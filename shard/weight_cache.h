@@ -15,7 +15,7 @@ namespace lockstep::shard {
 // One more with every change to the bytes that load_weights() packs: to the layout of a matrix
 // (kernels/packed_matrix.h), or to which matrices there are and in which order. A test holds the
 // bytes of this version.
-inline constexpr std::uint32_t kPackedWeightsVersion = 2;
+inline constexpr std::uint32_t kPackedWeightsVersion = 3;
 
 // What a rank's packed weights depend on: the model's files (model/model_identity.h), the rank's
 // part, the layouts of the formats, and kPackedWeightsVersion; not on the CPU family otherwise.

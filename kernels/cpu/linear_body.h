@@ -157,7 +157,7 @@ std::int64_t row_bytes(const LinearCall& call) {
 }
 
 // Calls visit(unit, row, rows) for all tiles: units of weights [begin, end) by tiles of rows. Rows
-// are taken in panels that stay in a near cache while all the weights pass.
+// are taken in panels of kBytes, which stay in a cache while all the weights pass.
 template <class S, std::int64_t kBytes = kPanelBytes, class Visit>
 void walk_tiles(const LinearCall& call, std::int64_t begin, std::int64_t end, const Visit& visit) {
   constexpr std::int64_t MT = S::kTileRows;

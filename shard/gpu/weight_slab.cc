@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstring>
+#include <iterator>
 #include <string>
 #include <utility>
 
@@ -25,7 +26,18 @@ float element(const Tensor& tensor, std::int64_t i) {
 }
 
 bool is_in_bytes(const Tensor& tensor) {
-  return tensor.dtype == DType::i8 || tensor.dtype == DType::e4m3;
+  return tensor.dtype == DType::i8 || tensor.dtype == DType::u8 || tensor.dtype == DType::e4m3;
+}
+
+float number_of(DType type, std::uint8_t byte) {
+  if (type == DType::e4m3) return kernels::e4m3_to_float(byte);
+  return type == DType::u8 ? static_cast<float>(byte) - 128.0f : static_cast<std::int8_t>(byte);
+}
+
+// Whole numbers of eight bits, and no more than a scale a row.
+bool is_int8_channel(const Tensor& tensor) {
+  return tensor.dtype == DType::i8 ||
+         (tensor.dtype == DType::u8 && tensor.scale_columns >= tensor.columns());
 }
 
 const std::uint8_t* bytes_at(const Tensor& tensor, std::int64_t row, std::int64_t column) {
@@ -56,9 +68,7 @@ void add_bytes_as_bf16(const Tensor& tensor, std::int64_t row, Range columns,
                        std::vector<std::uint16_t>& values) {
   const kernels::StoredMatrix stored = tensor.matrix();
   for (std::int64_t i = columns.begin; i < columns.end; ++i) {
-    const std::uint8_t byte = *bytes_at(tensor, row, i);
-    const float number =
-        tensor.dtype == DType::i8 ? static_cast<std::int8_t>(byte) : kernels::e4m3_to_float(byte);
+    const float number = number_of(tensor.dtype, *bytes_at(tensor, row, i));
     values.push_back(kernels::float_to_bf16(kernels::scale_at(stored, row, i) * number));
   }
 }
@@ -92,11 +102,12 @@ void add_bf16(const Tensor& tensor, std::int64_t row, Range columns,
   }
 }
 
-// Appends the columns' bytes as they are stored.
+// Appends the columns' numbers, signed or e4m3.
 void add_bytes(const Tensor& tensor, std::int64_t row, Range columns,
                std::vector<std::uint8_t>& values) {
-  values.insert(values.end(), bytes_at(tensor, row, columns.begin),
-                bytes_at(tensor, row, columns.end));
+  const std::uint8_t flipped = tensor.dtype == DType::u8 ? 0x80 : 0;
+  std::transform(bytes_at(tensor, row, columns.begin), bytes_at(tensor, row, columns.end),
+                 std::back_inserter(values), [=](std::uint8_t byte) { return byte ^ flipped; });
 }
 
 // Appends the columns, rounded to e4m3, and returns the row's scale.
@@ -160,7 +171,7 @@ TileFormat tile_format(const Tensor& tensor, bool fp8) {
                 " is " + std::string(format.name));
   }
   if (fp8) return TileFormat::e4m3_channel;
-  if (tensor.dtype == DType::i8) return TileFormat::int8_channel;
+  if (is_int8_channel(tensor)) return TileFormat::int8_channel;
   switch (*format.packed) {
     case kernels::PackedFormat::q4:
     case kernels::PackedFormat::q4_0: return TileFormat::int4_group;

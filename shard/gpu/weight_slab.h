@@ -13,9 +13,9 @@ namespace lockstep::shard {
 
 // What a matrix is packed as: what the CPU keeps in four bits with a scale and a minimum is kept
 // so, exactly as there; bytes with scales (kernels/byte_layout.h) are kept exactly as they are
-// stored; all else is rounded to bf16, or, where `fp8` is asked for, to e4m3 with a scale a row.
-// Throws Error naming the tensor if it is none of weights, or in few bits that are not e4m3 where
-// fp8 is asked for.
+// stored, those of u8 with no more than a scale a row; all else is rounded to bf16, or, where `fp8`
+// is asked for, to e4m3 with a scale a row. Throws Error naming the tensor if it is none of
+// weights, or in few bits that are not e4m3 where fp8 is asked for.
 kernels::cuda::TileFormat tile_format(const model::Tensor& tensor, bool fp8);
 
 // Part of a stored matrix.

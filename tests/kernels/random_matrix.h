@@ -21,7 +21,7 @@ struct RandomMatrix {
   std::vector<std::byte> scales, zeros;
   std::int64_t group_size = 0;
   std::uint32_t zero_offset = 0;
-  // Of i8 and e4m3, which share scales in blocks of so many rows and columns.
+  // Of i8, u8, u4 and e4m3, which share scales in blocks of so many rows and columns.
   DType scale_type = DType::f32;
   std::int64_t scale_rows = 0, scale_columns = 0;
 
@@ -41,20 +41,21 @@ class MatrixWriter {
  public:
   explicit MatrixWriter(std::mt19937& random) : random_(&random) {}
 
-  // `rows` a multiple of 8, `columns` of the format's block; of gptq and awq in groups of 64; of i8
-  // with a scale a row, of e4m3 with a scale for 32 rows of 64 columns.
+  // `rows` a multiple of 8, `columns` of the format's block; of gptq, awq and their like in groups
+  // of 64; of i8 with a scale a row, of u8 and u4 with a scale for 64 columns of it, of e4m3 with a
+  // scale for 32 rows of 64 columns.
   RandomMatrix matrix(DType type, std::int64_t rows, std::int64_t columns, float spread = 1.0f) {
     RandomMatrix made{type, rows, columns, {}, {}, {}, {}};
     spread_ = spread;
-    if (type == DType::gptq || type == DType::awq) {
+    if (is_gptq(type) || is_awq(type)) {
       made.group_size = 64;
-      made.zero_offset = type == DType::gptq ? 0x11111111 : 0;
+      made.zero_offset = is_gptq(type) ? 0x11111111 : 0;
       write_words(made);
       return made;
     }
-    if (type == DType::i8 || type == DType::e4m3) {
-      made.scale_type = type == DType::i8 ? DType::bf16 : DType::f32;
-      made.scale_rows = type == DType::i8 ? 1 : 32;
+    if (type == DType::i8 || type == DType::u8 || type == DType::u4 || type == DType::e4m3) {
+      made.scale_type = type == DType::e4m3 ? DType::f32 : DType::bf16;
+      made.scale_rows = type == DType::e4m3 ? 32 : 1;
       made.scale_columns = type == DType::i8 ? columns : 64;
       write_bytes(made);
       return made;
@@ -64,40 +65,38 @@ class MatrixWriter {
     return made;
   }
 
-  // As matrix() of type i8 or e4m3, whose scale_type, scale_rows and scale_columns say how. Scales
-  // of i8 have few bits.
+  // As matrix() of type i8, u8, u4 or e4m3, whose scale_type, scale_rows and scale_columns say how.
+  // Scales of all but e4m3 have few bits.
   void write_bytes(RandomMatrix& made) {
-    const bool is_i8 = made.type == DType::i8;
+    const bool is_whole = made.type != DType::e4m3;
     const auto blocks = [](std::int64_t size, std::int64_t block) {
       return (size + block - 1) / block;
     };
     const std::int64_t across = blocks(made.columns, made.scale_columns);
     std::vector<double> scales;
     for (std::int64_t i = 0; i < blocks(made.rows, made.scale_rows) * across; ++i) {
-      const float scale = is_i8 ? short_float(7) / 32 : spread_ / 448 * integer(1, 1000) / 1000;
+      const float scale = is_whole ? short_float(7) / 32 : spread_ / 448 * integer(1, 1000) / 1000;
       scales.push_back(append_scale(made, scale));
     }
     for (std::int64_t row = 0; row < made.rows; ++row) {
       for (std::int64_t column = 0; column < made.columns; ++column) {
-        const auto byte = static_cast<std::uint8_t>(is_i8 ? integer(-128, 127)
-                                                          : integer(0, 0x7e) | integer(0, 1) << 7);
-        append(made.bytes, byte);
-        const double number = is_i8 ? static_cast<std::int8_t>(byte) : e4m3_to_float(byte);
+        const double number = append_number(made, column);
         const auto block = row / made.scale_rows * across + column / made.scale_columns;
         made.values.push_back(scales[static_cast<std::size_t>(block)] * number);
       }
     }
   }
 
-  // As matrix() of type gptq or awq, whose group_size and zero_offset say how.
+  // As matrix() of type gptq, awq or their like, whose group_size and zero_offset say how.
   void write_words(RandomMatrix& made) {
+    const bool eights = made.type == DType::gptq_8 || made.type == DType::awq_8;
     const std::int64_t rows = made.rows, columns = made.columns;
     const std::int64_t groups = (columns + made.group_size - 1) / made.group_size;
     std::vector<int> q, zero;
     std::vector<float> scale;
     for (std::int64_t i = 0; i < columns * rows; ++i) q.push_back(integer(0, 15));
     for (std::int64_t i = 0; i < groups * rows; ++i) {
-      zero.push_back(integer(0, 15));
+      zero.push_back(eights ? 8 : integer(0, 15));
       scale.push_back(short_float(7));
       append_f16(made.scales, scale.back());
     }
@@ -112,7 +111,7 @@ class MatrixWriter {
     }
     // AutoGPTQ: nibble i of a word is column 8 * word + i. AutoAWQ: row 8 * word + order[i].
     constexpr int kSame[8] = {0, 1, 2, 3, 4, 5, 6, 7}, kAwq[8] = {0, 2, 4, 6, 1, 3, 5, 7};
-    const bool awq = made.type == DType::awq;
+    const bool awq = is_awq(made.type);
     const int* order = awq ? kAwq : kSame;
     const auto across = [&](const std::vector<int>& from, std::int64_t count, std::uint32_t less,
                             std::vector<std::byte>& to) {
@@ -140,6 +139,30 @@ class MatrixWriter {
   }
 
  private:
+  static bool is_gptq(DType type) { return type == DType::gptq || type == DType::gptq_8; }
+  static bool is_awq(DType type) { return type == DType::awq || type == DType::awq_8; }
+
+  // A number of write_bytes(), of column `column` of its row.
+  double append_number(RandomMatrix& made, std::int64_t column) {
+    if (made.type == DType::u4) {
+      const int number = integer(-8, 7);
+      if (column % 2 == 0) {
+        append(made.bytes, static_cast<std::uint8_t>(number + 8));
+      } else {
+        made.bytes.back() |= static_cast<std::byte>((number + 8) << 4);
+      }
+      return number;
+    }
+    if (made.type == DType::e4m3) {
+      const auto byte = static_cast<std::uint8_t>(integer(0, 0x7e) | integer(0, 1) << 7);
+      append(made.bytes, byte);
+      return e4m3_to_float(byte);
+    }
+    const int number = integer(-128, 127);
+    append(made.bytes, static_cast<std::uint8_t>(number + (made.type == DType::u8 ? 128 : 0)));
+    return number;
+  }
+
   void write_block(RandomMatrix& made) {
     switch (made.type) {
       case DType::f32: {

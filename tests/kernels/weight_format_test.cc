@@ -16,9 +16,10 @@
 namespace lockstep::kernels {
 namespace {
 
-constexpr DType kWeights[]{DType::f32,  DType::f16,  DType::bf16, DType::q4_0,
-                           DType::q4_1, DType::q8_0, DType::q4_k, DType::q6_k,
-                           DType::gptq, DType::awq,  DType::i8,   DType::e4m3};
+constexpr DType kWeights[]{DType::f32,  DType::f16,    DType::bf16, DType::q4_0,
+                           DType::q4_1, DType::q8_0,   DType::q4_k, DType::q6_k,
+                           DType::gptq, DType::gptq_8, DType::awq,  DType::awq_8,
+                           DType::i8,   DType::u8,     DType::u4,   DType::e4m3};
 
 // The values of columns [first, first + columns) of every row, packed and read again.
 std::vector<float> packed_values(const StoredMatrix& stored, std::int64_t first,
@@ -78,6 +79,8 @@ TEST(WeightFormat, ValuesAreTheSameInRows) {
 TEST(WeightFormat, WordsAreNoWeights) {
   EXPECT_THAT([] { packed_format(DType::i32); },
               testing::ThrowsMessage<Error>(testing::HasSubstr("type i32 is not one of weights")));
+  EXPECT_THAT([] { packed_format(DType::i64); },
+              testing::ThrowsMessage<Error>(testing::HasSubstr("type i64 is not one of weights")));
 }
 
 class SeparateScalesOf : public testing::TestWithParam<DType> {};
@@ -95,7 +98,8 @@ TEST_P(SeparateScalesOf, GroupsOfEverySizeAndZerosOfBothVersions) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(All, SeparateScalesOf, testing::Values(DType::gptq, DType::awq),
+INSTANTIATE_TEST_SUITE_P(All, SeparateScalesOf,
+                         testing::Values(DType::gptq, DType::gptq_8, DType::awq, DType::awq_8),
                          [](const auto& info) { return std::string(name(info.param)); });
 
 class ByteScales : public testing::TestWithParam<DType> {};
@@ -116,7 +120,8 @@ TEST_P(ByteScales, BlocksOfEverySizeInEveryType) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(All, ByteScales, testing::Values(DType::i8, DType::e4m3),
+INSTANTIATE_TEST_SUITE_P(All, ByteScales,
+                         testing::Values(DType::i8, DType::u8, DType::u4, DType::e4m3),
                          [](const auto& info) { return std::string(name(info.param)); });
 
 // One row of 32 numbers with a scale.
@@ -140,6 +145,18 @@ TEST(WeightFormat, EightBitIntegersRoundTheirScaleToF16) {
     EXPECT_EQ(values[1], 127 * rounded);
     EXPECT_EQ(values[2], rounded);
     EXPECT_EQ(values[3], 0);
+  }
+}
+
+// What GPUs read, which keep a minimum beside the scale: 0 is 0 also where the scale is subnormal
+// in f16 and was rounded, to 2^-23.
+TEST(WeightFormat, NibblesHaveAMinimumOfEightRoundedScales) {
+  for (const float scale : {0.75f, 1.5f * 0x1p-24f, 0x1p-25f}) {
+    const QuantizedGroup group = read_u4(one_group(DType::u4, {0x80, 0x8f}, scale).stored(), 0, 0);
+    EXPECT_EQ(group.values[0], 0);
+    EXPECT_EQ(group.values[1], 8);
+    EXPECT_EQ(group.values[2], 15);
+    EXPECT_EQ(f16_to_float(group.minimum), -8 * f16_to_float(group.scale)) << scale;
   }
 }
 

@@ -1,4 +1,4 @@
-// Folders with weights of eight bits: what they hold, and their faults.
+// Folders with weights of eight bits, and of four in words: what they hold, and their faults.
 #include "model/hf_byte_quantization.h"
 
 #include <gmock/gmock.h>
@@ -50,6 +50,18 @@ json compressed(const char* type, const char* strategy, const json& block = null
               {"output_activations", nullptr}}}}}};
 }
 
+// Numbers in words, as for activations that are not rounded.
+json packed(int bits, const char* strategy, const json& group_size = nullptr) {
+  json made = compressed("int", strategy);
+  made["format"] = "pack-quantized";
+  json& group = made["config_groups"]["group_0"];
+  group["weights"]["num_bits"] = bits;
+  group["weights"]["group_size"] = group_size;
+  group["weights"]["actorder"] = "weight";
+  group["input_activations"] = nullptr;
+  return made;
+}
+
 const json kFp8{{"quant_method", "fp8"}, {"activation_scheme", "static"}};
 const json kFp8Block{{"quant_method", "fp8"},
                      {"fmt", "e4m3"},
@@ -98,6 +110,11 @@ const std::vector<Kind> kKinds{
      false,
      {".weight_zero_point", ".input_scale", ".input_zero_point", ".bias"}},
     {"int_tensor", compressed("int", "tensor"), DType::i8, DType::f16, -1, -1},
+    {"int4_group", packed(4, "group", 32), DType::u4, DType::bf16, 1, 32},
+    {"int4_group_f32", packed(4, "group", 64), DType::u4, DType::f32, 1, 64},
+    {"int4_channel", packed(4, "channel"), DType::u4, DType::f16, 1, -1},
+    {"int8_group", packed(8, "group", 32), DType::u8, DType::bf16, 1, 32},
+    {"int8_channel", packed(8, "channel"), DType::u8, DType::bf16, 1, -1},
 };
 
 const Kind& kind(std::string_view name) {
@@ -113,6 +130,8 @@ const char* dtype_text(DType type) {
     case DType::f16: return "F16";
     case DType::bf16: return "BF16";
     case DType::i8: return "I8";
+    case DType::u4:
+    case DType::u8: return "I32";
     default: return "F8_E4M3";
   }
 }
@@ -148,8 +167,14 @@ struct ByteFolder {
   }
 
   void write_parts(const std::string& module, const RandomMatrix& matrix) {
-    weights.add(module + ".weight", dtype_text(kind.type), {matrix.rows, matrix.columns},
-                text_of(matrix.bytes));
+    const bool in_words = kind.type == DType::u4 || kind.type == DType::u8;
+    const std::int64_t in_word = kind.type == DType::u4 ? 8 : in_words ? 4 : 1;
+    weights.add(module + (in_words ? ".weight_packed" : ".weight"), dtype_text(kind.type),
+                {matrix.rows, matrix.columns / in_word}, text_of(matrix.bytes));
+    if (in_words) {
+      weights.add(module + ".weight_shape", "I64", {2},
+                  bytes_of(matrix.rows) + bytes_of(matrix.columns));
+    }
     const auto blocks = [](std::int64_t size, std::int64_t block) {
       return (size + block - 1) / block;
     };
@@ -300,9 +325,9 @@ INSTANTIATE_TEST_SUITE_P(
         BadConfig{"Format",
                   "float_channel",
                   "/format",
-                  "pack-quantized",
-                  {kField + "format: 'pack-quantized' is not supported; supported are "
-                            "float-quantized, int-quantized"}},
+                  "nvfp4-pack-quantized",
+                  {kField + "format: 'nvfp4-pack-quantized' is not supported; supported are "
+                            "float-quantized, int-quantized, pack-quantized"}},
         BadConfig{"NoFormat", "float_channel", "/format", nullptr, {kField + "format: is missing"}},
         BadConfig{"Status",
                   "float_channel",
@@ -334,6 +359,32 @@ INSTANTIATE_TEST_SUITE_P(
                   "/config_groups/group_0/weights/num_bits",
                   4,
                   {kGroup + "weights.num_bits: 4 is not supported; supported is 8"}},
+        BadConfig{"TwoBits",
+                  "int4_group",
+                  "/config_groups/group_0/weights/num_bits",
+                  2,
+                  {kGroup + "weights.num_bits: 2 is not supported; supported are 4, 8"}},
+        BadConfig{"NoGroupSize",
+                  "int4_group",
+                  "/config_groups/group_0/weights/group_size",
+                  nullptr,
+                  {kGroup + "weights.group_size: is missing"}},
+        BadConfig{"NarrowGroup",
+                  "int4_group",
+                  "/config_groups/group_0/weights/group_size",
+                  16,
+                  {kGroup + "weights.group_size: 16 is not a multiple of 32"}},
+        BadConfig{"AsymmetricWords",
+                  "int4_group",
+                  "/config_groups/group_0/weights/symmetric",
+                  false,
+                  {kGroup + "weights.symmetric: false is not supported"}},
+        BadConfig{"BlocksOfWords",
+                  "int8_group",
+                  "/config_groups/group_0/weights/strategy",
+                  "block",
+                  {kGroup + "weights.strategy: 'block' is not supported; supported are tensor, "
+                            "channel, group"}},
         BadConfig{"OtherType",
                   "int_channel",
                   "/config_groups/group_0/weights/type",
@@ -474,6 +525,38 @@ INSTANTIATE_TEST_SUITE_P(
                 "float_channel",
                 with(".weight", "dtype", "I8"),
                 {"tensor '" + kModule + ".weight': type i8; quantization_config says e4m3"}},
+        BadPart{"NoScaleOfWords",
+                "int4_group",
+                without(".weight_scale"),
+                {"/model.safetensors: " + kScale + "is missing"}},
+        BadPart{"ScalesOfOtherGroups",
+                "int4_group",
+                [](ByteFolder& folder) { folder.quantization() = packed(4, "channel"); },
+                {".weight_scale': shape [", "ask for ["}},
+        BadPart{"BeyondF16TimesEight",
+                "int4_group_f32",
+                scaled(".weight_scale", 2, 8192.0f),
+                {kScale + "number 2 is 8192; a scale of u4 is at least 1e-30 and at most 8188"}},
+        BadPart{"WordsOfEightBits",
+                "int4_group",
+                [](ByteFolder& folder) { folder.quantization() = packed(8, "group", 32); },
+                {"weight_shape': says [", "the words are those of a matrix ["}},
+        BadPart{"WordsOfFloats",
+                "int4_group",
+                with(".weight_packed", "dtype", "F32"),
+                {"tensor '" + kModule + ".weight_packed': type f32 is not i32"}},
+        BadPart{"WordsWithoutConfig",
+                "int4_group",
+                [](ByteFolder& folder) { folder.quantization() = compressed("int", "channel"); },
+                {".weight_packed': is packed, which quantization_config does not say"}},
+        BadPart{"ActivationOrder",
+                "int4_group",
+                [](ByteFolder& folder) {
+                  std::string order;
+                  for (std::int32_t k = 0; k < 32; ++k) order += bytes_of(k == 9 ? 1 : 0);
+                  folder.weights.add(kModule + ".weight_g_idx", "I32", {32}, order);
+                },
+                {"tensor '" + kModule + ".weight_g_idx': column 9 is of group 1, not 0"}},
         BadPart{"NarrowMatrix",
                 "float_channel",
                 with(".weight", "shape", {128, 16}),

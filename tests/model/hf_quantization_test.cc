@@ -8,6 +8,8 @@
 #include <random>
 
 #include "kernels/gptq_layout.h"
+#include "kernels/half.h"
+#include "kernels/load.h"
 #include "kernels/packed_matrix.h"
 #include "model/model.h"
 #include "tests/kernels/random_matrix.h"
@@ -27,11 +29,13 @@ std::string text_of(const std::vector<std::byte>& bytes) {
   return {reinterpret_cast<const char*>(bytes.data()), bytes.size()};
 }
 
+bool is_gptq(DType type) { return type == DType::gptq || type == DType::gptq_8; }
+
 // The tiny model with random projections, quantized.
 struct QuantizedFolder {
   explicit QuantizedFolder(DType type, std::int64_t group_size = 32, std::uint32_t zero_offset = 0)
       : type(type) {
-    const bool gptq = type == DType::gptq;
+    const bool gptq = is_gptq(type);
     files.config["quantization_config"] = {
         {"quant_method", gptq ? "gptq" : "awq"}, {"bits", 4}, {"group_size", group_size}};
     quantization()[gptq ? "checkpoint_format" : "version"] = !gptq              ? "gemm"
@@ -66,7 +70,7 @@ struct QuantizedFolder {
     const auto rows = matrix.rows, columns = matrix.columns;
     const auto groups = (columns + matrix.group_size - 1) / matrix.group_size;
     const std::vector<std::int64_t> shape =
-        type == DType::gptq ? std::vector{columns / 8, rows} : std::vector{columns, rows / 8};
+        is_gptq(type) ? std::vector{columns / 8, rows} : std::vector{columns, rows / 8};
     weights.add(module + ".qweight", "I32", shape, text_of(matrix.bytes));
     weights.add(module + ".qzeros", "I32", {groups, rows / 8}, text_of(matrix.zeros));
     weights.add(module + ".scales", "F16", {groups, rows}, text_of(matrix.scales));
@@ -156,8 +160,31 @@ INSTANTIATE_TEST_SUITE_P(
                     Kind{"gptq_64", DType::gptq, 64, kernels::kGptqZeroOffset},
                     Kind{"gptq_v2", DType::gptq, 32, 0},
                     Kind{"gptq_whole_rows", DType::gptq, -1, kernels::kGptqZeroOffset},
+                    Kind{"gptq_8", DType::gptq_8, 64, kernels::kGptqZeroOffset},
+                    Kind{"gptq_v2_8", DType::gptq_8, 32, 0}, Kind{"awq_8", DType::awq_8, 32, 0},
                     Kind{"awq", DType::awq, 32, 0}, Kind{"awq_whole_rows", DType::awq, -1, 0}),
     [](const auto& info) { return info.param.name; });
+
+// One zero point that is not 8 keeps them all.
+TEST(HfQuantization, LooksAtEveryZeroPoint) {
+  QuantizedFolder folder(DType::awq_8);
+  for (auto& [name, matrix] : folder.matrices) {
+    matrix.zeros.back() = std::byte{0x98};  // row rows - 1 of the last group, 9
+    matrix.type = DType::awq;
+  }
+  folder.type = DType::awq;
+  for (auto& [name, matrix] : folder.matrices) {
+    const auto columns = matrix.columns, group = matrix.group_size;
+    for (std::int64_t k = (columns - 1) / group * group; k < columns; ++k) {
+      const std::size_t at = static_cast<std::size_t>((matrix.rows - 1) * columns + k);
+      const std::size_t scale = static_cast<std::size_t>(columns / group * matrix.rows - 1);
+      matrix.values[at] -=
+          kernels::f16_to_float(kernels::load<std::uint16_t>(matrix.scales.data() + 2 * scale));
+    }
+  }
+  folder.write_weights();
+  expect_matrices(folder);
+}
 
 TEST(HfQuantization, TakesAnOrderThatMovesNothingAndABiasOfZeros) {
   QuantizedFolder folder(DType::gptq, 32, kernels::kGptqZeroOffset);
@@ -385,7 +412,14 @@ INSTANTIATE_TEST_SUITE_P(
                 [](QuantizedFolder& f) {
                   f.weights.header["model.embed_tokens.weight"]["dtype"] = "I32";
                 },
-                {"tensor 'model.embed_tokens.weight': type i32 is not supported here"}}),
+                {"tensor 'model.embed_tokens.weight': type i32 is not supported here"}},
+        BadPart{"SizesAsWeights",
+                DType::gptq,
+                [](QuantizedFolder& f) {
+                  auto& head = f.weights.header["model.embed_tokens.weight"];
+                  head["dtype"] = "I64", head["shape"][1] = head["shape"][1].get<int>() / 2;
+                },
+                {"tensor 'model.embed_tokens.weight'"}}),
     [](const auto& info) { return info.param.name; });
 
 }  // namespace

@@ -57,22 +57,28 @@ TEST(Outline, KnowsShapesThatAreNotServedYet) {
 
 TEST(Outline, OfAQuantizedModelNamesWhatItsWeightsAreKeptIn) {
   using nlohmann::json;
-  const auto compressed = [](const char* format, const char* strategy) {
+  const auto compressed = [](const char* format, const char* strategy, int bits = 8) {
     return json{{"quant_method", "compressed-tensors"},
                 {"format", format},
-                {"config_groups", {{"group_0", {{"weights", {{"strategy", strategy}}}}}}}};
+                {"config_groups",
+                 {{"group_0", {{"weights", {{"strategy", strategy}, {"num_bits", bits}}}}}}}};
   };
   const TempFolder folder;
   TinyFolder tiny = tiny_folder();
   for (const auto& [quantization, name] : std::vector<std::pair<json, std::string>>{
            {{{"quant_method", "awq"}}, "awq"},
+           {{{"quant_method", "gptq"}, {"sym", false}}, "gptq"},
+           {{{"quant_method", "gptq"}, {"sym", true}}, "gptq_8"},
            {{{"quant_method", "fp8"}}, "fp8"},
            {{{"quant_method", "fp8"}, {"weight_block_size", {128, 128}}}, "fp8_block"},
            {{{"quant_method", "fbgemm_fp8"}}, "fp8"},
            {compressed("float-quantized", "channel"), "fp8"},
            {compressed("float-quantized", "block"), "fp8_block"},
            {compressed("int-quantized", "channel"), "int8"},
-           {compressed("pack-quantized", "group"), "compressed-tensors"}}) {
+           {compressed("pack-quantized", "group", 4), "packed_int4"},
+           {compressed("pack-quantized", "channel"), "packed_int8"},
+           {compressed("pack-quantized", "group", 2), "compressed-tensors"},
+           {compressed("nvfp4-pack-quantized", "tensor_group", 4), "compressed-tensors"}}) {
     tiny.config["quantization_config"] = quantization;
     EXPECT_EQ(read_outline(folder.write("config.json", tiny.config.dump())).stored_as, name);
   }

@@ -122,8 +122,8 @@ std::vector<BadFile> bad_files() {
       {"TypeIsNumber", with("dtype", 3), {"tensor 'a'.dtype: is not a string"}},
       {"OtherType",
        with("dtype", "F8_E5M2"),
-       {"tensor 'a'.dtype: 'F8_E5M2' is not supported; supported are F32, F16, BF16, F8_E4M3, I32, "
-        "I8"}},
+       {"tensor 'a'.dtype: 'F8_E5M2' is not supported; supported are F32, F16, BF16, F8_E4M3, I64, "
+        "I32, I8"}},
       {"NoShape", with("shape", nullptr), {"tensor 'a'.shape: is missing"}},
       {"ShapeIsText", with("shape", "2x3"), {"tensor 'a'.shape: is not an array"}},
       {"NegativeShape", with("shape", {-2, 3}), {"tensor 'a'.shape: has an element"}},

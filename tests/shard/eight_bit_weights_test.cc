@@ -33,6 +33,7 @@ TEST(EightBitWeights, KeepsBytesAndTheirScalesAsTheyAreStored) {
   using kernels::cuda::TileFormat;
   for (const auto& [type, block, format] :
        {std::tuple{DType::i8, kOfRows, TileFormat::int8_channel},
+        {DType::u8, kOfRows, TileFormat::int8_channel},
         {DType::e4m3, kOfRows, TileFormat::e4m3_channel},
         {DType::e4m3, kOfTensors, TileFormat::e4m3_channel},
         {DType::e4m3, kOfBlocks, TileFormat::e4m3_block}}) {
@@ -40,7 +41,10 @@ TEST(EightBitWeights, KeepsBytesAndTheirScalesAsTheyAreStored) {
     const kernels::StoredMatrix stored =
         model.tensors->find("model.layers.0.mlp.down_proj.weight")->matrix();  // [256, 768]
     const auto* first = reinterpret_cast<const std::uint8_t*>(stored.values);
-    const std::vector<std::uint8_t> bytes(first, first + 256 * 768);
+    std::vector<std::uint8_t> bytes(first, first + 256 * 768);
+    if (type == DType::u8) {  // which count from -128
+      for (std::uint8_t& byte : bytes) byte ^= 0x80;
+    }
     std::vector<float> expected, scales;
     for (std::int64_t row = 0; row < 256; row += format == TileFormat::e4m3_block ? 16 : 1) {
       for (std::int64_t column = 0; column < (format == TileFormat::e4m3_block ? 768 : 32);
@@ -63,6 +67,10 @@ TEST(EightBitWeights, TakesTheMemoryThatAPlanTells) {
   for (const auto& [type, block] : {std::pair{DType::i8, kOfRows},
                                     {DType::e4m3, kOfRows},
                                     {DType::e4m3, kOfBlocks},
+                                    {DType::u8, kOfRows},
+                                    {DType::u8, kOfBlocks},
+                                    {DType::u4, kOfBlocks},
+                                    {DType::gptq_8, kOfBlocks},
                                     {DType::q4_1, kOfBlocks}}) {
     const model::Model model = formatted(DType::bf16, {type}, block);
     const ModelShape shape{

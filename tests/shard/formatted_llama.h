@@ -30,7 +30,7 @@ inline model::ModelConfig formats_config() {
   return config;
 }
 
-// The rows and columns of e4m3 that share a scale; 0: all.
+// The rows and columns of e4m3 and u8 that share a scale; 0: all.
 struct ScaleBlock {
   std::int64_t rows, columns;
 };
@@ -99,7 +99,9 @@ class FormattedTensors final : public KnownTensors {
   kernels::RandomMatrix written(kernels::DType type, std::int64_t rows, std::int64_t columns,
                                 float spread) {
     kernels::MatrixWriter writer(random_);
-    if (type != kernels::DType::e4m3) return writer.matrix(type, rows, columns, spread);
+    if (type != kernels::DType::e4m3 && type != kernels::DType::u8) {
+      return writer.matrix(type, rows, columns, spread);
+    }
     kernels::RandomMatrix made{type, rows, columns, {}, {}, {}, {}};
     made.scale_rows = scales_.rows == 0 ? rows : scales_.rows;
     made.scale_columns = scales_.columns == 0 ? columns : scales_.columns;

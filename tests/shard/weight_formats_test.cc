@@ -69,6 +69,8 @@ INSTANTIATE_TEST_SUITE_P(
         Formats{"q6_k", DType::q6_k, {DType::q6_k}},
         Formats{"q4_k_m", DType::q6_k, {DType::q4_k, DType::q4_k, DType::q6_k}},
         Formats{"gptq", DType::f16, {DType::gptq}}, Formats{"awq", DType::bf16, {DType::awq}},
+        Formats{"gptq_8_and_awq_8", DType::f16, {DType::gptq_8, DType::awq_8}},
+        Formats{"u4", DType::bf16, {DType::u4}}, Formats{"u8", DType::bf16, {DType::u8, DType::u4}},
         Formats{"i8", DType::bf16, {DType::i8}}, Formats{"e4m3_block", DType::bf16, {DType::e4m3}},
         Formats{"e4m3_row", DType::e4m3, {DType::e4m3}, kOfRows},
         Formats{"e4m3_and_others", DType::i8, {DType::e4m3, DType::bf16, DType::i8}, kOfTensors}),
@@ -117,6 +119,9 @@ TEST(GpuWeightFormats, AreNearTheCpusAndTheSameAtEveryWorldSize) {
                                        {DType::q4_0},
                                        {DType::q8_0},
                                        {DType::gptq},
+                                       {DType::gptq_8, DType::awq_8},
+                                       {DType::u4},
+                                       {DType::u8},
                                        {DType::q4_k, DType::q6_k, DType::f16}}) {
     model::Model model;
     model.path = "random";

@@ -134,7 +134,7 @@ class WeightsTest : public testing::Test {
 TEST_F(WeightsTest, AreWhatTheirVersionSays) {
   // When this fails, packed bytes have changed: raise kPackedWeightsVersion, so that no cached file
   // of the old ones is read, and record the new value.
-  EXPECT_EQ(kPackedWeightsVersion, 2u);
+  EXPECT_EQ(kPackedWeightsVersion, 3u);
   EXPECT_EQ(bits_of_rank(0, 1, ""), 0xc681b0ded6566688u);
   EXPECT_EQ(bits_for_unit(kernels::PackedLayout::interleaved), 0xe4c1e82f8cfd2c2u);
   EXPECT_EQ(bits_for_unit(kernels::PackedLayout::rows), 0x9fe5c906cdb150a5u);
