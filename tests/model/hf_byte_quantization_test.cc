@@ -113,6 +113,7 @@ const std::vector<Kind> kKinds{
     {"int4_group", packed(4, "group", 32), DType::u4, DType::bf16, 1, 32},
     {"int4_group_f32", packed(4, "group", 64), DType::u4, DType::f32, 1, 64},
     {"int4_channel", packed(4, "channel"), DType::u4, DType::f16, 1, -1},
+    {"int4_tensor", packed(4, "tensor"), DType::u4, DType::f32, -1, -1},
     {"int8_group", packed(8, "group", 32), DType::u8, DType::bf16, 1, 32},
     {"int8_channel", packed(8, "channel"), DType::u8, DType::bf16, 1, -1},
 };
@@ -261,6 +262,23 @@ TEST(HfByteQuantization, MayLeaveMatricesAsTheyWere) {
   expect_matrices(folder);
 }
 
+// Adds an order of columns to a projection of 32 of them.
+void add_order(ByteFolder& folder, const std::string& module, std::int32_t group_of_column_9) {
+  std::string order;
+  for (std::int32_t k = 0; k < 32; ++k) order += bytes_of(k == 9 ? group_of_column_9 : 0);
+  folder.weights.add(module + ".weight_g_idx", "I32", {32}, order);
+}
+
+TEST(HfByteQuantization, TakesWordsInAnOrderThatMovesNothingAndWithoutTheirShape) {
+  ByteFolder folder(kind("int4_group"));
+  add_order(folder, "model.layers.0.mlp.up_proj", 0);
+  auto& header = folder.weights.header;
+  const auto shape = header.find("model.layers.1.mlp.up_proj.weight_shape");
+  header["model.layers.1.mlp.up_proj.activation_scale"] = *shape;
+  header.erase("model.layers.1.mlp.up_proj.weight_shape");
+  expect_matrices(folder);
+}
+
 TEST(HfByteQuantization, IsPlannedForModelsThatAreNotServed) {
   ByteFolder tiny(kind("fp8_block"));
   tiny.files.config["architectures"] = {"Qwen2ForCausalLM"};
@@ -374,6 +392,12 @@ INSTANTIATE_TEST_SUITE_P(
                   "/config_groups/group_0/weights/group_size",
                   16,
                   {kGroup + "weights.group_size: 16 is not a multiple of 32"}},
+        BadConfig{"UnknownOrder",
+                  "int4_group",
+                  "/config_groups/group_0/weights/actorder",
+                  "random",
+                  {kGroup + "weights.actorder: 'random' is not supported; supported are group, "
+                            "dynamic, weight, static"}},
         BadConfig{"AsymmetricWords",
                   "int4_group",
                   "/config_groups/group_0/weights/symmetric",
@@ -545,17 +569,42 @@ INSTANTIATE_TEST_SUITE_P(
                 "int4_group",
                 with(".weight_packed", "dtype", "F32"),
                 {"tensor '" + kModule + ".weight_packed': type f32 is not i32"}},
+        BadPart{"OrderThatIsMissing",
+                "int4_group",
+                [](ByteFolder& folder) {
+                  folder.quantization()["config_groups"]["group_0"]["weights"]["actorder"] =
+                      "group";
+                },
+                {"_proj.weight_g_idx': is missing"}},
+        BadPart{"ShapeOfFloats",
+                "int4_group",
+                [](ByteFolder& folder) {
+                  auto& shape = folder.weights.header[kModule + ".weight_shape"];
+                  shape["dtype"] = "F32", shape["shape"] = {4};
+                },
+                {"tensor '" + kModule +
+                 ".weight_shape': type f32, shape [4]; a matrix's shape is two numbers"}},
+        BadPart{"WordsInOneDimension",
+                "int4_group",
+                with(".weight_packed", "shape", {256}),
+                {"tensor '" + kModule + ".weight_packed': shape [256] is not that of a matrix"}},
+        BadPart{"NarrowWords",
+                "int4_group",
+                with(".weight_packed", "shape", {128, 2}),
+                {"tensor '" + kModule +
+                 ".weight_packed': stands for a matrix [128, 16]; its columns must be a multiple "
+                 "of 32"}},
+        BadPart{"WordsWithoutAnyConfig",
+                "int4_group",
+                [](ByteFolder& folder) { folder.files.config.erase("quantization_config"); },
+                {".weight_packed': is packed, but config.json has no quantization_config"}},
         BadPart{"WordsWithoutConfig",
                 "int4_group",
                 [](ByteFolder& folder) { folder.quantization() = compressed("int", "channel"); },
                 {".weight_packed': is packed, which quantization_config does not say"}},
         BadPart{"ActivationOrder",
                 "int4_group",
-                [](ByteFolder& folder) {
-                  std::string order;
-                  for (std::int32_t k = 0; k < 32; ++k) order += bytes_of(k == 9 ? 1 : 0);
-                  folder.weights.add(kModule + ".weight_g_idx", "I32", {32}, order);
-                },
+                [](ByteFolder& folder) { add_order(folder, kModule, 1); },
                 {"tensor '" + kModule + ".weight_g_idx': column 9 is of group 1, not 0"}},
         BadPart{"NarrowMatrix",
                 "float_channel",

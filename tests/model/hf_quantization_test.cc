@@ -397,7 +397,7 @@ INSTANTIATE_TEST_SUITE_P(
                 poked(".g_idx", 4 * 5, 1),
                 {"tensor '" + kModule +
                  ".g_idx': column 5 is of group 1, not 0: activation order "
-                 "(desc_act) is not supported"}},
+                 "is not supported"}},
         BadPart{"Bias",
                 DType::gptq,
                 poked(".bias", 3, 1),
