@@ -45,11 +45,13 @@ bool has_family(const std::string& architecture) {
   });
 }
 
-// Whether a group of compressed-tensors has a scale for each block of weights.
-bool has_block_strategy(const JsonFields& group) {
+// Whether a group of compressed-tensors has a scale for each block of weights, or group of columns.
+bool has_strategy(const JsonFields& group, std::string_view strategy) {
   const auto weights = group.object("weights");
-  return weights && weights->string("strategy") == "block";
+  return weights && weights->string("strategy") == strategy;
 }
+bool has_blocks(const JsonFields& group) { return has_strategy(group, "block"); }
+bool has_column_groups(const JsonFields& group) { return has_strategy(group, "group"); }
 
 // Whether a group of compressed-tensors has weights of so many bits.
 template <std::int64_t kBits>
@@ -81,10 +83,11 @@ std::string quantized_as(const JsonFields& quantization) {
   if (format == "int-quantized") return "int8";
   if (format == "pack-quantized") {
     if (any_group(quantization, has_bits<4>)) return "packed_int4";
-    return any_group(quantization, has_bits<8>) ? "packed_int8" : method;
+    if (!any_group(quantization, has_bits<8>)) return method;
+    return any_group(quantization, has_column_groups) ? "packed_int8" : "int8";
   }
   if (format != "float-quantized") return method;
-  return any_group(quantization, has_block_strategy) ? "fp8_block" : "fp8";
+  return any_group(quantization, has_blocks) ? "fp8_block" : "fp8";
 }
 
 std::string stored_as(const JsonFields& fields) {

@@ -1,4 +1,4 @@
-"""A small random Llama with weights of eight bits in a Hugging Face folder, and its forward pass in
+"""A small random Llama with weights of eight bits, or four, in a Hugging Face folder, and its forward pass in
 float64."""
 
 import json
@@ -38,21 +38,22 @@ def blocks_of(size, block):
 
 
 class Scheme:
-    """How a quantizer stores a matrix; `block`: rows and columns that share a scale, 0 for all."""
+    """How a quantizer stores a matrix; `block`: rows and columns that share a scale, 0 for all;
+    `integers`: their bits, 0 for e4m3; `packed`: in words."""
 
-    def __init__(self, quantization, block, scale_dtype, integers=False, scale=".weight_scale",
-                 static=False):
+    def __init__(self, quantization, block, scale_dtype, integers=0, scale=".weight_scale",
+                 static=False, packed=False):
         self.quantization, self.block, self.scale_dtype = quantization, block, scale_dtype
-        self.integers, self.scale, self.static = integers, scale, static
+        self.integers, self.scale, self.static, self.packed = integers, scale, static, packed
 
     def store(self, module, values):
         """The tensors of a module, (dtype, array) by name, and the matrix that they stand for."""
         block = [wanted or size for wanted, size in zip(self.block, values.shape)]
         grid = [blocks_of(*each) for each in zip(values.shape, block)]
-        scales = numpy.zeros(grid)
+        scales, half = numpy.zeros(grid), 2**self.integers // 2
         for i, j in numpy.ndindex(*grid):
             part = values[i * block[0]:(i + 1) * block[0], j * block[1]:(j + 1) * block[1]]
-            scales[i, j] = abs(part).max() / (127 if self.integers else 448)
+            scales[i, j] = abs(part).max() / (half - 1 if self.integers else 448)
         if self.scale_dtype == "BF16":
             stored = to_bf16(scales)
             scales = from_bf16(stored)
@@ -61,14 +62,21 @@ class Scheme:
             scales = stored.astype(numpy.float64)
         spread = scales.repeat(block[0], 0)[:values.shape[0]].repeat(block[1], 1)[:, :values.shape[1]]
         if self.integers:
-            numbers = numpy.clip(numpy.rint(values / spread), -128, 127).astype(numpy.int8)
+            numbers = numpy.clip(numpy.rint(values / spread), -half, half - 1).astype(numpy.int8)
             meant = numbers * spread
         else:
             numbers = e4m3_codes(values / spread)
             meant = e4m3_values(numbers) * spread
-        tensors = {f"{module}.weight": ("I8" if self.integers else "F8_E4M3", numbers),
-                   module + self.scale: (self.scale_dtype,
+        tensors = {module + self.scale: (self.scale_dtype,
                                          stored.reshape(()) if self.block == (0, 0) else stored)}
+        if self.packed:
+            above = (numbers.astype(int) + half).astype(numpy.uint8)
+            if self.integers == 4:
+                above = above[:, ::2] | above[:, 1::2] << 4
+            tensors[f"{module}.weight_packed"] = ("I32", above.view(numpy.int32))
+            tensors[f"{module}.weight_shape"] = ("I64", numpy.array(values.shape, numpy.int64))
+        else:
+            tensors[f"{module}.weight"] = ("I8" if self.integers else "F8_E4M3", numbers)
         if self.static:
             tensors[module + ".input_scale"] = ("F32", numpy.float32(0.02).reshape(()))
         return tensors, meant
@@ -85,13 +93,24 @@ def _compressed(kind):
                                           "output_activations": None}}}
 
 
+def _packed(bits):
+    weights = {"num_bits": bits, "type": "int", "strategy": "group", "group_size": 32,
+               "symmetric": True, "dynamic": False, "actorder": None}
+    return {"quant_method": "compressed-tensors", "format": "pack-quantized",
+            "quantization_status": "compressed", "ignore": ["lm_head"], "kv_cache_scheme": None,
+            "config_groups": {"group_0": {"targets": ["Linear"], "weights": weights,
+                                          "input_activations": None}}}
+
+
 SCHEMES = {
     "fp8": Scheme({"quant_method": "fp8", "activation_scheme": "static"}, (0, 0), "F32", static=True),
     "fp8_block": Scheme({"quant_method": "fp8", "fmt": "e4m3", "activation_scheme": "dynamic",
                          "weight_block_size": [BLOCK, BLOCK]}, (BLOCK, BLOCK), "F32",
                         scale=".weight_scale_inv"),
     "float_channel": Scheme(_compressed("float"), (1, 0), "BF16"),
-    "int_channel": Scheme(_compressed("int"), (1, 0), "BF16", integers=True)}
+    "int_channel": Scheme(_compressed("int"), (1, 0), "BF16", integers=8),
+    "int4_group": Scheme(_packed(4), (1, 32), "BF16", integers=4, packed=True),
+    "int8_group": Scheme(_packed(8), (1, 32), "BF16", integers=8, packed=True)}
 
 
 def _byte_alphabet():

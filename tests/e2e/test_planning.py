@@ -98,16 +98,22 @@ def test_fa3_is_planned_on_hopper_alone(tmp_path):
 
 def test_a_configuration_alone_tells_of_eight_bits(tmp_path):
     compressed = {"quant_method": "compressed-tensors", "format": "int-quantized", "config_groups": {}}
+
+    def packed(bits):
+        return {"quant_method": "compressed-tensors", "format": "pack-quantized",
+                "config_groups": {"group_0": {"weights": {"num_bits": bits, "strategy": "group"}}}}
     for quantization, name, per_512 in (
             ({"quant_method": "fp8", "weight_block_size": [128, 128]}, "fp8_block", 512 + 4),
-            (compressed, "int8", 512)):
+            (compressed, "int8", 512), (packed(4), "q4_0", 320),
+            (packed(8), "q8", 1024)):
         path = tmp_path / "config.json"
         path.write_text(json.dumps({**LLAMA_70B, "quantization_config": quantization}))
         told = json.loads(plan(path, "--device", "h100", "--tp", "1", "--json").stdout)
         assert told["weights"] == f"{name} (config.json)"
         # 80 layers of 855,638,016 values, two tables in bf16, 161 norms in f32; and for int8 a scale
         # for each of the 8192 + 2 * 1024 + 8192 + 2 * 28672 + 8192 rows of a layer.
-        rows = 0 if name == "fp8_block" else 80 * (3 * 8192 + 2 * 1024 + 2 * 28672)
+        # On GPUs packed nibbles have a scale and a minimum, packed bytes become bf16.
+        rows = 80 * (3 * 8192 + 2 * 1024 + 2 * 28672) if name == "int8" else 0
         assert told["plans"][0]["weight_bytes"] == (80 * 855638016 // 512 * per_512 + 4 * rows +
                                                     2 * 128256 * 8192 * 2 + 161 * 8192 * 4)
 

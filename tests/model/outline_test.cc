@@ -76,7 +76,8 @@ TEST(Outline, OfAQuantizedModelNamesWhatItsWeightsAreKeptIn) {
            {compressed("float-quantized", "block"), "fp8_block"},
            {compressed("int-quantized", "channel"), "int8"},
            {compressed("pack-quantized", "group", 4), "packed_int4"},
-           {compressed("pack-quantized", "channel"), "packed_int8"},
+           {compressed("pack-quantized", "group"), "packed_int8"},
+           {compressed("pack-quantized", "channel"), "int8"},
            {compressed("pack-quantized", "group", 2), "compressed-tensors"},
            {compressed("nvfp4-pack-quantized", "tensor_group", 4), "compressed-tensors"}}) {
     tiny.config["quantization_config"] = quantization;
