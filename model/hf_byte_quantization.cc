@@ -114,6 +114,9 @@ HfQuantization read_weights(const JsonFields& weights, const Packing& packing) {
   require_flag(weights, "symmetric", true);
   require_flag(weights, "dynamic", false);
   quantization.desc_act = read_activation_order(weights);
+  if (quantization.desc_act && !packing.four_bits) {
+    weights.fail_at("actorder", "is not supported with format " + std::string(packing.format));
+  }
   const std::span strategies(packing.strategies);
   const std::string strategy =
       read_choice(weights, "strategy", strategies.first(packing.strategies.back().empty() ? 2 : 3));

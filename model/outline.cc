@@ -53,11 +53,12 @@ bool has_strategy(const JsonFields& group, std::string_view strategy) {
 bool has_blocks(const JsonFields& group) { return has_strategy(group, "block"); }
 bool has_column_groups(const JsonFields& group) { return has_strategy(group, "group"); }
 
-// Whether a group of compressed-tensors has weights of so many bits.
+// Whether a group of compressed-tensors has weights of so many bits, with no zero points.
 template <std::int64_t kBits>
 bool has_bits(const JsonFields& group) {
   const auto weights = group.object("weights");
-  return weights && weights->integer("num_bits", 1, 64) == kBits;
+  return weights && weights->integer("num_bits", 1, 64) == kBits &&
+         weights->boolean("symmetric").value_or(true);
 }
 
 // Whether `is_so` of any group of compressed-tensors.
@@ -70,6 +71,16 @@ bool any_group(const JsonFields& quantization, bool (*is_so)(const JsonFields& g
   return false;
 }
 
+// "gptq_8" where GPTQ's zero points are said to be all 8; of other than four bits, with their
+// number.
+std::string quantized_in_words_as(const JsonFields& quantization, const std::string& method) {
+  const auto bits = quantization.integer("bits", 1, 64).value_or(4);
+  if (bits != 4) return method + " of " + std::to_string(bits) + " bits";
+  const nlohmann::json& fields = quantization.value();
+  const auto symmetric = fields.find("sym");
+  return method == "gptq" && symmetric != fields.end() && *symmetric == true ? "gptq_8" : method;
+}
+
 // "fp8", "fp8_block", "int8", "packed_int4", "packed_int8" and "gptq_8" (of zero points that are
 // all 8) where that is what the quantizer's many words come to, else its name.
 std::string quantized_as(const JsonFields& quantization) {
@@ -77,7 +88,7 @@ std::string quantized_as(const JsonFields& quantization) {
       quantization.require("quant_method", quantization.string("quant_method"));
   if (method == "fp8") return quantization.has("weight_block_size") ? "fp8_block" : "fp8";
   if (method == "fbgemm_fp8") return "fp8";
-  if (method == "gptq" && quantization.boolean("sym").value_or(false)) return "gptq_8";
+  if (method == "gptq" || method == "awq") return quantized_in_words_as(quantization, method);
   if (method != "compressed-tensors") return method;
   const std::string format = quantization.string("format").value_or("");
   if (format == "int-quantized") return "int8";

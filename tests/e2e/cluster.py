@@ -69,9 +69,11 @@ class Cluster:
                 self.stop()
                 raise AssertionError(f"the server did not become ready:\n{self.log_text()}")
         # The ports that the system has chosen.
-        said = dict(word.split("=", 1) for word in self.ready_line.split()[1:] if "=" in word)
-        self.zmq, self.http = said["zmq"], said["http"]
-        self.http_port = int(self.http.rsplit(":", 1)[1])
+        said = re.search(r"zmq=(\S+) http=(\S+:(\d+))", self.ready_line)
+        if said is None:
+            self.stop()
+            raise AssertionError(f"the server says no ports: {self.ready_line}")
+        self.zmq, self.http, self.http_port = said[1], said[2], int(said[3])
         self.pids = sorted(children(self.process.pid))
 
     def _read(self):

@@ -1,5 +1,5 @@
-"""A small random Llama with weights of eight bits, or four, in a Hugging Face folder, and its forward pass in
-float64."""
+"""A small random Llama with weights of eight bits, or four, in a Hugging Face folder, and its forward
+pass in float64."""
 
 import json
 import struct

@@ -1,5 +1,5 @@
-"""Folders of eight bits and of four, written here: answers against float64, the same bits at 1, 2 and 3 ranks, and
-errors that name the tensor."""
+"""Folders of eight bits and of four, written here: answers against float64, the same bits at 1, 2 and
+3 ranks, and errors that name the tensor."""
 
 import json
 import re

@@ -398,6 +398,11 @@ INSTANTIATE_TEST_SUITE_P(
                   "random",
                   {kGroup + "weights.actorder: 'random' is not supported; supported are group, "
                             "dynamic, weight, static"}},
+        BadConfig{"OrderWithoutWords",
+                  "int_channel",
+                  "/config_groups/group_0/weights/actorder",
+                  "group",
+                  {kGroup + "weights.actorder: is not supported with format int-quantized"}},
         BadConfig{"AsymmetricWords",
                   "int4_group",
                   "/config_groups/group_0/weights/symmetric",

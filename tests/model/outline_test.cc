@@ -69,6 +69,8 @@ TEST(Outline, OfAQuantizedModelNamesWhatItsWeightsAreKeptIn) {
            {{{"quant_method", "awq"}}, "awq"},
            {{{"quant_method", "gptq"}, {"sym", false}}, "gptq"},
            {{{"quant_method", "gptq"}, {"sym", true}}, "gptq_8"},
+           {{{"quant_method", "gptq"}, {"sym", "yes"}}, "gptq"},
+           {{{"quant_method", "gptq"}, {"sym", true}, {"bits", 8}}, "gptq of 8 bits"},
            {{{"quant_method", "fp8"}}, "fp8"},
            {{{"quant_method", "fp8"}, {"weight_block_size", {128, 128}}}, "fp8_block"},
            {{{"quant_method", "fbgemm_fp8"}}, "fp8"},
@@ -83,6 +85,11 @@ TEST(Outline, OfAQuantizedModelNamesWhatItsWeightsAreKeptIn) {
     tiny.config["quantization_config"] = quantization;
     EXPECT_EQ(read_outline(folder.write("config.json", tiny.config.dump())).stored_as, name);
   }
+  json with_zeros = compressed("pack-quantized", "group", 4);
+  with_zeros["config_groups"]["group_0"]["weights"]["symmetric"] = false;
+  tiny.config["quantization_config"] = with_zeros;
+  EXPECT_EQ(read_outline(folder.write("config.json", tiny.config.dump())).stored_as,
+            "compressed-tensors");
 }
 
 TEST(Outline, RefusesShapesThatItWouldCountWrongly) {

@@ -85,7 +85,7 @@ TEST_F(NcclCommunicatorOfProcesses, WorksInAGraphOfFourRanks) { run("graph", 4);
 
 TEST_F(NcclCommunicatorOfProcesses, GathersBetweenWindows) { run("windows", 2); }
 
-TEST_F(NcclCommunicatorOfProcesses, SayThatARankDidNotComeToMakeAWindow) {
+TEST_F(NcclCommunicatorOfProcesses, SaysThatARankDidNotComeToMakeAWindow) {
   run("missing_window", 2);
 }
 

@@ -7,6 +7,7 @@
 #include <cstring>
 #include <functional>
 #include <optional>
+#include <set>
 #include <span>
 #include <string>
 #include <utility>
@@ -36,7 +37,7 @@ class ExecutedExchange final : public comm::GpuExchange {
     const std::size_t bytes = sum({counts.begin(), counts.end()});
     if (!is_gather_memory(mine, counts[static_cast<std::size_t>(rank())]) ||
         !is_gather_memory(all, bytes)) {
-      ++gathers_elsewhere;
+      gathered_elsewhere.emplace(what);
     }
     gpu_.put([this, mine, all, counts = std::vector(counts.begin(), counts.end()),
               what = std::string(what)] {
@@ -91,8 +92,8 @@ class ExecutedExchange final : public comm::GpuExchange {
     look();
   }
 
-  bool windows = false;       // gathers have whole pieces
-  int gathers_elsewhere = 0;  // than in gather_memory()
+  bool windows = false;                                   // gathers have whole pieces
+  std::set<std::string, std::less<>> gathered_elsewhere;  // than in gather_memory()
   int exchanges = 0;
   int waits = 0;
 

@@ -107,7 +107,7 @@ TEST(GpuLaneReducer, GivesTheBitsOfOneRankInEveryCut) {
               EXPECT_EQ(bits(out.data(), values), expected)
                   << runs.size() << " ranks, " << values << " values";
               reducer.check();
-              EXPECT_EQ(exchange.gathers_elsewhere, 0);
+              EXPECT_THAT(exchange.gathered_elsewhere, testing::IsEmpty());
               EXPECT_EQ(reducer.is_sliced(1, rows), way.gather_below == 0 && runs.size() > 1);
               EXPECT_EQ(reducer.is_left_to_kernels(rows), way.peers && runs.size() > 1);
               communicator.barrier("end");

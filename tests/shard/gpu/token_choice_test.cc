@@ -77,6 +77,7 @@ std::vector<Ran> run(int world, const std::vector<comm::StepPlan>& plans, const 
     while (worker.num_started() > 0) finish_one();
     mine.recordings = runner.recordings();
     mine.exchanges = exchange.exchanges;
+    EXPECT_FALSE(exchange.gathered_elsewhere.contains("best tokens"));
     communicator.barrier("end");
   });
   return ran;
