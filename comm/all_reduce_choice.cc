@@ -37,7 +37,6 @@ AllReduceChoice choose_all_reduce(AllReduce asked, const AllReduceNeeds& needs) 
 }
 
 std::string WindowCount::text() const {
-  if (!wanted) return "NCCL's windows: none, as none were asked for";
   if (asked == 0) return "NCCL's windows: none, of one rank";
   if (made == 0) {
     return "NCCL's windows: none, for NCCL makes none between these GPUs (NCCL_DEBUG=INFO says "

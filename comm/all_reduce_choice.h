@@ -34,7 +34,6 @@ AllReduceChoice choose_all_reduce(AllReduce asked, const AllReduceNeeds& needs);
 
 // What became of a wish for NCCL's symmetric windows.
 struct WindowCount {
-  bool wanted = false;
   int asked = 0;  // buffers of this rank that should be windows
   int made = 0;
 

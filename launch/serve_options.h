@@ -42,7 +42,7 @@ struct ServeOptions {
   std::string kernels = "auto";               // or a name (cpu_family.h)
   std::string activations = "auto";           // in products: "int8", "bf16", "f32"
   std::string attention_backend = "auto";     // on GPUs: "flashinfer", "own", "fa3"
-  bool nccl_windows = false;                  // on GPUs
+  bool nccl_windows = false;                  // what NCCL gathers, on GPUs
   std::string all_reduce = "auto";            // of few rows, on GPUs: "peer", "nccl"
   std::string quantization = "none";          // on GPUs: "fp8"
   std::string products = "own";               // of bf16 weights on GPUs: "own", "cublaslt"

@@ -55,7 +55,6 @@ class NcclRank final : public GpuRank {
         communicator_(shared_id(environment, ranks), ranks.rank(), ranks.size(), device_,
                       NcclOptions{.deadline = options.deadline}),
         all_reduce_(settle_all_reduce(environment, ranks, gpu_.memory(), options.all_reduce)),
-        windows_wanted_(options.windows),
         windows_(communicator_, device_),
         exchange_(communicator_, gpu_.stream(),
                   {.ranks = ranks,
@@ -76,7 +75,7 @@ class NcclRank final : public GpuRank {
   }
   const AllReduceChoice& all_reduce() const override { return all_reduce_; }
   WindowCount windows() const override {
-    return {.wanted = windows_wanted_, .asked = windows_.asked(), .made = windows_.made()};
+    return {.asked = windows_.asked(), .made = windows_.made()};
   }
   void bind_thread() const override { device_.bind_thread(); }
 
@@ -85,7 +84,6 @@ class NcclRank final : public GpuRank {
   kernels::cuda::StreamGpu gpu_;
   NcclCommunicator communicator_;
   const AllReduceChoice all_reduce_;
-  const bool windows_wanted_;
   WindowAllocator windows_;
   NcclExchange exchange_;
 };

@@ -29,7 +29,7 @@ class GpuRank {
   virtual std::string device_id() const = 0;  // "0000:1b:00.0": the same for ranks that share one
   virtual std::string architecture() const = 0;  // "sm90": products' bits are an architecture's own
   virtual const AllReduceChoice& all_reduce() const = 0;
-  // Up to now.
+  // Up to now; of one rank, and without GpuRankOptions::windows, none are asked for.
   virtual WindowCount windows() const = 0;
   // Makes the device the calling thread's: what uses it from another thread calls this once.
   virtual void bind_thread() const = 0;

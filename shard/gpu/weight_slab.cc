@@ -12,6 +12,7 @@
 #include "kernels/fp8.h"
 #include "kernels/half.h"
 #include "kernels/weight_format.h"
+#include "shard/rank_memory.h"
 
 namespace lockstep::shard {
 namespace {
@@ -32,12 +33,6 @@ bool is_in_bytes(const Tensor& tensor) {
 float number_of(DType type, std::uint8_t byte) {
   if (type == DType::e4m3) return kernels::e4m3_to_float(byte);
   return type == DType::u8 ? static_cast<float>(byte) - 128.0f : static_cast<std::int8_t>(byte);
-}
-
-// Whole numbers of eight bits, and no more than a scale a row.
-bool is_int8_channel(const Tensor& tensor) {
-  return tensor.dtype == DType::i8 ||
-         (tensor.dtype == DType::u8 && tensor.scale_columns >= tensor.columns());
 }
 
 const std::uint8_t* bytes_at(const Tensor& tensor, std::int64_t row, std::int64_t column) {
@@ -171,7 +166,7 @@ TileFormat tile_format(const Tensor& tensor, bool fp8) {
                 " is " + std::string(format.name));
   }
   if (fp8) return TileFormat::e4m3_channel;
-  if (is_int8_channel(tensor)) return TileFormat::int8_channel;
+  if (matrix_format(tensor) == MatrixFormat::int8) return TileFormat::int8_channel;
   switch (*format.packed) {
     case kernels::PackedFormat::q4:
     case kernels::PackedFormat::q4_0: return TileFormat::int4_group;

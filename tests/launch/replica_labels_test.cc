@@ -33,7 +33,7 @@ TEST(ReplicaLabels, OfGpusSayHowManyWindowsThereAre) {
   const GpuWays ways{.architecture = "sm90",
                      .attention = kernels::cuda::AttentionBackend::flashinfer,
                      .sums = comm::AllReduce::nccl,
-                     .windows = {.wanted = true, .asked = 3, .made = 2}};
+                     .windows = {.asked = 3, .made = 2}};
   EXPECT_EQ(replica_labels(place_of(4, 1), options, ways), (Labels{{"version", kVersion},
                                                                    {"tensor_parallel", "4"},
                                                                    {"pipeline_parallel", "1"},
