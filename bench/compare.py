@@ -13,11 +13,13 @@ SECTIONS = {
     "prefill": "the first token of a prompt of 512",
     "llama1b": "servers on random weights in Llama-3.2-1B's shape, 1, 8, 16 at once",
     "products": "matrix products alone, beside oneDNN",
-    "ranks": "1 rank x 2 threads against 2 ranks x 1 thread",
+    "ranks": "1 rank x 2 threads and 2 ranks x 1 thread, asked by turns",
+    "split": "where the time of a token goes",
     "order": "what the fixed order of sums costs, beside a free one",
     "start": "from a server's start to its first token, Llama-3.2-1B's shape",
     "quality": "perplexity of a fixed text for every choice of activations and cache",
 }
+ONCE = ("quality",)  # nothing in it is timed
 
 
 def parse(words: list[str]) -> argparse.Namespace:
@@ -32,7 +34,8 @@ def parse(words: list[str]) -> argparse.Namespace:
     parser.add_argument("--quick", action="store_true",
                         help="one short run of everything, to see that it works")
     parser.add_argument("--write", action="store_true",
-                        help="put the tables and a plot into docs/performance.md")
+                        help="put the tables and a plot into docs/performance.md, or on a machine "
+                             "without AMX into docs/performance-avx512.md")
     options = parser.parse_args(words)
     if options.runs < 1:
         parser.error("--runs: at least 1")
@@ -61,7 +64,8 @@ def main() -> None:
         sections.say(f"this machine is busy (load {os.getloadavg()[0]:.1f}): the figures will be poor")
     for name in options.only or SECTIONS:
         sections.say(f"section {name}: {SECTIONS[name]}")
-        about = report.about_machine() | {"runs": plan.runs, "quick": plan.quick}
+        runs = 1 if name in ONCE else plan.runs
+        about = report.about_machine() | {"runs": runs, "quick": plan.quick}
         figures = getattr(sections, name)(plan)
         (results / f"{name}.json").write_text(
             json.dumps({"about": about, "figures": figures}, indent=1))

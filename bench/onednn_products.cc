@@ -1,5 +1,5 @@
-// oneDNN's products in bf16 at the same shapes: weights in the layout that it chooses for itself.
-// Prints the JSON that products.cc prints.
+// oneDNN's products in bf16: weights in the layout that it chooses for itself. Takes the arguments
+// of products.cc and prints the same JSON.
 #include <omp.h>
 
 #include <dnnl.hpp>
@@ -41,17 +41,13 @@ double best_us(const Shape& shape, std::int64_t rows) {
 }  // namespace
 
 int main(int argc, char** argv) {
+  const auto asked = lockstep::bench::asked(argc, argv);
+  omp_set_num_threads(asked.threads);
   bool is_first = true;
-  for (const int threads : {1, 2}) {
-    omp_set_num_threads(threads);
-    for (const Shape& shape : lockstep::bench::kShapes) {
-      for (const std::int64_t rows : lockstep::bench::rows(argc, argv)) {
-        const double us = best_us(shape, rows);
-        const auto bytes = static_cast<std::size_t>(2 * shape.n * shape.k);
-        lockstep::bench::print(std::exchange(is_first, false), "bf16", threads, shape, rows, bytes,
-                               us);
-      }
-    }
+  for (const std::int64_t rows : asked.rows) {
+    const double us = best_us(asked.shape, rows);
+    const auto bytes = static_cast<std::size_t>(2 * asked.shape.n * asked.shape.k);
+    lockstep::bench::print(std::exchange(is_first, false), asked, rows, bytes, us);
   }
   std::puts("\n]");
 }

@@ -6,36 +6,45 @@
 #include <cstddef>
 #include <cstdint>
 #include <cstdio>
-#include <span>
-#include <string_view>
+#include <cstdlib>
+#include <string>
+#include <vector>
 
 namespace lockstep::bench {
 
 struct Shape {
-  std::int64_t n, k;
+  std::int64_t n, k;  // outputs, inputs
 };
 
-// SmolLM2-135M's queries, keys and values, MLP (in, out) and output layer; Llama-3.2-1B's MLP.
-inline constexpr Shape kShapes[] = {{960, 576},   {1536, 576},  {576, 1536},
-                                    {49152, 576}, {8192, 2048}, {2048, 8192}};
-inline constexpr std::int64_t kRows[] = {1, 8, 32, 128, 512};
-inline constexpr std::int64_t kQuickRows[] = {1, 8};
-inline constexpr std::size_t kBeyondCaches = std::size_t{96} << 20;
+// What a program is asked for by its arguments: THREADS N K FORMAT ROWS...
+struct Asked {
+  int threads;
+  Shape shape;
+  std::string format;
+  std::vector<std::int64_t> rows;  // each a product of its own
+};
 
-// The numbers of rows that a program called with these arguments measures; --quick: two.
-inline std::span<const std::int64_t> rows(int argc, char** argv) {
-  if (argc > 1 && std::string_view(argv[1]) == "--quick") return kQuickRows;
-  return kRows;
+// Ends the program where arguments are missing: bench/sections.py is who calls.
+inline Asked asked(int argc, char** argv) {
+  if (argc < 6) {
+    std::fprintf(stderr, "%s THREADS N K FORMAT ROWS...\n", argv[0]);
+    std::exit(2);
+  }
+  Asked result{std::atoi(argv[1]), {std::atol(argv[2]), std::atol(argv[3])}, argv[4], {}};
+  for (int i = 5; i < argc; ++i) result.rows.push_back(std::atol(argv[i]));
+  return result;
 }
 
+inline constexpr std::size_t kBeyondCaches = std::size_t{96} << 20;
+
 // Prints one element of the JSON array that a program prints; `bytes`: of the weights.
-inline void print(bool is_first, std::string_view format, int threads, const Shape& shape,
-                  std::int64_t rows, std::size_t bytes, double us) {
+inline void print(bool is_first, const Asked& asked, std::int64_t rows, std::size_t bytes,
+                  double us) {
   std::printf(
-      "%s{\"format\": \"%.*s\", \"threads\": %d, \"n\": %ld, \"k\": %ld, \"m\": %ld, "
+      "%s{\"format\": \"%s\", \"threads\": %d, \"n\": %ld, \"k\": %ld, \"m\": %ld, "
       "\"bytes\": %zu, \"us\": %.2f}",
-      is_first ? "[\n" : ",\n", static_cast<int>(format.size()), format.data(), threads, shape.n,
-      shape.k, rows, bytes, us);
+      is_first ? "[\n" : ",\n", asked.format.c_str(), asked.threads, asked.shape.n, asked.shape.k,
+      rows, bytes, us);
 }
 
 // Best microseconds of one product(copy) over some rounds through all copies.

@@ -1,5 +1,7 @@
-// Lockstep's products alone, at SmolLM2's and Llama-3.2-1B's shapes. Prints JSON: for every shape,
-// format, thread count and number of rows the best time of a product in microseconds.
+// Lockstep's products alone, in bf16 or q4_1. Prints JSON: for every number of rows the best time
+// of a product in microseconds.
+//
+//   bench_products THREADS N K FORMAT ROWS...
 #include <cstdio>
 #include <random>
 #include <utility>
@@ -60,18 +62,13 @@ Measured measure(kernels::ThreadPool& pool, kernels::DType type, const bench::Sh
 
 int main(int argc, char** argv) {
   const kernels::FlushDenormals flush_denormals;
+  const bench::Asked asked = bench::asked(argc, argv);
+  const auto type = asked.format == "bf16" ? kernels::DType::bf16 : kernels::DType::q4_1;
+  kernels::ThreadPool pool(asked.threads);
   bool is_first = true;
-  for (const int threads : {1, 2}) {
-    kernels::ThreadPool pool(threads);
-    for (const kernels::DType type : {kernels::DType::bf16, kernels::DType::q4_1}) {
-      for (const bench::Shape& shape : bench::kShapes) {
-        for (const std::int64_t rows : bench::rows(argc, argv)) {
-          const Measured measured = measure(pool, type, shape, rows);
-          bench::print(std::exchange(is_first, false), kernels::name(type), threads, shape, rows,
-                       measured.bytes, measured.us);
-        }
-      }
-    }
+  for (const std::int64_t rows : asked.rows) {
+    const Measured measured = measure(pool, type, asked.shape, rows);
+    bench::print(std::exchange(is_first, false), asked, rows, measured.bytes, measured.us);
   }
   std::puts("\n]");
 }

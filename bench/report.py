@@ -1,4 +1,4 @@
-"""Turns .cache/bench/*.json into docs/performance.md's tables and plot."""
+"""Turns .cache/bench/*.json into the tables and the plot of docs/performance*.md."""
 
 import datetime
 import json
@@ -9,9 +9,11 @@ import subprocess
 from collections.abc import Callable
 
 from servers import CACHE, ROOT
+from step_parts import PARTS
 
 MEASURED = "<!-- measured: written by bench/run.sh --write -->"
 END = "<!-- end of measured -->"
+PLOT = "performance.svg"
 INSTRUCTIONS = ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_bf16", "amx_int8")
 
 Runs = list[dict]
@@ -64,27 +66,22 @@ def concurrencies(figures: dict[str, Runs]) -> list[int]:
     return sorted({int(c) for runs in figures.values() for run in runs for c in run})
 
 
-def limits(figures: dict) -> dict[str, float]:
-    """Tokens per second, by format, that reading all weights from memory once a token allows."""
-    fastest = max(figures["bandwidth"].values()) * 1e9
-    return {form: fastest / size for form, size in figures["weight_bytes"].items()}
+def share_row(name: str, runs: Runs) -> list[str]:
+    """Of figures that rounds.beside_memory() has made."""
+    share = statistics.median(figures_at(runs, "share"))
+    return [name, over_runs(runs, "tok_s"), over_runs(runs, "limit"), f"{100 * share:.0f} %"]
 
 
-def decode1(figures: dict) -> list[str]:
-    bandwidth, size = figures["bandwidth"], figures["weight_bytes"]
-    limit = limits(figures)
-    rows = []
-    for name, runs in figures["systems"].items():
-        form = "bf16" if "bf16" in name else "Q4_1"
-        share = statistics.median(figures_at(runs, "tok_s")) / limit[form]
-        rows.append([name, over_runs(runs, "tok_s"), f"{100 * share:.0f} %"])
+SHARE_HEAD = ["", "decode, tok/s", "limit, tok/s", "of the limit"]
+LIMIT = ("The limit is what this machine reads, in the same seconds, over the bytes of all weights; the "
+         "share is of rounds, each between two readings.")
+
+
+def decode1(figures: dict[str, Runs]) -> list[str]:
     return ["### One sequence: SmolLM2-135M", "",
             "Tokens per second after the first, prompts of 128. Lockstep answers an HTTP client, "
-            "llama-batched-bench is without a server. The limit is the bytes of all weights over what "
-            f"this machine reads: {bandwidth['1']} GB/s on one core, {bandwidth['2']} on two; so "
-            + ", ".join(f"{limit[form]:,.0f} tok/s in {form} ({size[form] / 2**20:.0f} MiB)"
-                        for form in size) + ".", "",
-            *table(["", "decode, tok/s", "of the limit"], rows), ""]
+            f"llama-batched-bench is without a server. {LIMIT}", "",
+            *table(SHARE_HEAD, [share_row(name, runs) for name, runs in figures.items()]), ""]
 
 
 def under_load(figures: dict[str, Runs], figure: str = "tok_s") -> list[str]:
@@ -98,7 +95,7 @@ def serving(figures: dict[str, Runs]) -> list[str]:
     return ["### Serving: SmolLM2-135M", "",
             "One streaming HTTP client for all servers; prompts of 128 random tokens, 128 out. Output "
             "tokens per second over the whole run, prefill counted · median time to the first token.",
-            "", *under_load(figures), "", "![Serving and decoding](performance.svg)", ""]
+            "", *under_load(figures), "", f"![Serving and decoding]({PLOT})", ""]
 
 
 def prefill(figures: dict[str, Runs]) -> list[str]:
@@ -108,46 +105,92 @@ def prefill(figures: dict[str, Runs]) -> list[str]:
 
 
 def llama1b(figures: dict[str, Runs]) -> list[str]:
+    loaded = {name: [{c: run[c] for c in run if c != "alone"} for run in runs]
+              for name, runs in figures.items()}
+    alone = {name: [run["alone"] for run in runs] for name, runs in figures.items()}
     return ["### Random weights in Llama-3.2-1B's shape", "",
+            f"One sequence, counted at the client. {LIMIT}", "",
+            *table(SHARE_HEAD, [share_row(name, runs) for name, runs in alone.items()]), "",
             "As serving, 64 tokens out; the same weights in every file.", "",
-            *under_load(figures), "",
+            *under_load(loaded), "",
             "Tokens per second after the last first token: decoding alone.", "",
-            *under_load(figures, "decode_tok_s"), ""]
+            *under_load(loaded, "decode_tok_s"), ""]
 
 
 def ranks(figures: dict[str, Runs]) -> list[str]:
-    return ["### One rank or two", "",
-            "Tokens per second after the last first token: decoding alone · median time to the first "
-            "token.", "", *under_load(figures, "decode_tok_s"), ""]
-
-
-def products(figures: dict[str, list]) -> list[str]:
-    key = tuple[int, int, int, int]
-    theirs: dict[key, float] = {(p["threads"], p["n"], p["k"], p["m"]): p["us"]
-                                for p in figures.get("onednn", [])}
-    ours = {(p["threads"], p["n"], p["k"], p["format"], p["m"]): p for p in figures["lockstep"]}
-    counts = sorted({k[4] for k in ours})
     rows = []
-    for threads, n, k, form in dict.fromkeys(key[:4] for key in ours):
-        first = ours[threads, n, k, form, counts[0]]
-        cells = [f"{first['bytes'] / first['us'] * 1e-3:,.1f}"]
-        for m in counts:
-            us = ours[threads, n, k, form, m]["us"]
-            cell = f"{m * n * k / us * 1e-3:,.0f}"
-            if form == "bf16" and (threads, n, k, m) in theirs:
-                cell += f" ({theirs[threads, n, k, m] / us:.2f}x)"
-            cells.append(cell)
-        rows.append([f"{n:,} x {k:,}, {form}, {threads} thread{'s' * (threads > 1)}", *cells])
+    for form, runs in figures.items():
+        for count in concurrencies({form: runs}):
+            speed, first = ([[over_runs(runs, str(count), key, of) for of in ("first", "second")]
+                             for key in ("decode_tok_s", "ttft_ms")])
+            ratios = [f"{100 * statistics.median(figures_at(runs, str(count), key, 'ratio')):.0f} %"
+                      for key in ("decode_tok_s", "ttft_ms")]
+            rows.append([f"{form}, {count} at once", *speed, ratios[0], *first, ratios[1]])
+    return ["### One rank or two", "",
+            "One rank of two threads and two ranks of one thread, both up and asked by turns, seconds "
+            "apart. Tokens per second after the last first token, and milliseconds to the first; of "
+            "both the two ranks' over the one's, the median over pairs of rounds.", "",
+            *table(["", "1 rank, tok/s", "2 ranks, tok/s", "2 over 1", "1 rank, ms", "2 ranks, ms",
+                    "2 over 1"], rows), ""]
+
+
+def split(figures: dict[str, Runs]) -> list[str]:
+    rows = []
+    for name, runs in figures.items():
+        for count in concurrencies({name: runs}):
+            def us(key: str, runs: Runs = runs, count: int = count) -> float:
+                return statistics.median(run[str(count)][key] for run in runs)
+            for rank in range(2 if "2 ranks" in name else 1):
+                parts = [us(f"{part} rank {rank}") for part in PARTS]
+                rest = us("all") - sum(parts)
+                rows.append([f"{name}: {count} at once, rank {rank}", *map(number, parts),
+                             number(rest), number(us("all")),
+                             number(us("coordinator rank 0")) if rank == 0 else ""])
+    return ["### Where the time of a token goes", "",
+            "Microseconds a token, prompts of 128 included, 128 out, counted by the ranks themselves. "
+            "Waiting: for plans and for the other rank's tokens; rest: what no part counts, and the "
+            "time without a step. The coordinator works beside the ranks, on cores that they share.",
+            "", *table(["", "product", "attention", "all-reduce", "elementwise", "sampling", "waiting",
+                        "rest", "all", "coordinator"], rows), ""]
+
+
+def products(figures: list[dict]) -> list[str]:
+    cells: dict[tuple, Runs] = {}
+    for product in figures:
+        key = tuple(product[k] for k in ("format", "threads", "n", "k", "m"))
+        cells.setdefault(key, []).append(product)
+    counts = sorted({key[4] for key in cells})
+
+    def gmacs(key: tuple) -> str:
+        runs, (_, _, n, k, m) = cells[key], key
+        text = number(m * n * k * 1e-3 / statistics.median(figures_at(runs, "us")))
+        times = figures_at(runs, "times")
+        return f"{text} ({statistics.median(times):.2f}x)" if times else text
+
+    rows = []
+    # (Of each format and number of threads the shapes in their order.)
+    for form, threads, n, k in sorted(dict.fromkeys(key[:4] for key in cells), key=lambda key: key[:2]):
+        first = cells[form, threads, n, k, counts[0]]
+        gb_s = statistics.median(p["bytes"] / p["us"] * 1e-3 for p in first)
+        rows.append([f"{n:,} x {k:,}, {form}, {threads} thread{'s' * (threads > 1)}", number(gb_s),
+                     *(gmacs((form, threads, n, k, m)) for m in counts)])
     return ["### Products alone", "",
             "Weights from memory. GB/s of weights for one row of activations; GMAC/s for M rows; in "
-            "brackets oneDNN's time over ours for the same product in bf16: above 1, ours is faster.",
+            "brackets oneDNN's time over ours for the same product in bf16, measured right after it: "
+            "above 1, ours is faster.",
             "", *table(["outputs x inputs", "GB/s", *(f"M={m}" for m in counts)], rows), ""]
 
 
 def order(figures: list[dict]) -> list[str]:
-    rows = [[f"{f['ranks']} rank{'s' * (f['ranks'] > 1)}, {f['rows']} rows",
-             f"{f['fixed_us']:,.0f}", f"{f['free_us']:,.0f}", f"{f['step_us']:,.0f}",
-             f"{100 * (f['fixed_us'] - f['free_us']) / f['step_us']:+.1f} %"] for f in figures]
+    cases: dict[tuple[int, int], Runs] = {}
+    for figure in figures:
+        cases.setdefault((figure["ranks"], figure["rows"]), []).append(figure)
+    rows = []
+    for (count, m), runs in cases.items():
+        cost = statistics.median((f["fixed_us"] - f["free_us"]) / f["step_us"] for f in runs)
+        rows.append([f"{count} rank{'s' * (count > 1)}, {m} rows",
+                     *(over_runs(runs, key) for key in ("fixed_us", "free_us", "step_us")),
+                     f"{100 * cost:+.1f} %"])
     return ["### What the fixed order of sums costs", "",
             "The products that are summed over ranks, and these sums, of one step of SmolLM2-135M in "
             "Q4_1, in microseconds: in the order that gives the same bits at any number of ranks, and "
@@ -174,7 +217,7 @@ def quality(figures: list[dict]) -> list[str]:
 
 
 SECTIONS: tuple[Callable[..., list[str]], ...] = (decode1, serving, prefill, llama1b, start, ranks,
-                                                  order, products, quality)
+                                                  split, order, products, quality)
 
 
 def load(results: pathlib.Path, section: str) -> dict | None:
@@ -209,7 +252,7 @@ def markdown(results: pathlib.Path) -> str:
 
 
 def plot(results: pathlib.Path, to: pathlib.Path) -> None:
-    """Output tokens per second over concurrency; one sequence beside its limit."""
+    """Output tokens per second over concurrency; one sequence beside the limit of memory."""
     import matplotlib
     matplotlib.use("svg")
     from matplotlib import pyplot
@@ -229,10 +272,11 @@ def plot(results: pathlib.Path, to: pathlib.Path) -> None:
     left.grid(alpha=0.3)
     if kept := load(results, "decode1"):
         figures = kept["figures"]
-        names = list(figures["systems"])[::-1]
-        right.barh(names, [statistics.median(figures_at(figures["systems"][n], "tok_s"))
-                           for n in names])
-        for form, limit in limits(figures).items():
+        names = list(figures)[::-1]
+        right.barh(names, [statistics.median(figures_at(figures[n], "tok_s")) for n in names])
+        for form in ("Q4_1", "bf16"):
+            limit = statistics.median(limit for name in names if form in name
+                                      for limit in figures_at(figures[name], "limit"))
             right.axvline(limit, linestyle=":", color="black")
             right.annotate(f" {form} limit", (limit, len(names) - 0.5), fontsize=8)
     right.set(title="Decoding one sequence", xlabel="tokens per second")
@@ -242,15 +286,23 @@ def plot(results: pathlib.Path, to: pathlib.Path) -> None:
     pyplot.close()
 
 
+def document() -> pathlib.Path:
+    """What this machine's figures go to: matrix units make another machine."""
+    unit = "amx_bf16" in about_machine()["instructions"]
+    return ROOT / "docs" / ("performance.md" if unit else "performance-avx512.md")
+
+
 def write(results: pathlib.Path, text: str) -> None:
-    """Puts the tables between the marks of docs/performance.md, and the plot beside it."""
-    path = ROOT / "docs/performance.md"
+    """Puts the tables between the marks of the document, and the plot beside it."""
+    path = document()
     old = path.read_text()
     if old.count(MEASURED) != 1 or old.count(END) != 1:
         raise SystemExit(f"{path} has lost its marks: {MEASURED} and {END}")
     before, after = old.split(MEASURED)[0], old.split(END)[1]
+    svg = path.with_suffix(".svg")
+    text = text.replace(PLOT, svg.name)
     path.write_text(f"{before}{MEASURED}\n\n{text}\n{END}{after}")
-    plot(results, ROOT / "docs/performance.svg")
+    plot(results, svg)
 
 
 if __name__ == "__main__":

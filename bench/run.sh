@@ -1,7 +1,6 @@
 #!/usr/bin/env bash
 # Lockstep beside its peers on this machine, in one run: installs the peers from PyPI into .cache/,
-# makes the model files, measures, prints tables and, with --write, writes docs/performance.md with
-# a plot.
+# makes the model files, measures, prints tables and, with --write, writes them into docs/ with a plot.
 #
 #   bench/run.sh [--only SECTION ...] [--runs N] [--quick] [--write]
 #   bench/run.sh --help                                                see bench/README.md

@@ -3,24 +3,25 @@
 import gzip
 import pathlib
 import statistics
-import sys
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
-
-import h11
 
 import load
 import make_models
 import programs
-from servers import CACHE, System, is_available, started
+from rounds import (Figures, beside_memory, in_pairs, rounds_of, say, take_turns, under_load,
+                    warm_up)
+from servers import CACHE, System, started
+from step_parts import us_a_token
 
 PROMPT, ANSWER, LONG = 128, 128, 512
 TEXT = "/usr/share/doc/debian/FAQ/debian-faq.en.txt.gz"  # Debian's package debian-faq
 MODELS = CACHE / "models"
 BF16_GGUF, BF16_FOLDER = str(MODELS / "smollm2-bf16.gguf"), str(MODELS / "smollm2-bf16")
-
-Figures = dict[str, float]
+# Outputs by inputs: SmolLM2-135M's queries, keys and values, MLP (in, out) and output layer;
+# Llama-3.2-1B's MLP.
+SHAPES = ((960, 576), (1536, 576), (576, 1536), (49152, 576), (8192, 2048), (2048, 8192))
+PRODUCT_ROWS = (1, 8, 32, 128, 512)
 
 
 @dataclass(frozen=True)
@@ -29,32 +30,6 @@ class Plan:
     model: str   # the demo model, SmolLM2 in Q4_1
     runs: int    # of every system; they take turns
     quick: bool  # only to see that everything works
-
-
-Measure = Callable[[System, int], dict]  # of a system in a run, counted from 1
-
-
-def say(text: str) -> None:
-    print(f"bench: {text}", file=sys.stderr, flush=True)
-
-
-def take_turns(systems: list[System], runs: int, measure: Measure) -> dict[str, list[dict]]:
-    """The figures of every system, a list of `runs`. The systems alternate, so that a change of the
-    machine's speed meets all. One that fails is named and left out."""
-    results: dict[str, list[dict]] = {}
-    for system in systems:
-        if not is_available(system):
-            say(f"{system.name}: not installed, left out")
-    for run in range(1, runs + 1):
-        for system in filter(is_available, systems):
-            try:
-                figures = measure(system, run)
-            except (RuntimeError, OSError, TimeoutError, h11.ProtocolError) as error:
-                say(f"run {run}: {system.name} failed: {error or type(error).__name__}")
-                continue
-            say(f"run {run}: {system.name}: {figures}")
-            results.setdefault(system.name, []).append(figures)
-    return results
 
 
 def lockstep_systems(plan: Plan, two_ranks: bool) -> list[System]:
@@ -71,39 +46,25 @@ def lockstep_systems(plan: Plan, two_ranks: bool) -> list[System]:
     return systems
 
 
-def under_load(concurrencies: list[int], prompt: int, answer: int) -> Measure:
-    """Starts a server and asks it `concurrencies` requests at once, one after the other."""
-    def measure(system: System, run: int) -> dict[str, Figures]:
-        with started(system, prompt + answer + 32, max(concurrencies)) as url:
-            load.run_round(url, 1, prompt, 8, 99_000 + run)  # warm up
-            return {str(c): load.run_round(url, c, prompt, answer, 10_000 * run + 100 * c)
-                    for c in concurrencies}
-    return measure
-
-
 def decode1(plan: Plan) -> dict:
-    """Decoding one sequence; what memory allows is bandwidth over the bytes of all weights."""
+    """Decoding one sequence, beside what memory allows."""
     make_models.smollm2(plan.model, MODELS)
-    answer, rounds = (32, 1) if plan.quick else (ANSWER, 3)
+    answer, rounds = (32, 1) if plan.quick else (ANSWER, 5)
 
     def measure(system: System, run: int) -> Figures:
+        size = make_models.weight_bytes(plan.model if system.model == plan.model else BF16_GGUF)
         if system.engine == "llama-bench":
-            return {"tok_s": programs.llama_decode(system, PROMPT, answer, rounds)}
+            return beside_memory(lambda _: programs.llama_decode(system, PROMPT, answer, 1),
+                                 rounds, size)
         with started(system, PROMPT + ANSWER + 32, 1) as url:
-            load.run_round(url, 1, PROMPT, 8, 99_000 + run)  # warm up
-            speeds = [load.run_round(url, 1, PROMPT, answer, 1000 * run + i)["decode_tok_s"]
-                      for i in range(rounds)]
-        return {"tok_s": statistics.median(speeds)}
+            warm_up(url, PROMPT, run)
+            return beside_memory(lambda i: load.run_round(
+                url, 1, PROMPT, answer, 1000 * run + i)["decode_tok_s"], rounds, size)
 
     systems = [*lockstep_systems(plan, two_ranks=True),
                System("llama-batched-bench Q4_1, 2 threads", "llama-bench", plan.model),
                System("llama-batched-bench bf16, 2 threads", "llama-bench", BF16_GGUF)]
-    bandwidth = programs.own("read_bandwidth")
-    say(f"read bandwidth, GB/s by threads: {bandwidth}")
-    return {"bandwidth": bandwidth,
-            "weight_bytes": {"Q4_1": make_models.weight_bytes(plan.model),
-                             "bf16": make_models.weight_bytes(BF16_GGUF)},
-            "systems": take_turns(systems, plan.runs, measure)}
+    return take_turns(systems, plan.runs, measure)
 
 
 def serving(plan: Plan) -> dict[str, list[dict]]:
@@ -124,7 +85,7 @@ def prefill(plan: Plan) -> dict[str, list[dict]]:
         if system.engine == "llama-bench":
             return {"ttft_ms": programs.llama_prefill_ms(system, LONG, rounds)}
         with started(system, LONG + 32, 1) as url:
-            load.run_round(url, 1, LONG, 1, 99_000 + run)  # warm up
+            warm_up(url, LONG, run)
             return {"ttft_ms": statistics.median(
                 load.run_round(url, 1, LONG, 1, 1000 * run + i)["ttft_ms"] for i in range(rounds))}
 
@@ -144,25 +105,70 @@ def llama1b(plan: Plan) -> dict[str, list[dict]]:
                System("llama-server Q4_0", "llama.cpp", q4),
                System("llama-server bf16", "llama.cpp", bf16),
                System("vLLM bf16", "vllm", folder)]
-    concurrencies, answer = ([1], 8) if plan.quick else ([1, 8, 16], 64)
-    return take_turns(systems, plan.runs, under_load(concurrencies, PROMPT, answer))
+    concurrencies, answer, rounds = ([1], 8, 1) if plan.quick else ([1, 8, 16], 64, 3)
+
+    def measure(system: System, run: int) -> dict[str, Figures]:
+        size = make_models.weight_bytes(q4 if system.model == q4 else bf16)
+        with started(system, PROMPT + answer + 32, max(concurrencies)) as url:
+            warm_up(url, PROMPT, run)
+            alone = beside_memory(lambda i: load.run_round(
+                url, 1, PROMPT, answer, 1000 * run + i)["decode_tok_s"], rounds, size)
+            return {"alone": alone} | rounds_of(url, concurrencies, PROMPT, answer, run)
+
+    return take_turns(systems, plan.runs, measure)
 
 
-def products(plan: Plan) -> dict[str, list]:
-    words = ["--quick"] if plan.quick else []
-    results = {"lockstep": programs.own("products", *words)}
-    if programs.is_built("onednn"):
-        results["onednn"] = programs.own("onednn", *words)
-    else:
+def products(plan: Plan) -> list[dict]:
+    """A library's products of one shape right after the other's: where both have them, `times` is
+    oneDNN's time over Lockstep's."""
+    rows = PRODUCT_ROWS[:2] if plan.quick else PRODUCT_ROWS
+    with_onednn = programs.is_built("onednn")
+    if not with_onednn:
         say("oneDNN: not installed, left out")
+    results = []
+    for run in range(1, plan.runs + 1):
+        for threads in (1, 2):
+            for n, k in SHAPES:
+                ours, theirs, quantized = (
+                    programs.own(name, *map(str, (threads, n, k, form, *rows)))
+                    if name == "products" or with_onednn else []
+                    for name, form in (("products", "bf16"), ("onednn", "bf16"),
+                                       ("products", "q4_1")))
+                for one, other in zip(ours, theirs):
+                    one["times"] = other["us"] / one["us"]
+                results += [figures | {"run": run} for figures in (*ours, *quantized)]
+        say(f"run {run}: done")
     return results
 
 
 def ranks(plan: Plan) -> dict[str, list[dict]]:
+    """One rank of two threads and two ranks of one, both up, asked by turns."""
+    make_models.smollm2(plan.model, MODELS)
+    rounds, answer = ({1: 1, 8: 1}, 32) if plan.quick else ({1: 9, 8: 5, 32: 3}, ANSWER)
+    results: dict[str, list[dict]] = {}
+    for run in range(1, plan.runs + 1):
+        for form, model in (("Q4_1", plan.model), ("bf16", BF16_FOLDER)):
+            one = System(f"{form}, 1 rank x 2 threads", "lockstep", model)
+            two = System(f"{form}, 2 ranks x 1 thread", "lockstep", model, 2, 1)
+            results.setdefault(form, []).append(in_pairs(one, two, rounds, PROMPT, answer, run))
+            say(f"run {run}: {form}: {results[form][-1]}")
+    return results
+
+
+def split(plan: Plan) -> dict[str, list[dict]]:
+    """Where the time of a token goes, prompts included."""
     make_models.smollm2(plan.model, MODELS)
     concurrencies, answer = ([1, 8], 32) if plan.quick else ([1, 8, 32], ANSWER)
-    return take_turns(lockstep_systems(plan, two_ranks=True), plan.runs,
-                      under_load(concurrencies, PROMPT, answer))
+
+    def measure(system: System, run: int) -> dict[str, dict]:
+        with started(system, PROMPT + answer + 32, max(concurrencies)) as url:
+            warm_up(url, PROMPT, run)
+            return {str(count): us_a_token(
+                url, count * answer, lambda count=count: load.run_round(
+                    url, count, PROMPT, answer, 10_000 * run + 100 * count))
+                for count in concurrencies}
+
+    return take_turns(lockstep_systems(plan, two_ranks=True), plan.runs, measure)
 
 
 def quality(plan: Plan) -> list[dict]:
@@ -187,7 +193,8 @@ def quality(plan: Plan) -> list[dict]:
 
 def order(plan: Plan) -> list[dict]:
     """The row-parallel products and their all-reduces in the fixed order, and in a free one."""
-    return programs.own("fixed_order", plan.model)
+    return [figures | {"run": run} for run in range(1, plan.runs + 1)
+            for figures in programs.own("fixed_order", plan.model)]
 
 
 def start(plan: Plan) -> dict[str, list[dict]]:

@@ -12,24 +12,14 @@ the shards: its time is in none of the sums. Others' requests meanwhile spoil th
 import argparse
 import asyncio
 import pathlib
-import re
 import sys
 import time
-import urllib.request
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "clients/python"))
 
 from lockstep_client import AsyncClient  # noqa: E402
 
-PARTS = ("product", "attention", "all_reduce", "elementwise", "sampling", "waiting")
-LINE = re.compile(r'^lockstep_step_part_seconds_total{part="(\w+)",rank="(\d+)"} (\S+)$', re.M)
-
-
-def read_parts(http):
-    """Seconds by (part, rank), as /metrics has them now."""
-    with urllib.request.urlopen(http + "/metrics", timeout=10) as reply:
-        text = reply.read().decode()
-    return {(part, int(rank)): float(seconds) for part, rank, seconds in LINE.findall(text)}
+from step_parts import PARTS, read_parts  # noqa: E402
 
 
 async def load(options):
