@@ -57,6 +57,8 @@ class Bench {
 
   // Microseconds of a call, of which `calls` different ones take turns.
   double time(int calls, const std::function<void(int)>& call) {
+    // Arrays are filled on another stream than calls use.
+    if (cudaDeviceSynchronize() != cudaSuccess) throw Error("the arrays could not be filled");
     call(0);
     gpu_.synchronize("the first call");
     const int rounds = std::max(1, 16 / calls);
@@ -113,6 +115,7 @@ const char* name_of(TileFormat format) {
   switch (format) {
     case TileFormat::bf16: return "bf16";
     case TileFormat::int8_channel: return "int8";
+    case TileFormat::int8_group: return "int8_group";
     case TileFormat::int4_group: return "int4";
     case TileFormat::e4m3_block: return "e4m3_block";
     default: return "e4m3";
@@ -151,7 +154,8 @@ void product(Bench& bench, TileFormat format, std::int32_t m, std::int32_t n, st
                  .segments = at<std::int32_t>(segments),
                  .num_leaves = static_cast<std::int32_t>(plan.leaves.size()),
                  .num_levels = static_cast<std::int32_t>(plan.level_ends.size()),
-                 .num_segments = static_cast<std::int32_t>(plan.segments.size())},
+                 .num_segments = static_cast<std::int32_t>(plan.segments.size()),
+                 .depth = plan.depth},
         .out = at<float>(out),
         .row_stride = n,
         .segment_stride = std::int64_t{m} * n});
@@ -236,8 +240,8 @@ void measure(bool quick) {
   const Device device(find_devices(), 0, 0, 1);
   Bench bench(device, quick ? 0.02 : 0.2);
   using enum TileFormat;
-  for (const auto format : {bf16, e4m3_channel, e4m3_block, int8_channel, int4_group}) {
-    for (const std::int32_t m : {1, 16, 128}) {
+  for (const auto format : {bf16, e4m3_channel, e4m3_block, int8_channel, int8_group, int4_group}) {
+    for (const std::int32_t m : {1, 16, 32, 64, 128, 512}) {
       if (quick && m > 1) continue;
       product(bench, format, m, kHidden + 2 * kHeads * kHeadDim, kHidden);  // q, k and v
       product(bench, format, m, 2 * kInner, kHidden);                       // gate and up

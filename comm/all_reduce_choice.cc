@@ -38,11 +38,16 @@ AllReduceChoice choose_all_reduce(AllReduce asked, const AllReduceNeeds& needs) 
 
 std::string WindowCount::text() const {
   if (asked == 0) return "NCCL's windows: none, of one rank";
+  if (!told) return "NCCL's windows: " + fraction() + ", for NCCL tells from 2.29 on what it made";
   if (made == 0) {
     return "NCCL's windows: none, for NCCL makes none between these GPUs (NCCL_DEBUG=INFO says "
            "why)";
   }
   return "NCCL's windows: " + std::to_string(made) + " of " + std::to_string(asked) + " buffers";
+}
+
+std::string WindowCount::fraction() const {
+  return (told ? std::to_string(made) : "?") + "/" + std::to_string(asked);
 }
 
 }  // namespace lockstep::comm

@@ -34,12 +34,15 @@ AllReduceChoice choose_all_reduce(AllReduce asked, const AllReduceNeeds& needs);
 
 // What became of a wish for NCCL's symmetric windows.
 struct WindowCount {
-  int asked = 0;  // buffers of this rank that should be windows
-  int made = 0;
+  int asked = 0;     // buffers of this rank that should be windows
+  int made = 0;      // where it is told:
+  bool told = true;  // NCCL before 2.29 does not tell a window from other registered memory
 
   // A sentence for the log; `all_made` says whether it is a good one.
   std::string text() const;
   bool all_made() const { return made == asked; }
+  // "2/3", "?/3"
+  std::string fraction() const;
 };
 
 }  // namespace lockstep::comm

@@ -11,7 +11,7 @@
 namespace lockstep::launch {
 
 // The one list of formats by name: "bf16", "f16", "f32", "fp8", "fp8_block", "int8",
-// "q8" and "q4".
+// "q8", "q4_0" and "q4".
 std::string name(shard::MatrixFormat format);
 
 // An open model; it must outlive what is returned.

@@ -68,8 +68,7 @@ Labels replica_labels(const RankPlace& place, const ServeOptions& options, const
                       {"kernels", ways.architecture},
                       {"attention", attention_name(ways.attention)},
                       {"products", options.products},
-                      {"nccl_windows", std::to_string(ways.windows.made) + "/" +
-                                           std::to_string(ways.windows.asked)}});
+                      {"nccl_windows", ways.windows.fraction()}});
   return labels;
 }
 

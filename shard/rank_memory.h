@@ -27,7 +27,7 @@ enum class Device { cpu, cuda };
 //           f32 for every group of a row, so 9 bits, and int8 as q8.
 //   fp8_block: the same for blocks of a matrix. CUDA keeps a scale for every group of 16 rows.
 // The CPU keeps rows in blocks of 16 (kernels/packed_matrix.h), CUDA in tiles of 8, 16 or 32
-// (kernels/cuda/weight_tiles.h), with bf16 in the place of f32, f16 and q8.
+// (kernels/cuda/weight_tiles.h), with bf16 in the place of f32 and f16.
 enum class MatrixFormat { f32, f16, bf16, q8, q4, q4_0, fp8, fp8_block, int8 };
 
 // What `tensor` is kept as. Throws Error when it is not one of weights.

@@ -73,7 +73,7 @@ def attention(m, length):
 
 def main():
     lines = []
-    for m in (1, 16, 128):
+    for m in (1, 16, 32, 64, 128, 512):
         lines += [product(m, HIDDEN + 2 * HEADS * HEAD_DIM, HIDDEN), product(m, 2 * INNER, HIDDEN),
                   product(m, HIDDEN, INNER)]
     lines.append(product(1, VOCABULARY, HIDDEN))

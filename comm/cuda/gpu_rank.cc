@@ -75,7 +75,9 @@ class NcclRank final : public GpuRank {
   }
   const AllReduceChoice& all_reduce() const override { return all_reduce_; }
   WindowCount windows() const override {
-    return {.asked = windows_.asked(), .made = windows_.made()};
+    return {.asked = windows_.asked(),
+            .made = windows_.made(),
+            .told = NcclCommunicator::tells_of_windows()};
   }
   void bind_thread() const override { device_.bind_thread(); }
 

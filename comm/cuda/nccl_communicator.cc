@@ -62,7 +62,7 @@ NcclCommunicator::NcclCommunicator(const std::string& id, int rank, int size,
     : rank_(rank),
       size_(size),
       device_(device),
-      options_(options),
+      deadline_(options.deadline),
       exceptions_(std::uncaught_exceptions()) {
   if (options.deadline.count() <= 0) throw Error("nccl: the deadline must be positive");
   if (const int version = library_version(); version < kOldestVersion) {
@@ -71,8 +71,10 @@ NcclCommunicator::NcclCommunicator(const std::string& id, int rank, int size,
   }
   if (size == 1) return;
   try {
+    deadline_ = std::max(options.start, options.deadline);
     connect(id);
     open_connections();
+    deadline_ = options.deadline;
   } catch (...) {
     abort();  // no destructor runs for an object that was not made
     throw;
@@ -141,7 +143,7 @@ NcclCommunicator::Operation NcclCommunicator::begin(std::string_view what) {
     throw Error(device_.name() + ": '" + std::string(what) +
                 "': an earlier collective failed, this communicator is of no use");
   }
-  return {what, ++operations_, Clock::now() + options_.deadline};
+  return {what, ++operations_, Clock::now() + deadline_};
 }
 
 std::string NcclCommunicator::describe(const Operation& operation) const {
@@ -170,7 +172,7 @@ void NcclCommunicator::settle(const char* call, const Operation& operation) {
     if (Clock::now() > operation.deadline) {
       abort();
       throw CollectiveTimeout(describe(operation) + ": " + call + " is not through within " +
-                                  std::to_string(options_.deadline.count()) +
+                                  std::to_string(deadline_.count()) +
                                   " ms: a rank did not come, or cannot be reached",
                               {});
     }
@@ -186,8 +188,10 @@ bool NcclCommunicator::make_window(void* memory, std::size_t bytes) {
   require(ncclCommWindowRegister(communicator_, memory, bytes, &window, NCCL_WIN_COLL_SYMMETRIC),
           "ncclCommWindowRegister", operation);
   settle("ncclCommWindowRegister", operation);
-  return window != nullptr;
+  return window != nullptr && tells_of_windows();
 }
+
+bool NcclCommunicator::tells_of_windows() { return library_version() >= NCCL_VERSION(2, 29, 0); }
 
 void NcclCommunicator::end_window(void* memory) noexcept {
   const auto window = windows_.find(memory);
@@ -222,7 +226,7 @@ void NcclCommunicator::wait_until(const std::function<bool()>& done, std::string
     if (Clock::now() > operation.deadline) {
       abort();
       throw CollectiveTimeout(describe(operation) + ": the device is not done within " +
-                                  std::to_string(options_.deadline.count()) +
+                                  std::to_string(deadline_.count()) +
                                   " ms: a rank did not come, or a kernel hangs",
                               {});
     }

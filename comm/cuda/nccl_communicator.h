@@ -21,7 +21,9 @@
 namespace lockstep::comm::cuda {
 
 struct NcclOptions {
-  std::chrono::milliseconds deadline{10000};  // of starting, of every call, and of wait()
+  std::chrono::milliseconds deadline{10000};  // of every call, and of wait()
+  // Of starting, if it is longer: NCCL looks for the ways between GPUs, which takes seconds.
+  std::chrono::milliseconds start{60000};
 };
 
 // One rank's end. All ranks call the same operations in the same order with matching counts; one
@@ -71,9 +73,12 @@ class NcclCommunicator {
                   std::string_view what);
 
   // Makes `bytes` from `memory` on, of ncclMemAlloc, a symmetric window (NCCL 2.27). Collective,
-  // with equal sizes. False: NCCL makes none between these GPUs. After an error NCCL may still look
-  // at the memory: it must not be freed.
+  // with equal sizes. False: NCCL makes none between these GPUs, or does not tell. After an error
+  // NCCL may still look at the memory: it must not be freed.
   bool make_window(void* memory, std::size_t bytes);
+  // Whether the library tells if it made a window. Before 2.29 it returns one also for memory that
+  // it has only registered with this rank (NCCL_LOCAL_REGISTER).
+  static bool tells_of_windows();
   // Not collective. No window there: does nothing.
   void end_window(void* memory) noexcept;
 
@@ -122,9 +127,9 @@ class NcclCommunicator {
   const int rank_;
   const int size_;
   const kernels::cuda::Device& device_;
-  const NcclOptions options_;
-  const int exceptions_;               // under way when this object was made
-  ncclComm_t communicator_ = nullptr;  // none in a world of one
+  std::chrono::milliseconds deadline_;  // of what begins now
+  const int exceptions_;                // under way when this object was made
+  ncclComm_t communicator_ = nullptr;   // none in a world of one
   bool broken_ = false;
   std::uint64_t operations_ = 0;
   // NCCL writes to a window's place from a thread of its own, an abort's included: the places stay.

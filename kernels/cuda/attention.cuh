@@ -189,6 +189,7 @@ class RowAttention {
     float largest = scores[0];
     for (int i = t_.lane(); i < count; i += kWarp) largest = fmaxf(largest, scores[i]);
     largest = warp_max(t_, largest);
+    t_.sync_warp();  // all lanes have read the first score before it is overwritten
     float sum = 0.0f;
     for (int i = t_.lane(); i < count; i += kWarp) {
       const float weight = exp_nonpositive(scores[i] - largest);

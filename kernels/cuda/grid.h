@@ -12,7 +12,8 @@ using StreamHandle = CUstream_st*;
 
 inline constexpr int kWarp = 32;
 
-// The most shared memory that a block may ask for on Hopper (compute capability 9.0).
+// The most shared memory that a block may ask for on Hopper and on data center Blackwell (compute
+// capability 9.0, 10.0). An A100 has 163 KiB, a GPU of capability 8.9 99 (launch.cuh asks).
 inline constexpr std::int64_t kMaxSharedBytes = 227 << 10;
 
 // Blocks of threads. A grid without blocks is no launch at all.

@@ -15,14 +15,28 @@ inline void check_launch(cudaError_t status, const char* kernel) {
   throw Error(std::string("CUDA kernel ") + kernel + ": " + cudaGetErrorString(status));
 }
 
+// The most shared memory that a block may ask for on this process's device.
+inline std::int64_t most_shared_bytes() {
+  static const int bytes = [] {
+    int device = 0, found = 0;
+    check_launch(cudaGetDevice(&device), "of none yet");
+    check_launch(cudaDeviceGetAttribute(&found, cudaDevAttrMaxSharedMemoryPerBlockOptin, device),
+                 "of none yet");
+    return found;
+  }();
+  return bytes;
+}
+
 // Enqueues `kernel`(args). Throws Error, naming the kernel, if CUDA refuses the launch.
 template <class Args>
 void launch_kernel(const char* name, void (*kernel)(Args), const Grid& grid, const Args& args,
                    StreamHandle stream) {
   if (grid.x == 0 || grid.y == 0) return;
-  if (grid.shared_bytes > (48 << 10)) {  // beyond this a kernel has to ask
+  // Beyond this a kernel has to ask. It asks for the most, whatever this launch takes: a recording
+  // may hold one that takes more.
+  if (grid.shared_bytes > (48 << 10)) {
     check_launch(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
-                                      static_cast<int>(grid.shared_bytes)),
+                                      static_cast<int>(most_shared_bytes())),
                  name);
   }
   const dim3 blocks(static_cast<unsigned>(grid.x), static_cast<unsigned>(grid.y));

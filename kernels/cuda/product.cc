@@ -8,46 +8,90 @@
 namespace lockstep::kernels::cuda {
 namespace {
 
-// Blocks that keep all of a large GPU busy, four times over: beyond, they grow.
-constexpr std::int64_t kManyBlocks = 4 * 132;
-// Shared memory that leaves room for two blocks.
-constexpr std::int64_t kHalfOfShared = kMaxSharedBytes / 2 - (1 << 10);
+// Of a large GPU.
+constexpr std::int64_t kMultiprocessors = 132;
+// More rows than this are many. A guess: nothing of it has been measured.
+constexpr std::int32_t kFewRows = 32;
+
+// Of a multiprocessor's shared memory, of which a block may have so much, what leaves room for two
+// blocks.
+constexpr std::int64_t half_of(std::int64_t shared_bytes) { return shared_bytes / 2 - (1 << 10); }
+
+std::int64_t tile_rows(const ProductArgs& args) {
+  return divide_up(args.weights.rows, rows_of_tile(args.weights.format));
+}
 
 // Bytes of all leaves' sums of one row of x over one tile row of the weights.
 std::int64_t leaf_bytes(const ProductArgs& args) {
   return std::int64_t{sizeof(float)} * args.plan.num_leaves * rows_of_tile(args.weights.format);
 }
 
-}  // namespace
-
-ProductShape product_shape(const ProductArgs& args) {
-  const std::int64_t fixed = ProductMemory(args).sums();
-  const std::int64_t most_rows = (kMaxSharedBytes - fixed) / leaf_bytes(args);
+FewRows few_rows(const ProductArgs& args, std::int64_t shared_bytes) {
+  const std::int64_t fixed = FewRowsMemory(args).sums();
+  const std::int64_t most_rows = (shared_bytes - fixed) / leaf_bytes(args);
   if (most_rows < 1) {
     throw Error("a product's sum over K has " + std::to_string(args.plan.num_leaves) +
                 " leaves, more than shared memory holds");
   }
-  const std::int32_t row_tiles = args.m <= 16 ? 1 : args.m <= 32 ? 2 : 4;
-  ProductShape shape{row_tiles, 0, 0};
-  shape.rows =
-      static_cast<std::int32_t>(std::min<std::int64_t>({args.m, 16 * row_tiles, most_rows}));
-  shape.row_tiles = shape.rows <= 16 ? 1 : shape.rows <= 32 ? 2 : 4;
-  // Enough tile rows that every warp has a leaf, and more where there are many.
-  const std::int64_t tile_rows = divide_up(args.weights.rows, rows_of_tile(args.weights.format));
+  const auto rows = static_cast<std::int32_t>(std::min<std::int64_t>({args.m, 16, most_rows}));
+  // Enough tile rows that every warp has a leaf, and more where there are many. The more rows of x,
+  // the more is gained from a leaf's numbers that stay in registers: two blocks a multiprocessor,
+  // and not four times as many.
+  const std::int64_t blocks = 2 * kMultiprocessors * (rows > 4 ? 1 : 4);
   const std::int64_t wanted =
-      std::max<std::int64_t>(kProductWarps / args.plan.num_leaves, tile_rows / kManyBlocks);
-  const std::int64_t room = (kHalfOfShared - fixed) / (leaf_bytes(args) * shape.rows);
-  shape.tiles = static_cast<std::int32_t>(std::max<std::int64_t>(std::min(wanted, room), 1));
+      std::max<std::int64_t>(kProductWarps / args.plan.num_leaves, tile_rows(args) / blocks);
+  const std::int64_t room = (half_of(shared_bytes) - fixed) / (leaf_bytes(args) * rows);
+  return {rows, static_cast<std::int32_t>(std::max<std::int64_t>(std::min(wanted, room), 1))};
+}
+
+// As many groups of columns in a chunk as `room` allows; 0: not one.
+std::int32_t groups_in(std::int64_t room, const ProductArgs& args, const ManyRows& shape) {
+  const ManyRowsMemory memory(args, shape);
+  const std::int64_t left = room - memory.depth * memory.level_bytes();
+  return static_cast<std::int32_t>(
+      std::clamp<std::int64_t>(left / (kManyStages * memory.group_bytes), 0, kLeafGroups));
+}
+
+// As many rows of x as there are, up to 128, and no more than have room for their sums.
+ManyRows many_rows(const ProductArgs& args, std::int64_t shared_bytes) {
+  ManyRows shape{args.m <= kWarpRows ? 1 : args.m <= 2 * kWarpRows ? 2 : 4, 2, 1};
+  while (groups_in(shared_bytes, args, shape) == 0) {
+    std::int32_t& warps = shape.row_warps > 1 ? shape.row_warps : shape.column_warps;
+    if (warps == 1) {
+      throw Error("a product's sum over K has " + std::to_string(args.plan.depth) +
+                  " sums that wait for others, more than shared memory holds");
+    }
+    warps /= 2;
+  }
+  const Grid grid = product_grid(args, shape);
+  if (grid.x * grid.y < kMultiprocessors) shape.column_warps = 1;
+  // Two small blocks a multiprocessor hide each other's waiting.
+  const std::int32_t of_half = groups_in(half_of(shared_bytes), args, shape);
+  const bool halved = of_half >= 2 && shape.row_warps * shape.column_warps < kProductWarps;
+  shape.stage_groups = halved ? of_half : groups_in(shared_bytes, args, shape);
   return shape;
+}
+
+}  // namespace
+
+ProductShape product_shape(const ProductArgs& args, std::int64_t shared_bytes) {
+  if (args.m > kFewRows) return many_rows(args, shared_bytes);
+  return few_rows(args, shared_bytes);
 }
 
 Grid product_grid(const ProductArgs& args, const ProductShape& shape) {
   if (args.m == 0) return {.x = 0};
-  const std::int64_t tile_rows = divide_up(args.weights.rows, rows_of_tile(args.weights.format));
-  return {.x = divide_up(tile_rows, shape.tiles),
-          .y = divide_up(args.m, shape.rows),
-          .threads = kProductWarps * kWarp,
-          .shared_bytes = ProductMemory(args).sums() + leaf_bytes(args) * shape.rows * shape.tiles};
+  if (const auto* few = std::get_if<FewRows>(&shape)) {
+    return {.x = divide_up(tile_rows(args), few->tiles),
+            .y = divide_up(args.m, few->rows),
+            .threads = kProductWarps * kWarp,
+            .shared_bytes = FewRowsMemory(args).sums() + leaf_bytes(args) * few->rows * few->tiles};
+  }
+  const auto& many = std::get<ManyRows>(shape);
+  return {.x = divide_up(args.weights.rows, many.column_warps * kWarpColumns),
+          .y = divide_up(args.m, many.row_warps * kWarpRows) * args.plan.num_segments,
+          .threads = many.row_warps * many.column_warps * kWarp,
+          .shared_bytes = ManyRowsMemory(args, many).bytes()};
 }
 
 }  // namespace lockstep::kernels::cuda

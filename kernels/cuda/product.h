@@ -1,11 +1,13 @@
 // Products x * W^T of few rows or many, in bf16 with sums in f32, on the warps' matrix units.
 //
 // The sum over K has the order of a SumPlan; inside a leaf it goes from group to group of 32
-// columns. Neither depends on the number of rows, on the other rows, or on the grid. Made for
-// memory bandwidth at up to 16 rows; beyond, each 64 rows read the weights once.
+// columns. Neither depends on the number of rows, on the other rows, or on the grid. A few rows go
+// by a kernel made for memory bandwidth, whose warps share the columns (product_few.cuh); more by
+// one made for reuse, whose warps share rows and weights (product_many.cuh).
 #pragma once
 
 #include <cstdint>
+#include <variant>
 
 #include "kernels/cuda/grid.h"
 #include "kernels/cuda/sum_plan.h"
@@ -27,21 +29,28 @@ struct ProductArgs {
 };
 
 // How the work is cut: no bit depends on it.
-struct ProductShape {
-  std::int32_t row_tiles;  // of 16 rows of x, side by side: 1, 2 or 4
-  std::int32_t rows;       // of x in a block: at most 16 * row_tiles
-  std::int32_t tiles;      // tile rows of the weights in a block
+struct FewRows {
+  std::int32_t rows;   // of x in a block: at most 16
+  std::int32_t tiles;  // tile rows of the weights in a block
 };
+struct ManyRows {
+  std::int32_t row_warps;     // of a block below each other, with kWarpRows rows of x each,
+  std::int32_t column_warps;  // and beside each other, with kWarpColumns rows of W each
+  std::int32_t stage_groups;  // groups of columns that are on their way together
+};
+using ProductShape = std::variant<FewRows, ManyRows>;
 
-inline constexpr std::int32_t kProductWarps = 8;  // of a block
+inline constexpr std::int32_t kProductWarps = 8;  // of a block of few rows; of many, at most
 inline constexpr std::int32_t kStages = 2;        // leaves of a warp that are under way
+inline constexpr std::int32_t kManyStages = 3;    // chunks of a block that are
+inline constexpr std::int32_t kWarpRows = 32, kWarpColumns = 32;
 
-// The shared memory of a block, in bytes from its start: the tiles that are under way, the plan's
-// tree, and the sums of the leaves [tiles, leaves, rows, rows of a tile].
-struct ProductMemory {
+// The shared memory of a block of few rows, in bytes from its start: the tiles that are under way,
+// the plan's tree, and the sums of the leaves [tiles, leaves, rows, rows of a tile].
+struct FewRowsMemory {
   std::int32_t tile_bytes, num_leaves, num_levels, num_segments;
 
-  constexpr explicit ProductMemory(const ProductArgs& args)
+  constexpr explicit FewRowsMemory(const ProductArgs& args)
       : tile_bytes(bytes_of_tile(args.weights.format)),
         num_leaves(args.plan.num_leaves),
         num_levels(args.plan.num_levels),
@@ -55,8 +64,31 @@ struct ProductMemory {
   constexpr std::int64_t sums() const { return divide_up(segments() + num_segments * 4, 16) * 16; }
 };
 
-// Throws Error, naming the limit, if the sums of one row of x are more than shared memory holds.
-ProductShape product_shape(const ProductArgs& args);
+// The same of a block of many: the chunks that are under way, and the sums that wait for others
+// [depth, a warp's sums of all warps].
+struct ManyRowsMemory {
+  std::int64_t group_bytes;  // of a chunk's group: tiles of W and rows of x
+  std::int32_t stage_groups, warps, depth;
+
+  constexpr ManyRowsMemory(const ProductArgs& args, const ManyRows& shape)
+      : group_bytes(std::int64_t{shape.column_warps} * kWarpColumns /
+                        rows_of_tile(args.weights.format) * bytes_of_tile(args.weights.format) +
+                    std::int64_t{shape.row_warps} * kWarpRows * 64),
+        stage_groups(shape.stage_groups),
+        warps(shape.row_warps * shape.column_warps),
+        depth(args.plan.depth) {}
+
+  constexpr std::int64_t stage_bytes() const { return group_bytes * stage_groups; }
+  constexpr std::int64_t sums() const { return kManyStages * stage_bytes(); }
+  constexpr std::int64_t level_bytes() const {
+    return std::int64_t{warps} * kWarpRows * kWarpColumns * 4;
+  }
+  constexpr std::int64_t bytes() const { return sums() + depth * level_bytes(); }
+};
+
+// `shared_bytes`: of shared memory, what a block may ask for. Throws Error, naming the limit, if
+// the sums of one row of x are more than it holds.
+ProductShape product_shape(const ProductArgs& args, std::int64_t shared_bytes = kMaxSharedBytes);
 Grid product_grid(const ProductArgs& args, const ProductShape& shape);
 
 void launch_product(const ProductArgs& args, StreamHandle stream);

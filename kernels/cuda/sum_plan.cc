@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstddef>
 #include <string>
+#include <utility>
 
 #include "base/error.h"
 
@@ -15,7 +16,8 @@ class Planner {
   void push(std::int32_t groups) {
     const auto first = std::ssize(plan_.leaves);
     for (std::int32_t done = 0; done < groups; done += kLeafGroups) {
-      plan_.leaves.push_back({next_group_ + done, std::min(kLeafGroups, groups - done)});
+      const std::int32_t of_leaf = std::min(kLeafGroups, groups - done);
+      plan_.leaves.push_back({next_group_ + done, static_cast<std::int16_t>(of_leaf), 0});
     }
     next_group_ += groups;
     stack_.push_back(tree(static_cast<std::int32_t>(first),
@@ -36,12 +38,19 @@ class Planner {
       plan_.level_ends.push_back(static_cast<std::int32_t>(plan_.additions.size()));
     }
     for (const Sum& sum : stack_) plan_.segments.push_back(sum.leaf);
+    std::int32_t waiting = 0;  // of this segment, the top among them
+    for (std::int32_t leaf = 0; std::cmp_less(leaf, plan_.leaves.size()); ++leaf) {
+      if (std::ranges::binary_search(plan_.segments, leaf)) waiting = 0;
+      plan_.depth = std::max(plan_.depth, waiting - 1);
+      waiting += 1 - plan_.leaves[static_cast<std::size_t>(leaf)].merges;
+    }
     return std::move(plan_);
   }
 
  private:
   struct Sum {
-    std::int32_t leaf;  // where it lies
+    std::int32_t leaf;  // where it lies: the first of its leaves
+    std::int32_t last;  // of them
     std::size_t level;  // how many levels have to be done before it is complete
   };
 
@@ -49,11 +58,12 @@ class Planner {
     const std::size_t level = std::max(a.level, b.level);
     if (level == levels_.size()) levels_.emplace_back();
     levels_[level].push_back({a.leaf, b.leaf});
-    return {a.leaf, level + 1};
+    ++plan_.leaves[static_cast<std::size_t>(b.last)].merges;
+    return {a.leaf, b.last, level + 1};
   }
 
   Sum tree(std::int32_t begin, std::int32_t end) {
-    if (end - begin == 1) return {begin, 0};
+    if (end - begin == 1) return {begin, begin, 0};
     const std::int32_t middle = begin + (end - begin + 1) / 2;
     const Sum left = tree(begin, middle);
     return added(left, tree(middle, end));

@@ -18,7 +18,10 @@ inline constexpr std::int32_t kLeafGroups = 8;
 
 struct alignas(8) Leaf {
   std::int32_t first_group;
-  std::int32_t groups;  // at most kLeafGroups
+  std::int16_t groups;  // at most kLeafGroups
+  // The same additions for who sums leaves in their order: the leaf's sum is put on a stack, then
+  // so many times the two topmost sums a (below) and b (top) become a + b.
+  std::int16_t merges;
 };
 
 // The sum of leaf `into` becomes itself plus that of leaf `from`.
@@ -36,6 +39,7 @@ struct SumPlan {
   std::int32_t num_leaves;
   std::int32_t num_levels;
   std::int32_t num_segments;
+  std::int32_t depth;  // as HostSumPlan's
 };
 
 // The same on the host.
@@ -44,6 +48,8 @@ struct HostSumPlan {
   std::vector<Addition> additions;
   std::vector<std::int32_t> level_ends;
   std::vector<std::int32_t> segments;
+  // The most sums of one segment that wait below the top of the stack while a leaf is summed.
+  std::int32_t depth = 0;
 };
 
 // Throws Error if a lane has no group, or if the program merges more sums than there are.

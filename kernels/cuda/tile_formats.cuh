@@ -22,17 +22,20 @@ struct TilePlace {
   std::int32_t groups;  // of a row of the matrix
 };
 
+// What of a stored number has a scale: a leaf's sum is scaled by its row's, a group's by its own.
+enum class Scaled { nothing, rows, groups };
+
 // A lane's 16 bytes of a tile. What all formats have:
 //   kColumnTiles   tiles of 8 rows of W, which are 8 columns of the product
 //   pairs(t, tile) a lane's eight columns of its row of such a tile, as four pairs of bf16 numbers:
 //                  the stored numbers q, exactly
-//   kScaled        whether q has a scale: then Scales::of(tile, i) is that of row 2 * q + i of a
-//                  tile, and kHasMinimum whether Scales has minimum(tile, i), too. Of a tile that
-//                  is not `there` they are finite.
+//   kScaled        if anything: Scales::of(tile, i) is the scale of row 2 * q + i of a tile, and
+//                  kHasMinimum whether Scales has minimum(tile, i), too. Of a tile that is not
+//                  `there` they are finite. REQUIRES: `tile_row` is one of the matrix.
 struct Bf16Tile {
   static constexpr TileFormat kFormat = TileFormat::bf16;
   static constexpr int kColumnTiles = 1;
-  static constexpr bool kScaled = false;
+  static constexpr Scaled kScaled = Scaled::nothing;
   static constexpr bool kHasMinimum = false;
   Words words;
   template <class Thread>
@@ -94,7 +97,7 @@ LOCKSTEP_DEVICE float finite_half(std::uint32_t word) {
 struct Int4Tile {
   static constexpr TileFormat kFormat = TileFormat::int4_group;
   static constexpr int kColumnTiles = 4;
-  static constexpr bool kScaled = true;
+  static constexpr Scaled kScaled = Scaled::groups;
   static constexpr bool kHasMinimum = true;
   Words words;
   // 128 + q in the fraction of a bf16 number.
@@ -128,11 +131,28 @@ struct Int4Tile {
   };
 };
 
+// A scale for each group of each row.
+struct Int8GroupTile : Int8Tile {
+  static constexpr TileFormat kFormat = TileFormat::int8_group;
+  static constexpr Scaled kScaled = Scaled::groups;
+  static constexpr bool kHasMinimum = false;
+  class Scales {
+   public:
+    template <class Thread>
+    LOCKSTEP_DEVICE Scales(Thread& t, const TilePlace& place)
+        : words_(reinterpret_cast<const Pack<std::uint32_t, 2>*>(place.tile + 512)[t.lane() % 4]) {}
+    LOCKSTEP_DEVICE float of(int tile, int i) const { return finite_half(words_[tile] >> 16 * i); }
+
+   private:
+    Pack<std::uint32_t, 2> words_;
+  };
+};
+
 // A scale for each row.
 template <class Tile, TileFormat format>
 struct ChannelTile : Tile {
   static constexpr TileFormat kFormat = format;
-  static constexpr bool kScaled = true;
+  static constexpr Scaled kScaled = Scaled::rows;
   static constexpr bool kHasMinimum = false;
   class Scales {
    public:
@@ -153,7 +173,7 @@ using E4m3ChannelTile = ChannelTile<E4m3Tile, TileFormat::e4m3_channel>;
 // A scale for each group of 16 rows.
 struct E4m3BlockTile : E4m3Tile {
   static constexpr TileFormat kFormat = TileFormat::e4m3_block;
-  static constexpr bool kScaled = true;
+  static constexpr Scaled kScaled = Scaled::groups;
   static constexpr bool kHasMinimum = false;
   class Scales {
    public:

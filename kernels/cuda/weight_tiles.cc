@@ -41,16 +41,25 @@ std::byte* lane_of(HostWeightTiles& packed, std::int32_t row, std::int32_t group
   return tile_of(packed, row, group) + 16 * (4 * (in_tile % 8) + q) + in_tile / 8 * bytes;
 }
 
+// Eight bytes of a row, from a column on.
+template <class Byte>
+void set_eight(HostWeightTiles& packed, std::int32_t row, std::int32_t column, const Byte* from) {
+  std::byte* lane = lane_of(packed, row, column / 32, column / 8 % 4);
+  for (std::size_t i = 0; i < 8; ++i) lane[kByteOf[i]] = static_cast<std::byte>(from[i]);
+}
+
 void set_bytes(HostWeightTiles& packed, std::span<const std::uint8_t> values) {
   const std::int64_t columns = 32 * std::int64_t{packed.groups};
   require_size(values.size(), packed.rows * columns, "weights");
   for (std::int32_t row = 0; row < packed.rows; ++row) {
     for (std::int32_t column = 0; column < columns; column += 8) {
-      const auto* from = values.data() + row * columns + column;
-      std::byte* lane = lane_of(packed, row, column / 32, column / 8 % 4);
-      for (std::size_t i = 0; i < 8; ++i) lane[kByteOf[i]] = std::byte{from[i]};
+      set_eight(packed, row, column, values.data() + row * columns + column);
     }
   }
+}
+
+void set_half(std::byte* at, std::uint16_t half) {
+  for (int i = 0; i < 2; ++i) at[i] = std::byte{static_cast<std::uint8_t>(half >> 8 * i)};
 }
 
 void set_word(std::byte* at, std::uint32_t word) {
@@ -98,6 +107,22 @@ HostWeightTiles pack_e4m3_blocks(
   for (std::int32_t row = 0; row < rows; row += 16) {
     for (std::int32_t column = 0; column < columns; column += 32) {
       packed.scales.push_back(scale_of(row, column));
+    }
+  }
+  return packed;
+}
+
+HostWeightTiles pack_int8(std::span<const Int8Group> values, std::int32_t rows,
+                          std::int32_t columns) {
+  HostWeightTiles packed = empty_tiles(TileFormat::int8_group, rows, columns);
+  require_size(values.size(), std::int64_t{rows} * packed.groups, "groups of weights");
+  for (std::int32_t row = 0; row < rows; ++row) {
+    for (std::int32_t group = 0; group < packed.groups; ++group) {
+      const Int8Group& from = values[static_cast<std::size_t>(row * packed.groups + group)];
+      for (int i = 0; i < 32; i += 8) set_eight(packed, row, 32 * group + i, from.values + i);
+      const std::int32_t in_tile = row % 16;
+      const std::int32_t place = in_tile % 8 / 2 * 4 + in_tile / 8 * 2 + in_tile % 2;
+      set_half(tile_of(packed, row, group) + 512 + 2 * place, from.scale);
     }
   }
   return packed;

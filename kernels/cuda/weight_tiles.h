@@ -15,14 +15,13 @@
 //   int8_channel   scale * q, q in [-128, 127]; one scale a row, in f32
 //   e4m3_channel   scale * q; the same
 //   e4m3_block     scale * q; one scale for each group of columns of 16 rows, in f32. Blocks of 128
-//   by
-//                  128 are stored once for each group and tile, so that a rank's part may begin
+//                  by 128 are stored once for each group and tile, so that a rank's part may begin
 //                  anywhere: 1/128 more memory.
-//   int4_group     scale * q + minimum, q in [0, 15]; an f16 scale and an f16 minimum for each
-//   group
-//                  of columns of each row. They lie behind a tile's 512 bytes: for q = 0 ... 3,
-//                  then j = 0 ... 3, then i = 0, 1 the scale (lower half of a word) and the minimum
-//                  of row 8 * j + 2 * q + i.
+//   int8_group     scale * q, q in [-128, 127]; an f16 scale for each group of columns of each row.
+//                  They lie behind a tile's 512 bytes: for lane q = 0 ... 3, then j = 0, 1, then
+//                  i = 0, 1 that of row 8 * j + 2 * q + i.
+//   int4_group     scale * q + minimum, q in [0, 15]; the same, in the order of j = 0 ... 3, with
+//                  an f16 minimum behind each scale.
 #pragma once
 
 #include <cstddef>
@@ -33,14 +32,16 @@
 
 namespace lockstep::kernels::cuda {
 
-enum class TileFormat { bf16, int8_channel, e4m3_channel, e4m3_block, int4_group };
+enum class TileFormat { bf16, int8_channel, int8_group, e4m3_channel, e4m3_block, int4_group };
 
 constexpr std::int32_t rows_of_tile(TileFormat format) {
   return format == TileFormat::bf16 ? 8 : format == TileFormat::int4_group ? 32 : 16;
 }
 
 constexpr std::int32_t bytes_of_tile(TileFormat format) {
-  return format == TileFormat::int4_group ? 512 + 128 : 512;
+  return format == TileFormat::int4_group   ? 512 + 128
+         : format == TileFormat::int8_group ? 512 + 32
+                                            : 512;
 }
 
 // The scales that lie apart from the tiles, of one row of tiles over `groups` groups of columns.
@@ -50,6 +51,7 @@ constexpr std::int32_t scales_of_tile_row(TileFormat format, std::int32_t groups
     case TileFormat::e4m3_channel: return rows_of_tile(format);
     case TileFormat::e4m3_block: return groups;
     case TileFormat::bf16:
+    case TileFormat::int8_group:
     case TileFormat::int4_group: break;
   }
   return 0;
@@ -98,6 +100,16 @@ HostWeightTiles pack_e4m3_blocks(
     std::span<const std::uint8_t> values,
     const std::function<float(std::int32_t row, std::int32_t column)>& scale_of, std::int32_t rows,
     std::int32_t columns);
+
+// 32 signed bytes in the order of their columns, with an f16 scale.
+struct Int8Group {
+  std::int8_t values[32];
+  std::uint16_t scale;
+};
+
+// Packs groups [rows, columns / 32].
+HostWeightTiles pack_int8(std::span<const Int8Group> values, std::int32_t rows,
+                          std::int32_t columns);
 
 // 32 numbers of four bits, in the order of their columns, with an f16 scale and minimum.
 struct Int4Group {

@@ -139,7 +139,8 @@ GpuLlamaRunner::SumPlanArrays GpuLlamaRunner::sum_plan(const HostSumPlan& plan) 
                  arrays.segments.data(),
                  static_cast<std::int32_t>(plan.leaves.size()),
                  static_cast<std::int32_t>(plan.level_ends.size()),
-                 static_cast<std::int32_t>(plan.segments.size())};
+                 static_cast<std::int32_t>(plan.segments.size()),
+                 plan.depth};
   return arrays;
 }
 

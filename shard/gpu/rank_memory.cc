@@ -81,10 +81,10 @@ TileFormat gpu_format(MatrixFormat format) {
     case MatrixFormat::fp8: return TileFormat::e4m3_channel;
     case MatrixFormat::fp8_block: return TileFormat::e4m3_block;
     case MatrixFormat::int8: return TileFormat::int8_channel;
+    case MatrixFormat::q8: return TileFormat::int8_group;
     case MatrixFormat::f32:
     case MatrixFormat::f16:
-    case MatrixFormat::bf16:
-    case MatrixFormat::q8: break;
+    case MatrixFormat::bf16: break;
   }
   return TileFormat::bf16;
 }

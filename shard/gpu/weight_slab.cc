@@ -47,18 +47,6 @@ std::int64_t stored_row(const Tensor& tensor, std::int64_t row, std::int64_t hea
   return row - in_head + (in_head < half ? 2 * in_head : 2 * (in_head - half) + 1);
 }
 
-void add_groups(const Tensor& tensor, std::int64_t row, Range columns,
-                std::vector<kernels::cuda::Int4Group>& groups) {
-  const auto read = kernels::weight_format(tensor.dtype).read_group;
-  for (std::int64_t i = columns.begin / kernels::kGroup; i < columns.end / kernels::kGroup; ++i) {
-    const kernels::QuantizedGroup group = read(tensor.matrix(), row, i);
-    kernels::cuda::Int4Group& added = groups.emplace_back();
-    std::ranges::copy(group.values, added.values);
-    added.scale = group.scale;
-    added.minimum = group.minimum;
-  }
-}
-
 void add_bytes_as_bf16(const Tensor& tensor, std::int64_t row, Range columns,
                        std::vector<std::uint16_t>& values) {
   const kernels::StoredMatrix stored = tensor.matrix();
@@ -135,6 +123,20 @@ void for_rows(std::span<const StoredPart> parts, std::int32_t begin, std::int32_
   }
 }
 
+// Calls body(group) for their groups of columns, row after row.
+template <class Body>
+void for_groups(std::span<const StoredPart> parts, std::int32_t begin, std::int32_t end,
+                const Body& body) {
+  for_rows(parts, begin, end, [&](const StoredPart& part, std::int64_t row) {
+    const Tensor& tensor = *part.tensor;
+    const auto read = kernels::weight_format(tensor.dtype).read_group;
+    const std::int64_t last = part.columns.end / kernels::kGroup;
+    for (std::int64_t i = part.columns.begin / kernels::kGroup; i < last; ++i) {
+      body(read(tensor.matrix(), row, i));
+    }
+  });
+}
+
 kernels::cuda::HostWeightTiles pack_blocks(std::span<const StoredPart> parts, std::int32_t begin,
                                            std::int32_t end) {
   std::vector<std::uint8_t> bytes;
@@ -170,6 +172,7 @@ TileFormat tile_format(const Tensor& tensor, bool fp8) {
   switch (*format.packed) {
     case kernels::PackedFormat::q4:
     case kernels::PackedFormat::q4_0: return TileFormat::int4_group;
+    case kernels::PackedFormat::q8: return TileFormat::int8_group;
     default: return TileFormat::bf16;
   }
 }
@@ -193,10 +196,22 @@ kernels::cuda::HostWeightTiles pack_rows(std::span<const StoredPart> parts, Tile
       return kernels::cuda::pack_bf16(plain_rows(parts, begin, end), rows, columns);
     case TileFormat::int4_group: {
       std::vector<kernels::cuda::Int4Group> groups;
-      for_rows(parts, begin, end, [&](const StoredPart& part, std::int64_t row) {
-        add_groups(*part.tensor, row, part.columns, groups);
+      for_groups(parts, begin, end, [&](const kernels::QuantizedGroup& group) {
+        kernels::cuda::Int4Group& added = groups.emplace_back();
+        std::ranges::copy(group.values, added.values);
+        added.scale = group.scale;
+        added.minimum = group.minimum;
       });
       return kernels::cuda::pack_int4(groups, rows, columns);
+    }
+    case TileFormat::int8_group: {
+      std::vector<kernels::cuda::Int8Group> groups;
+      for_groups(parts, begin, end, [&](const kernels::QuantizedGroup& group) {
+        kernels::cuda::Int8Group& added = groups.emplace_back();
+        std::ranges::copy(group.values, added.values);
+        added.scale = group.scale;
+      });
+      return kernels::cuda::pack_int8(groups, rows, columns);
     }
     case TileFormat::e4m3_block: return pack_blocks(parts, begin, end);
     case TileFormat::int8_channel:

@@ -57,6 +57,8 @@ TEST(WindowCount, SaysWhetherNcclMakesThem) {
   expect_text({.asked = 3}, false, "NCCL makes none between these GPUs");
   expect_text({.asked = 3, .made = 2}, false, "2 of 3 buffers");
   expect_text({.asked = 3, .made = 3}, true, "3 of 3 buffers");
+  expect_text({.asked = 3, .told = false}, false, "?/3, for NCCL tells from 2.29 on");
+  EXPECT_EQ((WindowCount{.asked = 3, .made = 2}).fraction(), "2/3");
 }
 
 TEST(AllReduceName, IsOneOfThree) {

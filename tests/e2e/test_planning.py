@@ -105,17 +105,30 @@ def test_a_configuration_alone_tells_of_eight_bits(tmp_path):
     for quantization, name, per_512 in (
             ({"quant_method": "fp8", "weight_block_size": [128, 128]}, "fp8_block", 512 + 4),
             (compressed, "int8", 512), (packed(4), "q4_0", 320),
-            (packed(8), "q8", 1024)):
+            (packed(8), "q8", 544)):
         path = tmp_path / "config.json"
         path.write_text(json.dumps({**LLAMA_70B, "quantization_config": quantization}))
         told = json.loads(plan(path, "--device", "h100", "--tp", "1", "--json").stdout)
         assert told["weights"] == f"{name} (config.json)"
         # 80 layers of 855,638,016 values, two tables in bf16, 161 norms in f32; and for int8 a scale
         # for each of the 8192 + 2 * 1024 + 8192 + 2 * 28672 + 8192 rows of a layer.
-        # On GPUs packed nibbles have a scale and a minimum, packed bytes become bf16.
+        # On GPUs packed nibbles have a scale and a minimum, groups of bytes a scale.
         rows = 80 * (3 * 8192 + 2 * 1024 + 2 * 28672) if name == "int8" else 0
         assert told["plans"][0]["weight_bytes"] == (80 * 855638016 // 512 * per_512 + 4 * rows +
                                                     2 * 128256 * 8192 * 2 + 161 * 8192 * 4)
+
+
+def test_layers_can_be_planned_in_any_format(tmp_path):
+    path = tmp_path / "config.json"
+    path.write_text(json.dumps(LLAMA_70B))
+    tables, norms = 2 * 128256 * 8192 * 2, 161 * 8192 * 4
+    for device, name, per_512 in (("h100", "q8", 544), ("h100", "q4_0", 320), ("h100", "q4", 320),
+                                  ("cpu", "q8", 544), ("cpu", "q4_0", 288), ("cpu", "q4", 320)):
+        told = json.loads(plan(path, "--device", device, "--tp", "1", "--weights", name,
+                               "--json").stdout)
+        assert told["weights"] == f"{name} (as asked)"
+        layers = told["plans"][0]["weight_bytes"] - tables - norms
+        assert layers == 80 * 855638016 // 512 * per_512, (device, name)
 
 
 def test_weights_stay_unread_and_their_format_is_the_files(tmp_path):

@@ -5,6 +5,7 @@
 #include <tuple>
 
 #include "kernels/byte_layout.h"
+#include "kernels/weight_format.h"
 #include "shard/rank_memory.h"
 #include "tests/shard/formatted_llama.h"
 
@@ -62,6 +63,26 @@ TEST(EightBitWeights, KeepsBytesAndTheirScalesAsTheyAreStored) {
   }
 }
 
+// Groups of bytes with a scale each: what the CPU keeps as q8 has the same numbers here.
+TEST(EightBitWeights, KeepsGroupsOfBytesWithTheirScales) {
+  for (const DType type : {DType::q8_0, DType::q6_k, DType::u8}) {
+    const model::Model model = formatted(DType::bf16, {type});
+    const model::Tensor& tensor = *model.tensors->find("model.layers.0.mlp.down_proj.weight");
+    std::vector<kernels::cuda::Int8Group> groups;
+    for (std::int64_t row = 0; row < 256; ++row) {
+      for (std::int64_t i = 0; i < 768 / kernels::kGroup; ++i) {
+        const auto read = kernels::weight_format(type).read_group(tensor.matrix(), row, i);
+        std::ranges::copy(read.values, groups.emplace_back().values);
+        groups.back().scale = read.scale;
+      }
+    }
+    std::vector<float> scales;
+    const auto tiles = loaded_tiles(model, &GpuLayerWeights::down, scales);
+    EXPECT_EQ(tiles, kernels::cuda::pack_int8(groups, 256, 768).tiles) << kernels::name(type);
+    EXPECT_THAT(scales, testing::IsEmpty());
+  }
+}
+
 // A rank's memory is told to the byte, on CPUs by rank_memory_test.cc.
 TEST(EightBitWeights, TakesTheMemoryThatAPlanTells) {
   for (const auto& [type, block] : {std::pair{DType::i8, kOfRows},
@@ -71,7 +92,9 @@ TEST(EightBitWeights, TakesTheMemoryThatAPlanTells) {
                                     {DType::u8, kOfBlocks},
                                     {DType::u4, kOfBlocks},
                                     {DType::gptq_8, kOfBlocks},
-                                    {DType::q4_1, kOfBlocks}}) {
+                                    {DType::q4_1, kOfBlocks},
+                                    {DType::q8_0, kOfBlocks},
+                                    {DType::q6_k, kOfBlocks}}) {
     const model::Model model = formatted(DType::bf16, {type}, block);
     const ModelShape shape{
         .config = model.config, .attention_bias = false, .format = [&](const std::string& name) {

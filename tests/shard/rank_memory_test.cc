@@ -93,12 +93,12 @@ TEST(RankMemory, OfAMatrixIsItsRowsInTheFormatOfItsDevice) {
   EXPECT_EQ(matrix_bytes(Device::cpu, MatrixFormat::q4_0, 20, 64), 32u * 2u * 18u);
   EXPECT_EQ(matrix_bytes(Device::cpu, MatrixFormat::int8, 20, 64), 32u * 2u * 34u);
   // CUDA pads to 24 rows in bf16, to 32 in eight and four bits.
-  for (const MatrixFormat format :
-       {MatrixFormat::bf16, MatrixFormat::f16, MatrixFormat::f32, MatrixFormat::q8}) {
+  for (const MatrixFormat format : {MatrixFormat::bf16, MatrixFormat::f16, MatrixFormat::f32}) {
     EXPECT_EQ(matrix_bytes(Device::cuda, format, 20, 64), 24u * 64u * 2u);
   }
   EXPECT_EQ(matrix_bytes(Device::cuda, MatrixFormat::fp8, 20, 64), 32u * (64u + 4u));
   EXPECT_EQ(matrix_bytes(Device::cuda, MatrixFormat::int8, 20, 64), 32u * (64u + 4u));
+  EXPECT_EQ(matrix_bytes(Device::cuda, MatrixFormat::q8, 20, 64), 32u * 2u * 34u);
   for (const MatrixFormat format : {MatrixFormat::q4, MatrixFormat::q4_0}) {
     EXPECT_EQ(matrix_bytes(Device::cuda, format, 20, 64), 32u * 2u * 20u);
   }

@@ -78,7 +78,7 @@ INSTANTIATE_TEST_SUITE_P(
 
 // A few rows of tiles at a time, or all; on one thread or several.
 TEST(GpuLoading, GivesTheSameBytesThroughAnyStagingMemory) {
-  for (const DType type : {DType::bf16, DType::q4_1}) {
+  for (const DType type : {DType::bf16, DType::q4_1, DType::q8_0}) {
     const model::Model model = formatted(DType::f16, {type});
     const auto expected = loaded(model, {});
     EXPECT_GT(expected.size(), 100'000u);

@@ -238,7 +238,7 @@ void missing(const Place& place) {
 void absent(const Place& place) {
   if (place.rank == 1) return;
   try {
-    Rank rank(place, {.deadline = kShort});
+    Rank rank(place, {.deadline = kShort, .start = kShort});
     expect(false, "it started without rank 1");
   } catch (const CollectiveTimeout& timeout) {
     expect(std::string(timeout.what()).find("'start'") != std::string::npos, timeout.what());

@@ -13,7 +13,8 @@
 #include "kernels/cuda/embedding.cuh"
 #include "kernels/cuda/flashinfer_combine.cuh"
 #include "kernels/cuda/peer_norm.cuh"
-#include "kernels/cuda/product.cuh"
+#include "kernels/cuda/product_few.cuh"
+#include "kernels/cuda/product_many.cuh"
 #include "kernels/cuda/rms_norm.cuh"
 #include "kernels/cuda/rope_kv.cuh"
 #include "kernels/cuda/segment_sum.cuh"
@@ -193,14 +194,14 @@ void ExecutedGpu::run(const ProductArgs& args) {
 void ExecutedGpu::run(const ProductArgs& args, const ProductShape& shape) {
   const auto run_format = [&]<class Tile>(Tile) {
     put_kernel(product_grid(args, shape), args, [shape](auto& t, const auto& a) {
-      if (shape.row_tiles == 1) return product<Tile, 1>(t, a, shape);
-      if (shape.row_tiles == 2) return product<Tile, 2>(t, a, shape);
-      return product<Tile, 4>(t, a, shape);
+      if (const auto* few = std::get_if<FewRows>(&shape)) return product_few<Tile>(t, a, *few);
+      return product_many<Tile>(t, a, std::get<ManyRows>(shape));
     });
   };
   switch (args.weights.format) {
     case TileFormat::bf16: return run_format(Bf16Tile{});
     case TileFormat::int8_channel: return run_format(Int8ChannelTile{});
+    case TileFormat::int8_group: return run_format(Int8GroupTile{});
     case TileFormat::e4m3_channel: return run_format(E4m3ChannelTile{});
     case TileFormat::e4m3_block: return run_format(E4m3BlockTile{});
     case TileFormat::int4_group: return run_format(Int4Tile{});

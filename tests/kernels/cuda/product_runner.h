@@ -25,7 +25,7 @@ class RandomWeights {
     for (auto& byte : bytes_) {
       do {
         byte = static_cast<std::uint8_t>(random());
-      } while (format != TileFormat::int8_channel && (byte & 0x7f) == 0x7f);
+      } while (!is_int8() && (byte & 0x7f) == 0x7f);
     }
     for (std::int32_t i = 0; i < rows; ++i) scales_.push_back(random_scale(random));
     for (std::int32_t i = 0; i < blocks_across() * (rows / 128 + 1); ++i) {
@@ -35,6 +35,11 @@ class RandomWeights {
       Int4Group group{{}, float_to_f16(random_scale(random)), float_to_f16(-random_scale(random))};
       for (auto& value : group.values) value = random() % 16;
       groups_.push_back(group);
+      Int8Group& bytes = byte_groups_.emplace_back();
+      for (std::size_t j = 0; j < 32; ++j) {
+        bytes.values[j] = static_cast<std::int8_t>(bytes_[32 * static_cast<std::size_t>(i) + j]);
+      }
+      bytes.scale = group.scale;
     }
   }
 
@@ -45,6 +50,9 @@ class RandomWeights {
       case TileFormat::bf16: return bf16_to_float(halves_[at]);
       case TileFormat::int8_channel:
         return double{scales_[std::size_t(row)]} * static_cast<std::int8_t>(bytes_[at]);
+      case TileFormat::int8_group:
+        return double{f16_to_float(byte_groups_[at / 32].scale)} *
+               byte_groups_[at / 32].values[at % 32];
       case TileFormat::e4m3_channel:
         return double{scales_[std::size_t(row)]} * e4m3_to_float(bytes_[at]);
       case TileFormat::e4m3_block:
@@ -74,6 +82,7 @@ class RandomWeights {
       case TileFormat::int8_channel:
       case TileFormat::e4m3_channel:
         return pack_channels(format_, cut(bytes_, 1), scales_, rows_, columns);
+      case TileFormat::int8_group: return pack_int8(cut(byte_groups_, 32), rows_, columns);
       case TileFormat::e4m3_block:
         return pack_e4m3_blocks(
             cut(bytes_, 1),
@@ -88,6 +97,9 @@ class RandomWeights {
   static float random_scale(std::mt19937& random) {
     return 0.001f * static_cast<float>(1 + random() % 100);
   }
+  bool is_int8() const {
+    return format_ == TileFormat::int8_channel || format_ == TileFormat::int8_group;
+  }
   std::int32_t blocks_across() const { return columns_ / 128 + 1; }
   float block_scale(std::int32_t row, std::int32_t column) const {
     return block_scales_[static_cast<std::size_t>(row / 128 * blocks_across() + column / 128)];
@@ -98,6 +110,7 @@ class RandomWeights {
   std::vector<std::uint16_t> halves_;
   std::vector<std::uint8_t> bytes_;
   std::vector<float> scales_, block_scales_;
+  std::vector<Int8Group> byte_groups_;
   std::vector<Int4Group> groups_;
 };
 
@@ -124,7 +137,8 @@ inline std::vector<float> multiplied(const HostWeightTiles& weights,
                             .segments = memory.constant(plan.segments, "segments"),
                             .num_leaves = count(plan.leaves),
                             .num_levels = count(plan.level_ends),
-                            .num_segments = count(plan.segments)},
+                            .num_segments = count(plan.segments),
+                            .depth = plan.depth},
                    .out = nullptr,
                    .row_stride = weights.rows,
                    .segment_stride = std::int64_t{m} * weights.rows};

@@ -38,7 +38,8 @@ TEST_P(CudaProduct, EqualsTheDoublePrecisionProduct) {
                             {16, 50, 64},
                             {17, 33, 96},
                             {40, 9, 32},
-                            {70, 8, 32}}) {
+                            {70, 8, 32},
+                            {130, 70, 96}}) {
     const RandomWeights weights(GetParam(), shape.n, shape.k);
     const auto x = to_bf16(random_floats(static_cast<std::size_t>(shape.m * shape.k), 5));
     expect_product(weights, x, shape,
@@ -49,10 +50,10 @@ TEST_P(CudaProduct, EqualsTheDoublePrecisionProduct) {
 TEST_P(CudaProduct, GivesARowTheSameBitsInAnyBatch) {
   const std::int32_t n = 20, k = 352;
   const auto weights = RandomWeights(GetParam(), n, k).packed(0, k);
-  for (const std::int32_t m : {16, 35}) {
+  for (const std::int32_t m : {16, 35, 70}) {
     const auto x = to_bf16(random_floats(static_cast<std::size_t>(m * k), 5));
     const auto all = multiplied(weights, x, m, 0, whole_sum(k));
-    for (std::int32_t row = 0; row < m; row += m == 16 ? 1 : 17) {
+    for (std::int32_t row = 0; row < m; row += m == 16 ? 1 : m / 2) {
       const auto alone =
           multiplied(weights, part(x, static_cast<std::size_t>(row * k), k), 1, 0, whole_sum(k));
       EXPECT_EQ(bits(alone), bits(part(all, static_cast<std::size_t>(row * n), n))) << row;
@@ -60,13 +61,21 @@ TEST_P(CudaProduct, GivesARowTheSameBitsInAnyBatch) {
   }
 }
 
+// Lanes of 20, 11, 2, 9, 1 and 24 groups in two segments, ((a + b) + (c + d)) and (e + f): sums
+// wait two deep.
+const LaneProgram kTwoSegments{{{20, 0}, {11, 1}, {2, 0}, {9, 2}, {1, 0}, {24, 1}}, 2};
+
 TEST_P(CudaProduct, GivesTheSameBitsHoweverTheWorkIsCut) {
-  const std::int32_t m = 20, n = 70, k = 320;
+  const std::int32_t m = 37, n = 70, k = 67 * 32;
   const auto weights = RandomWeights(GetParam(), n, k).packed(0, k);
   const auto x = to_bf16(random_floats(m * k, 5));
-  const auto expected = bits(multiplied(weights, x, m, 0, whole_sum(k)));
-  for (const ProductShape shape : {ProductShape{1, 16, 1}, {1, 7, 3}, {2, 20, 2}, {4, 20, 1}}) {
-    EXPECT_EQ(bits(multiplied(weights, x, m, 0, whole_sum(k), &shape)), expected);
+  const ProductShape first = FewRows{16, 1};
+  const auto expected = bits(multiplied(weights, x, m, 0, kTwoSegments, &first));
+  for (const ProductShape shape :
+       {ProductShape{FewRows{7, 3}}, ProductShape{FewRows{9, 2}}, ProductShape{ManyRows{1, 1, 1}},
+        ProductShape{ManyRows{1, 2, 3}}, ProductShape{ManyRows{2, 1, 8}},
+        ProductShape{ManyRows{4, 2, 2}}}) {
+    EXPECT_EQ(bits(multiplied(weights, x, m, 0, kTwoSegments, &shape)), expected);
   }
 }
 
@@ -114,6 +123,7 @@ std::string name_of(TileFormat format) {
   switch (format) {
     case TileFormat::bf16: return "bf16";
     case TileFormat::int8_channel: return "int8_channel";
+    case TileFormat::int8_group: return "int8_group";
     case TileFormat::e4m3_channel: return "e4m3_channel";
     case TileFormat::e4m3_block: return "e4m3_block";
     case TileFormat::int4_group: return "int4_group";
@@ -123,8 +133,8 @@ std::string name_of(TileFormat format) {
 
 INSTANTIATE_TEST_SUITE_P(Formats, CudaProduct,
                          testing::Values(TileFormat::bf16, TileFormat::int8_channel,
-                                         TileFormat::e4m3_channel, TileFormat::e4m3_block,
-                                         TileFormat::int4_group),
+                                         TileFormat::int8_group, TileFormat::e4m3_channel,
+                                         TileFormat::e4m3_block, TileFormat::int4_group),
                          [](const auto& info) { return name_of(info.param); });
 
 }  // namespace

@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <string>
 
 #include "base/error.h"
@@ -62,6 +63,33 @@ TEST(CudaSumPlan, ALevelTouchesALeafOnce) {
     begin = end;
   }
   EXPECT_EQ(static_cast<std::size_t>(begin), plan.additions.size());
+}
+
+// Who sums leaves in their order, with a stack, adds the same.
+TEST(CudaSumPlan, LeavesSayHowAStackAddsThem) {
+  for (const LaneProgram& program :
+       {whole_sum(576), whole_sum(14336), LaneProgram{{{9, 0}, {8, 1}, {1, 0}, {1, 0}, {2, 1}}, 3},
+        LaneProgram{{{100, 0}, {37, 1}, {8, 0}, {64, 2}}, 1}}) {
+    const HostSumPlan plan = make_sum_plan(program);
+    std::vector<std::string> stack;
+    std::int32_t deepest = 0;
+    std::size_t of_earlier_segments = 0;
+    for (std::int32_t i = 0; i < std::ssize(plan.leaves); ++i) {
+      if (std::ranges::count(plan.segments, i) > 0) of_earlier_segments = stack.size();
+      const std::size_t waiting = stack.size() - of_earlier_segments;
+      if (waiting > 0) deepest = std::max(deepest, static_cast<std::int32_t>(waiting) - 1);
+      const Leaf& leaf = plan.leaves[static_cast<std::size_t>(i)];
+      stack.push_back(std::to_string(leaf.first_group) + "-" +
+                      std::to_string(leaf.first_group + leaf.groups - 1));
+      for (int merges = leaf.merges; merges > 0; --merges) {
+        const std::string top = stack.back();
+        stack.pop_back();
+        stack.back() = "(" + stack.back() + " + " + top + ")";
+      }
+    }
+    EXPECT_EQ(stack, formulas(plan));
+    EXPECT_EQ(plan.depth, deepest);
+  }
 }
 
 TEST(CudaSumPlan, RefusesProgramsThatAreNone) {

@@ -1,0 +1,91 @@
+// A group of 32 columns of a product on a warp's matrix unit: device code. Which columns a step of
+// the unit takes is of no matter as long as it takes the same of x and W: pairs 0 and 1 of every
+// lane's eight columns are in the first step of a group, pairs 2 and 3 in the second.
+#pragma once
+
+#include <cmath>
+
+#include "kernels/cuda/device_function.h"
+#include "kernels/cuda/pack.h"
+#include "kernels/cuda/tile_formats.cuh"
+
+namespace lockstep::kernels::cuda {
+
+// Sums of a warp: [16 * kRowTiles rows of x, 8 * kColumnTiles rows of W].
+template <int kRowTiles, int kColumnTiles>
+struct WarpSums {
+  Pack<float, 4> at[kRowTiles][kColumnTiles] = {};
+};
+
+// Adds a group's two steps to `sums`.
+template <class Thread>
+LOCKSTEP_DEVICE void add_group(Thread& t, Pack<float, 4>& sums, const Words (&x)[2],
+                               const Words& w) {
+#pragma unroll
+  for (int step = 0; step < 2; ++step) {
+    const Words a{{x[0][2 * step], x[1][2 * step], x[0][2 * step + 1], x[1][2 * step + 1]}};
+    t.multiply_add(sums, a, {{w[2 * step], w[2 * step + 1]}});
+  }
+}
+
+// One group of a leaf by one tile. Where groups have scales of their own, the group's sum is scaled
+// and added; the sum of x that a minimum is multiplied with is a product by ones.
+template <class Tile, int kRowTiles, class Thread>
+LOCKSTEP_DEVICE void multiply_group(Thread& t, const Tile& tile,
+                                    const typename Tile::Scales& scales,
+                                    const Words (&x)[kRowTiles][2],
+                                    WarpSums<kRowTiles, Tile::kColumnTiles>& sums) {
+  if constexpr (Tile::kScaled != Scaled::groups) {
+#pragma unroll
+    for (int c = 0; c < Tile::kColumnTiles; ++c) {
+      const Words w = tile.pairs(t, c);
+#pragma unroll
+      for (int r = 0; r < kRowTiles; ++r) add_group(t, sums.at[r][c], x[r], w);
+    }
+  } else {
+    Pack<float, 4> sums_of_x[kRowTiles] = {};
+    if constexpr (Tile::kHasMinimum) {
+      constexpr std::uint32_t kOnes = 0x3f803f80;
+#pragma unroll
+      for (int r = 0; r < kRowTiles; ++r) {
+        add_group(t, sums_of_x[r], x[r], {{kOnes, kOnes, kOnes, kOnes}});
+      }
+    }
+#pragma unroll
+    for (int c = 0; c < Tile::kColumnTiles; ++c) {
+      const Words w = tile.pairs(t, c);
+#pragma unroll
+      for (int r = 0; r < kRowTiles; ++r) {
+        Pack<float, 4> dots{};
+        add_group(t, dots, x[r], w);
+#pragma unroll
+        for (int i = 0; i < 4; ++i) {
+          float& sum = sums.at[r][c][i];
+          sum = fmaf(dots[i], scales.of(c, i % 2), sum);
+          if constexpr (Tile::kHasMinimum) {
+            sum = fmaf(sums_of_x[r][i], scales.minimum(c, i % 2), sum);
+          }
+        }
+      }
+    }
+  }
+}
+
+// What is left to do for a leaf when its groups are summed: rows' scales.
+template <class Tile, int kRowTiles, class Thread>
+LOCKSTEP_DEVICE void finish_leaf(Thread& t, const TilePlace& place,
+                                 WarpSums<kRowTiles, Tile::kColumnTiles>& sums) {
+  if constexpr (Tile::kScaled == Scaled::rows) {
+    const typename Tile::Scales scales(t, place);
+#pragma unroll
+    for (int r = 0; r < kRowTiles; ++r) {
+#pragma unroll
+      for (int c = 0; c < Tile::kColumnTiles; ++c) {
+#pragma unroll
+        for (int i = 0; i < 4; ++i) sums.at[r][c][i] *= scales.of(c, i % 2);
+      }
+    }
+  }
+}
+
+}  // namespace lockstep::kernels::cuda
