@@ -30,12 +30,10 @@ const std::map<std::string, KvCacheType> kKvFormats{{"auto", KvCacheType::bf16},
                                                     {"int8", KvCacheType::int8},
                                                     {"fp8", KvCacheType::fp8}};
 
-const std::map<std::string, shard::MatrixFormat> kWeights{{"bf16", shard::MatrixFormat::bf16},
-                                                          {"fp8", shard::MatrixFormat::fp8},
-                                                          {"int8", shard::MatrixFormat::int8},
-                                                          {"q8", shard::MatrixFormat::q8},
-                                                          {"q4_0", shard::MatrixFormat::q4_0},
-                                                          {"q4", shard::MatrixFormat::q4}};
+const std::map<std::string, shard::MatrixFormat> kWeights{
+    {"bf16", shard::MatrixFormat::bf16}, {"fp8", shard::MatrixFormat::fp8},
+    {"int8", shard::MatrixFormat::int8}, {"q8", shard::MatrixFormat::q8},
+    {"q4_0", shard::MatrixFormat::q4_0}, {"q4", shard::MatrixFormat::q4}};
 
 struct PlanOptions {
   std::string model;
@@ -243,9 +241,10 @@ void add_size_options(CLI::App& plan, PlanOptions& options) {
                   "[auto]")
       ->transform(CLI::CheckedTransformer(kKvFormats, CLI::ignore_case))
       ->type_name("FORMAT");
-  plan.add_option("--weights", options.weights,
-                  "Plan for layers in bf16, fp8, int8, q8, q4_0 or q4; default: as they are stored, "
-                  "of a config.json alone as it says")
+  plan.add_option(
+          "--weights", options.weights,
+          "Plan for layers in bf16, fp8, int8, q8, q4_0 or q4; default: as they are stored, "
+          "of a config.json alone as it says")
       ->transform(CLI::CheckedTransformer(kWeights, CLI::ignore_case))
       ->type_name("FORMAT");
 }
