@@ -45,7 +45,7 @@ double best_us(const model::Model& model, kernels::KvFormat format, const Sizes&
   const auto part = shard::partition_model(config, 1)[0];
   kernels::ThreadPool pool(threads);
   const std::int32_t blocks = (sizes.positions + kBlock - 1) / kBlock;
-  shard::KvCache cache(config, part, format, kBlock, sizes.sequences * blocks);
+  shard::KvCache cache(config, part, format, kBlock, sizes.sequences * blocks, pool);
   const std::int32_t rows = sizes.sequences * sizes.rows;
   shard::Activations queries(rows, config.num_attention_heads * config.head_dim),
       attended(rows, config.num_attention_heads * config.head_dim);

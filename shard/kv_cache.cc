@@ -15,7 +15,7 @@ std::int64_t half_block_bytes(const model::ModelConfig& config, kernels::KvForma
 }  // namespace
 
 KvCache::KvCache(const model::ModelConfig& config, const Partition& part, kernels::KvFormat format,
-                 std::int32_t block_size, std::int32_t num_blocks)
+                 std::int32_t block_size, std::int32_t num_blocks, kernels::ThreadPool& pool)
     : format_(format),
       block_size_(block_size),
       num_blocks_(num_blocks),
@@ -25,6 +25,13 @@ KvCache::KvCache(const model::ModelConfig& config, const Partition& part, kernel
   }
   const auto bytes = static_cast<std::size_t>(2 * part.key_value_heads.size() * value_offset());
   for (std::int32_t layer = 0; layer < part.layers.size(); ++layer) layers_.emplace_back(bytes);
+  const std::ptrdiff_t heads = part.key_value_heads.size();
+  pool.for_ranges(part.layers.size() * heads, [&](std::ptrdiff_t begin, std::ptrdiff_t end) {
+    for (std::ptrdiff_t i = begin; i < end; ++i) {
+      std::byte* first = keys(i / heads, i % heads);
+      for (std::byte* half : {first, first + value_offset()}) *half = std::byte{0};
+    }
+  });
 }
 
 std::size_t KvCache::block_bytes(const model::ModelConfig& config, const Partition& part,

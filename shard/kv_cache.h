@@ -7,6 +7,7 @@
 
 #include "kernels/aligned_buffer.h"
 #include "kernels/kv_format.h"
+#include "kernels/thread_pool.h"
 #include "model/config.h"
 #include "shard/partition.h"
 
@@ -18,9 +19,11 @@ namespace lockstep::shard {
 // the coordinator's affair.
 class KvCache {
  public:
-  // REQUIRES: block_size % 16 == 0.
+  // Memory is the system's to give when it is first written, and a huge page takes it a while: the
+  // first of each head's is written to now, on all threads, or the first request would wait for
+  // them. REQUIRES: block_size % 16 == 0.
   KvCache(const model::ModelConfig& config, const Partition& part, kernels::KvFormat format,
-          std::int32_t block_size, std::int32_t num_blocks);
+          std::int32_t block_size, std::int32_t num_blocks, kernels::ThreadPool& pool);
 
   // Bytes that one block takes on a rank with this part, all of its layers together.
   static std::size_t block_bytes(const model::ModelConfig& config, const Partition& part,

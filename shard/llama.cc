@@ -41,7 +41,7 @@ LlamaRunner::LlamaRunner(const model::Model& model, const RunnerOptions& options
                    pool, kernels, options.max_batch_tokens * config_.hidden_size),
       weights_(load_weights(model, part(), pool, {options.activations, kernels.bf16_layout},
                             options.weight_cache)),
-      cache_(config_, part(), options.kv_format, options.block_size, options.num_blocks),
+      cache_(config_, part(), options.kv_format, options.block_size, options.num_blocks, pool),
       attention_(config_, part(), options.max_positions, pool, kernels),
       rope_(config_, options.max_positions),
       attention_lanes_(attention_program(config_, part())),
