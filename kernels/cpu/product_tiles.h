@@ -98,6 +98,12 @@ template <class S, int MT, std::size_t N, class AddGroup>
 [[gnu::always_inline]] inline void sum_lanes(const LinearCall& call, const Sums<N>& outs,
                                              const AddGroup& add_group) {
   LaneStack<S, MT> stacks[N];
+  // Sums of many rows do not stay near: asked for now, their lines are there when they are written.
+  if constexpr (MT > 1) {
+    for (float* out : outs) {
+      for (int i = 0; i < MT; ++i) __builtin_prefetch(out + i * call.row_stride, 1);
+    }
+  }
   for (std::int32_t step = 0; step < call.num_steps; ++step) {
     typename S::V sums[N][MT];
     for (auto& of_block : sums) {
@@ -198,12 +204,7 @@ void bf16_wide_tile(const LinearCall& call, std::int64_t row, std::int64_t block
   const std::int64_t next = NB * block_values * std::int64_t{sizeof(std::uint16_t)};
   const std::int64_t ahead = next <= kMostAhead ? next : kPrefetchBytes;
   Sums<NB> outs;
-  for (int j = 0; j < NB; ++j) {
-    outs[j] = out + j * kRowBlock;
-    // Sums of many rows do not stay near: asked for now, their lines are there when they are
-    // written.
-    for (int i = 0; i < MT; ++i) __builtin_prefetch(outs[j] + i * call.row_stride, 1);
-  }
+  for (int j = 0; j < NB; ++j) outs[j] = out + j * kRowBlock;
   sum_lanes<S, MT, NB>(call, outs, [&](typename S::V(&sums)[NB][MT]) {
     for (int column = 0; column < kGroup; column += 2) {
       typename S::Pairs w[NB];

@@ -107,6 +107,12 @@ struct GpuThread {
         : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
   }
 
+  // The f16 number in the lower half of a word.
+  LOCKSTEP_DEVICE float from_half(std::uint32_t word) {
+    float number;
+    asm("cvt.f32.f16 %0, %1;" : "=f"(number) : "h"(static_cast<std::uint16_t>(word)));
+    return number;
+  }
   // Two bf16 numbers at once, rounded to the nearest even: by the fused instruction, for sub and
   // mul of bf16x2 begin with compute capability 9.0. b * -1 + a, and a * b + -0, are rounded once.
   LOCKSTEP_DEVICE std::uint32_t subtract_pair(std::uint32_t a, std::uint32_t b) {

@@ -12,6 +12,7 @@ namespace {
 constexpr std::int64_t kMultiprocessors = 132;
 // More rows than this are many. A guess: nothing of it has been measured.
 constexpr std::int32_t kFewRows = 32;
+constexpr std::int32_t kMostRowWarps = 4;  // below each other
 
 // Of a multiprocessor's shared memory, of which a block may have so much, what leaves room for two
 // blocks.
@@ -34,14 +35,20 @@ FewRows few_rows(const ProductArgs& args, std::int64_t shared_bytes) {
                 " leaves, more than shared memory holds");
   }
   const auto rows = static_cast<std::int32_t>(std::min<std::int64_t>({args.m, 16, most_rows}));
-  // Enough tile rows that every warp has a leaf, and more where there are many. The more rows of x,
-  // the more is gained from a leaf's numbers that stay in registers: two blocks a multiprocessor,
-  // and not four times as many.
-  const std::int64_t blocks = 2 * kMultiprocessors * (rows > 4 ? 1 : 4);
-  const std::int64_t wanted =
-      std::max<std::int64_t>(kProductWarps / args.plan.num_leaves, tile_rows(args) / blocks);
-  const std::int64_t room = (half_of(shared_bytes) - fixed) / (leaf_bytes(args) * rows);
-  return {rows, static_cast<std::int32_t>(std::max<std::int64_t>(std::min(wanted, room), 1))};
+  // x is read again for every block, and more than eight rows of it are more than W where a block
+  // has but one tile row: of a small matrix, each multiprocessor then has one block.
+  const bool alone = rows > 8 && tile_rows(args) < 8 * kMultiprocessors;
+  const std::int64_t resident = (alone ? 1 : 2) * kMultiprocessors;
+  const std::int64_t room =
+      ((alone ? shared_bytes : half_of(shared_bytes)) - fixed) / (leaf_bytes(args) * rows);
+  // A leaf for every warp, and a block for every place; where tiles have no room for that, blocks
+  // of the same size for all places, several times over.
+  const std::int64_t wanted = std::max<std::int64_t>(kProductWarps / args.plan.num_leaves,
+                                                     divide_up(tile_rows(args), resident));
+  const std::int64_t most = std::max<std::int64_t>(room, 1);
+  if (wanted <= most) return {rows, static_cast<std::int32_t>(wanted)};
+  const std::int64_t waves = divide_up(divide_up(tile_rows(args), most), resident);
+  return {rows, static_cast<std::int32_t>(divide_up(tile_rows(args), waves * resident))};
 }
 
 // As many groups of columns in a chunk as `room` allows; 0: not one.
@@ -54,20 +61,35 @@ std::int32_t groups_in(std::int64_t room, const ProductArgs& args, const ManyRow
 
 // As many rows of x as there are, up to 128, and no more than have room for their sums.
 ManyRows many_rows(const ProductArgs& args, std::int64_t shared_bytes) {
-  ManyRows shape{args.m <= kWarpRows ? 1 : args.m <= 2 * kWarpRows ? 2 : 4, 2, 1};
+  const std::int64_t row_blocks = divide_up(args.m, kMostRowWarps * kWarpRows);
+  const std::int64_t row_warps = divide_up(divide_up(args.m, row_blocks), kWarpRows);
+  ManyRows shape{static_cast<std::int32_t>(row_warps), 2, 1};
+  const auto halve = [&] {
+    (shape.row_warps > shape.column_warps ? shape.row_warps : shape.column_warps) /= 2;
+  };
+  const auto blocks = [&](const ManyRows& of) {
+    const Grid grid = product_grid(args, of);
+    return grid.x * grid.y;
+  };
   while (groups_in(shared_bytes, args, shape) == 0) {
-    std::int32_t& warps = shape.row_warps > 1 ? shape.row_warps : shape.column_warps;
-    if (warps == 1) {
+    if (shape.row_warps * shape.column_warps == 1) {
       throw Error("a product's sum over K has " + std::to_string(args.plan.depth) +
                   " sums that wait for others, more than shared memory holds");
     }
-    warps /= 2;
+    halve();
   }
-  const Grid grid = product_grid(args, shape);
-  if (grid.x * grid.y < kMultiprocessors) shape.column_warps = 1;
+  // Wider, for fewer readings of x, where that leaves a block for every multiprocessor; smaller
+  // where half of them would have none.
+  const ManyRows wider{shape.row_warps, 4, 1};
+  if (shape.row_warps <= 2 && blocks(wider) > kMultiprocessors &&
+      groups_in(shared_bytes, args, wider) > 0) {
+    shape = wider;
+  }
+  while (2 * blocks(shape) <= kMultiprocessors && shape.row_warps * shape.column_warps > 1) halve();
   // Two small blocks a multiprocessor hide each other's waiting.
   const std::int32_t of_half = groups_in(half_of(shared_bytes), args, shape);
-  const bool halved = of_half >= 2 && shape.row_warps * shape.column_warps < kProductWarps;
+  const bool halved = of_half >= 2 && shape.row_warps * shape.column_warps < kProductWarps &&
+                      blocks(shape) > kMultiprocessors;
   shape.stage_groups = halved ? of_half : groups_in(shared_bytes, args, shape);
   return shape;
 }
@@ -82,14 +104,14 @@ ProductShape product_shape(const ProductArgs& args, std::int64_t shared_bytes) {
 Grid product_grid(const ProductArgs& args, const ProductShape& shape) {
   if (args.m == 0) return {.x = 0};
   if (const auto* few = std::get_if<FewRows>(&shape)) {
-    return {.x = divide_up(tile_rows(args), few->tiles),
-            .y = divide_up(args.m, few->rows),
+    return {.x = divide_up(tile_rows(args), few->tiles) * divide_up(args.m, few->rows),
             .threads = kProductWarps * kWarp,
             .shared_bytes = FewRowsMemory(args).sums() + leaf_bytes(args) * few->rows * few->tiles};
   }
   const auto& many = std::get<ManyRows>(shape);
-  return {.x = divide_up(args.weights.rows, many.column_warps * kWarpColumns),
-          .y = divide_up(args.m, many.row_warps * kWarpRows) * args.plan.num_segments,
+  return {.x = divide_up(args.weights.rows, many.column_warps * kWarpColumns) *
+               divide_up(args.m, many.row_warps * kWarpRows),
+          .y = args.plan.num_segments,
           .threads = many.row_warps * many.column_warps * kWarp,
           .shared_bytes = ManyRowsMemory(args, many).bytes()};
 }

@@ -42,7 +42,7 @@ using ProductShape = std::variant<FewRows, ManyRows>;
 
 inline constexpr std::int32_t kProductWarps = 8;  // of a block of few rows; of many, at most
 inline constexpr std::int32_t kStages = 2;        // leaves of a warp that are under way
-inline constexpr std::int32_t kManyStages = 3;    // chunks of a block that are
+inline constexpr std::int32_t kManyStages = 4;    // chunks of a block that are
 inline constexpr std::int32_t kWarpRows = 32, kWarpColumns = 32;
 
 // The shared memory of a block of few rows, in bytes from its start: the tiles that are under way,
@@ -87,7 +87,7 @@ struct ManyRowsMemory {
 };
 
 // `shared_bytes`: of shared memory, what a block may ask for. Throws Error, naming the limit, if
-// the sums of one row of x are more than it holds.
+// the sums of one row of x, or of many those that wait for others, are more than it holds.
 ProductShape product_shape(const ProductArgs& args, std::int64_t shared_bytes = kMaxSharedBytes);
 Grid product_grid(const ProductArgs& args, const ProductShape& shape);
 

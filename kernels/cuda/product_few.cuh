@@ -17,21 +17,22 @@ namespace lockstep::kernels::cuda {
 // At most 16 rows of x, as a lane has them: of every group of a leaf eight columns of rows g and
 // 8 + g. Zeros where there is no row or no group.
 struct LeafOfX {
-  Words at[kLeafGroups][1][2];
+  RowsOfGroup at[kLeafGroups][1];
 
   template <class Thread>
   LOCKSTEP_DEVICE void load(Thread& t, const std::uint16_t* x, std::int64_t stride, int rows,
                             const Leaf& leaf) {
 #pragma unroll
     for (int i = 0; i < kLeafGroups; ++i) {
+      Words halves[2] = {};
 #pragma unroll
       for (int half = 0; half < 2; ++half) {
         const int row = 8 * half + t.lane() / 4;
-        at[i][0][half] = Words{};
         if (row >= rows || i >= leaf.groups) continue;
         const std::uint16_t* from = x + row * stride + 32 * (leaf.first_group + i);
-        at[i][0][half] = t.load(reinterpret_cast<const Words*>(from + 8 * (t.lane() % 4)));
+        halves[half] = t.load(reinterpret_cast<const Words*>(from + 8 * (t.lane() % 4)));
       }
+      at[i][0].set(halves[0], halves[1]);
     }
   }
 };
@@ -65,8 +66,8 @@ class LeafStages {
     }
   }
 
-  // The product of a leaf that has arrived. A leaf of fewer groups than eight goes through the same
-  // steps with zeros, which change no bit: there are no branches in the way of loads.
+  // The product of a leaf that has arrived. A leaf of fewer groups than four or eight goes through
+  // the same steps with zeros, which change no bit: there are few branches in the way of loads.
   LOCKSTEP_DEVICE WarpSums<1, Tile::kColumnTiles> multiply(int stage, std::int64_t tile_row,
                                                            const Leaf& leaf, const LeafOfX& x) {
     WarpSums<1, Tile::kColumnTiles> sums;
@@ -79,11 +80,16 @@ class LeafStages {
                        args_.weights.groups};
     };
 #pragma unroll
-    for (int i = 0; i < kLeafGroups; ++i) {
-      const TilePlace place = place_of(i);
-      Tile tile;
-      tile.words = reinterpret_cast<const Words*>(place.tile)[t_.lane()];
-      multiply_group<Tile, 1>(t_, tile, typename Tile::Scales(t_, place), x.at[i], sums);
+    for (int half = 0; half < 2; ++half) {
+      if (half * kLeafGroups / 2 >= leaf.groups) break;  // as where a lane is a head of 128
+#pragma unroll
+      for (int j = 0; j < kLeafGroups / 2; ++j) {
+        const int i = half * kLeafGroups / 2 + j;
+        const TilePlace place = place_of(i);
+        Tile tile;
+        tile.words = reinterpret_cast<const Words*>(place.tile)[t_.lane()];
+        multiply_group<Tile, 1>(t_, tile, typename Tile::Scales(t_, place), x.at[i], sums);
+      }
     }
     finish_leaf<Tile, 1>(t_, place_of(0), sums);
     return sums;
@@ -198,26 +204,26 @@ LOCKSTEP_DEVICE void multiply_leaves(Thread& t, const ProductArgs& args, const s
       if (row >= rows) continue;
 #pragma unroll
       for (int c = 0; c < Tile::kColumnTiles; ++c) {
-        float* pair = out + row * kColumns + 8 * c + t.lane() % 4 * 2;
-        pair[0] = sum.at[0][c][2 * half];
-        pair[1] = sum.at[0][c][2 * half + 1];
+        *as_pack<2>(out + row * kColumns + 8 * c +
+                    t.lane() % 4 * 2) = {{sum.at[0][c][2 * half], sum.at[0][c][2 * half + 1]}};
       }
     }
   }
 }
 
-// Tile rows [x * tiles, (x + 1) * tiles) of W by rows [y * rows, (y + 1) * rows) of x, for block
-// (x, y).
+// Tile rows [i * tiles, (i + 1) * tiles) of W by rows [j * rows, (j + 1) * rows) of x, for block
+// i * (blocks of rows) + j: those that read the same weights are neighbours.
 template <class Tile, class Thread>
 LOCKSTEP_DEVICE void product_few(Thread& t, const ProductArgs& args, const FewRows& shape) {
   constexpr int kColumns = rows_of_tile(Tile::kFormat);
   static_assert(kColumns == 8 * Tile::kColumnTiles);
   const FewRowsMemory memory(args);
   SharedTree<Thread> tree(t, args.plan, memory);
-  const std::int64_t first_tile = std::int64_t{t.block_x()} * shape.tiles;
+  const int row_blocks = static_cast<int>(divide_up(args.m, shape.rows));
+  const std::int64_t first_tile = std::int64_t{t.block_x() / row_blocks} * shape.tiles;
   const std::int64_t left_tiles = divide_up(args.weights.rows, kColumns) - first_tile;
   const int tiles = static_cast<int>(left_tiles < shape.tiles ? left_tiles : shape.tiles);
-  const std::int32_t first_row = t.block_y() * shape.rows;
+  const std::int32_t first_row = t.block_x() % row_blocks * shape.rows;
   const int rows = args.m - first_row < shape.rows ? args.m - first_row : shape.rows;
   const int leaf_size = rows * kColumns;
   const int leaves = args.plan.num_leaves;

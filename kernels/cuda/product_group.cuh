@@ -17,15 +17,25 @@ struct WarpSums {
   Pack<float, 4> at[kRowTiles][kColumnTiles] = {};
 };
 
+// Sixteen rows of x in a group as the unit takes them: a lane's words of either step.
+struct RowsOfGroup {
+  Words steps[2];
+
+  // From its eight columns of row g and of row 8 + g.
+  LOCKSTEP_DEVICE void set(const Words& upper, const Words& lower) {
+#pragma unroll
+    for (int i = 0; i < 2; ++i) {
+      steps[i] = {{upper[2 * i], lower[2 * i], upper[2 * i + 1], lower[2 * i + 1]}};
+    }
+  }
+};
+
 // Adds a group's two steps to `sums`.
 template <class Thread>
-LOCKSTEP_DEVICE void add_group(Thread& t, Pack<float, 4>& sums, const Words (&x)[2],
+LOCKSTEP_DEVICE void add_group(Thread& t, Pack<float, 4>& sums, const RowsOfGroup& x,
                                const Words& w) {
 #pragma unroll
-  for (int step = 0; step < 2; ++step) {
-    const Words a{{x[0][2 * step], x[1][2 * step], x[0][2 * step + 1], x[1][2 * step + 1]}};
-    t.multiply_add(sums, a, {{w[2 * step], w[2 * step + 1]}});
-  }
+  for (int i = 0; i < 2; ++i) t.multiply_add(sums, x.steps[i], {{w[2 * i], w[2 * i + 1]}});
 }
 
 // One group of a leaf by one tile. Where groups have scales of their own, the group's sum is scaled
@@ -33,7 +43,7 @@ LOCKSTEP_DEVICE void add_group(Thread& t, Pack<float, 4>& sums, const Words (&x)
 template <class Tile, int kRowTiles, class Thread>
 LOCKSTEP_DEVICE void multiply_group(Thread& t, const Tile& tile,
                                     const typename Tile::Scales& scales,
-                                    const Words (&x)[kRowTiles][2],
+                                    const RowsOfGroup (&x)[kRowTiles],
                                     WarpSums<kRowTiles, Tile::kColumnTiles>& sums) {
   if constexpr (Tile::kScaled != Scaled::groups) {
 #pragma unroll
@@ -61,9 +71,9 @@ LOCKSTEP_DEVICE void multiply_group(Thread& t, const Tile& tile,
 #pragma unroll
         for (int i = 0; i < 4; ++i) {
           float& sum = sums.at[r][c][i];
-          sum = fmaf(dots[i], scales.of(c, i % 2), sum);
+          sum = fmaf(dots[i], scales.of(t, c, i % 2), sum);
           if constexpr (Tile::kHasMinimum) {
-            sum = fmaf(sums_of_x[r][i], scales.minimum(c, i % 2), sum);
+            sum = fmaf(sums_of_x[r][i], scales.minimum(t, c, i % 2), sum);
           }
         }
       }
@@ -82,7 +92,7 @@ LOCKSTEP_DEVICE void finish_leaf(Thread& t, const TilePlace& place,
 #pragma unroll
       for (int c = 0; c < Tile::kColumnTiles; ++c) {
 #pragma unroll
-        for (int i = 0; i < 4; ++i) sums.at[r][c][i] *= scales.of(c, i % 2);
+        for (int i = 0; i < 4; ++i) sums.at[r][c][i] *= scales.of(t, c, i % 2);
       }
     }
   }

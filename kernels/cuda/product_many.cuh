@@ -105,31 +105,40 @@ class ChunkStages {
         groups_(shape.stage_groups),
         tile_rows_(shape.column_warps * SquareSums<Tile>::kTileRows),
         rows_(shape.row_warps * kWarpRows),
-        first_tile_(std::int64_t{t.block_x()} * tile_rows_),
-        first_row_(std::int64_t{t.block_y()} / args.plan.num_segments * rows_) {}
+        row_blocks_(static_cast<int>(divide_up(args.m, rows_))),
+        first_tile_(std::int64_t{t.block_x() / row_blocks_} * tile_rows_),
+        first_row_(std::int64_t{t.block_x() % row_blocks_} * rows_),
+        w_row_bytes_(std::int64_t{args.weights.groups} * kBytes),
+        w_(args.weights.tiles + (first_tile_ + t.warp()) * w_row_bytes_),
+        x_(reinterpret_cast<const std::byte*>(
+            args.x + (first_row_ + row_of_lane()) * args.x_stride + 8 * (t.lane() % 4))) {}
 
   // Asks for groups [first, first + groups()), of which those from `end` on, and rows that are not
-  // there, become zeros.
+  // there, become zeros. A warp asks for whole tile rows, which lie in one piece, and for eight
+  // rows of x at once.
   LOCKSTEP_DEVICE void request(int stage, std::int32_t first, std::int32_t end) {
     std::byte* to = memory_ + stage * stage_bytes_;
     const int warps = t_.count() / kWarp;
-    const std::int64_t last_tile = divide_up(args_.weights.rows, rows_of_tile(Tile::kFormat)) - 1;
-    for (int i = t_.warp(); i < tile_rows_ * groups_; i += warps) {
-      const std::int64_t tile_row = first_tile_ + i / groups_;
-      const std::int32_t group = first + i % groups_;
-      const bool there = tile_row <= last_tile && group < end;
-      const std::int64_t tile = there ? tile_row * args_.weights.groups + group : 0;
-      for (int j = t_.lane(); j < kBytes / 16; j += kWarp) {
-        copy(to + i * kBytes + 16 * j, args_.weights.tiles + tile * kBytes + 16 * j, there);
+    const int left = end - first < groups_ ? end - first : groups_;
+    const int words = groups_ * (kBytes / 16), words_left = left * (kBytes / 16);
+    const std::byte* w = w_ + std::int64_t{first} * kBytes;
+    for (int i = t_.warp(); i < tile_rows_; i += warps) {
+      const int there = first_tile_ + i < last_tile() + 1 ? words_left : 0;
+#pragma unroll 2
+      for (int j = t_.lane(); j < words; j += kWarp) {
+        copy(to + (i * words + j) * 16, w + j * 16, j < there);
       }
+      w += warps * w_row_bytes_;
     }
-    to += tile_rows_ * groups_ * kBytes;
-    for (int i = t_.warp(); i < groups_ * rows_ / 8; i += warps) {
-      const int row = i % (rows_ / 8) * 8 + t_.lane() / 4;
-      const std::int32_t group = first + i / (rows_ / 8);
-      const bool there = first_row_ + row < args_.m && group < end;
-      const std::int64_t at = there ? (first_row_ + row) * args_.x_stride + 32 * group : 0;
-      copy(to + (i * kWarp + t_.lane()) * 16, args_.x + at + 8 * (t_.lane() % 4), there);
+    to += tile_rows_ * words * 16;
+    const std::byte* x = x_ + std::int64_t{first} * 64;
+    for (int row = row_of_lane(); row < rows_; row += 8 * warps) {
+      const int there = first_row_ + row < args_.m ? left : 0;
+#pragma unroll 2
+      for (int i = 0; i < groups_; ++i) {
+        copy(to + (i * rows_ + row) * 64 + t_.lane() % 4 * 16, x + i * 64, i < there);
+      }
+      x += 16 * warps * args_.x_stride;
     }
   }
 
@@ -140,20 +149,16 @@ class ChunkStages {
     const std::byte* from = memory_ + stage * stage_bytes_;
     const auto* x = reinterpret_cast<const Words*>(from + tile_rows_ * groups_ * kBytes) +
                     (i * rows_ + row_warp * kWarpRows) * 4 + t_.lane();
-    Words halves[kRowTiles][2];
+    RowsOfGroup rows[kRowTiles];
 #pragma unroll
-    for (int r = 0; r < kRowTiles; ++r) {
-#pragma unroll
-      for (int half = 0; half < 2; ++half) halves[r][half] = x[(16 * r + 8 * half) * 4];
-    }
+    for (int r = 0; r < kRowTiles; ++r) rows[r].set(x[16 * r * 4], x[(16 * r + 8) * 4]);
 #pragma unroll
     for (int j = 0; j < SquareSums<Tile>::kTileRows; ++j) {
       const int tile_row = column_warp * SquareSums<Tile>::kTileRows + j;
       const TilePlace place = place_of(from + (tile_row * groups_ + i) * kBytes, tile_row, group);
       Tile tile;
       tile.words = reinterpret_cast<const Words*>(place.tile)[t_.lane()];
-      multiply_group<Tile, kRowTiles>(t_, tile, typename Tile::Scales(t_, place), halves,
-                                      sums.at[j]);
+      multiply_group<Tile, kRowTiles>(t_, tile, typename Tile::Scales(t_, place), rows, sums.at[j]);
     }
   }
 
@@ -176,10 +181,19 @@ class ChunkStages {
 
   // Tile rows behind the last have zeros for numbers, and its scales.
   LOCKSTEP_DEVICE TilePlace place_of(const std::byte* tile, int tile_row, std::int32_t group) {
-    const std::int64_t last = divide_up(args_.weights.rows, rows_of_tile(Tile::kFormat)) - 1;
     const std::int64_t row = first_tile_ + tile_row;
-    return {tile, true, args_.weights.scales, row < last ? row : last, group, args_.weights.groups};
+    return {tile,
+            true,
+            args_.weights.scales,
+            row < last_tile() ? row : last_tile(),
+            group,
+            args_.weights.groups};
   }
+  LOCKSTEP_DEVICE std::int64_t last_tile() const {
+    return divide_up(args_.weights.rows, rows_of_tile(Tile::kFormat)) - 1;
+  }
+  // The first of the block's rows of x that this lane asks for.
+  LOCKSTEP_DEVICE int row_of_lane() const { return 8 * t_.warp() + t_.lane() / 4; }
   LOCKSTEP_DEVICE void copy(std::byte* to, const void* from, bool there) {
     t_.copy_async(reinterpret_cast<Words*>(to), static_cast<const Words*>(from), there);
   }
@@ -189,11 +203,16 @@ class ChunkStages {
   std::byte* memory_;
   const std::int64_t stage_bytes_;
   const std::int32_t groups_, tile_rows_, rows_;
+  const int row_blocks_;
   const std::int64_t first_tile_, first_row_;
+  const std::int64_t w_row_bytes_;
+  const std::byte* w_;  // where the warp's first tile row begins,
+  const std::byte* x_;  // and the lane's columns of the first group of its first row of x
 };
 
-// Rows [x * columns, (x + 1) * columns) of W by rows [y / segments * rows, ...) of x, of segment
-// y % segments, for block (x, y).
+// Columns [i * columns, (i + 1) * columns) of the product in its rows [j * rows, (j + 1) * rows),
+// of segment y, for block (i * (blocks of rows) + j, y): those that read the same weights are
+// neighbours.
 template <class Tile, class Thread>
 LOCKSTEP_DEVICE void product_many(Thread& t, const ProductArgs& args, const ManyRows& shape) {
   const ManyRowsMemory memory(args, shape);
@@ -203,7 +222,7 @@ LOCKSTEP_DEVICE void product_many(Thread& t, const ProductArgs& args, const Many
   const int column_warp = t.warp() % shape.column_warps;
 
   const SumPlan& plan = args.plan;
-  const int segment = t.block_y() % plan.num_segments;
+  const int segment = t.block_y();
   const int first_leaf = t.load(plan.segments + segment);
   const int end_leaf =
       segment + 1 < plan.num_segments ? t.load(plan.segments + segment + 1) : plan.num_leaves;

@@ -1,7 +1,6 @@
 // The formats of weight_tiles.h in registers: device code.
 #pragma once
 
-#include <bit>
 #include <cstddef>
 
 #include "kernels/cuda/device_function.h"
@@ -29,9 +28,9 @@ enum class Scaled { nothing, rows, groups };
 //   kColumnTiles   tiles of 8 rows of W, which are 8 columns of the product
 //   pairs(t, tile) a lane's eight columns of its row of such a tile, as four pairs of bf16 numbers:
 //                  the stored numbers q, exactly
-//   kScaled        if anything: Scales::of(tile, i) is the scale of row 2 * q + i of a tile, and
-//                  kHasMinimum whether Scales has minimum(tile, i), too. Of a tile that is not
-//                  `there` they are finite. REQUIRES: `tile_row` is one of the matrix.
+//   kScaled        if anything: Scales::of(t, tile, i) is the scale of row 2 * q + i of a tile,
+//                  and kHasMinimum whether Scales has minimum(t, tile, i), too. Of a tile that is
+//                  not `there` they are finite. REQUIRES: `tile_row` is one of the matrix.
 struct Bf16Tile {
   static constexpr TileFormat kFormat = TileFormat::bf16;
   static constexpr int kColumnTiles = 1;
@@ -88,12 +87,6 @@ struct E4m3Tile {
   }
 };
 
-// The f16 number in the lower half of a word, exact unless it is infinite: its bits, as a float,
-// are 2^112 times too small, subnormal ones as well.
-LOCKSTEP_DEVICE float finite_half(std::uint32_t word) {
-  return std::bit_cast<float>((word & 0x8000) << 16 | (word & 0x7fff) << 13) * 0x1p112f;
-}
-
 struct Int4Tile {
   static constexpr TileFormat kFormat = TileFormat::int4_group;
   static constexpr int kColumnTiles = 4;
@@ -118,9 +111,13 @@ struct Int4Tile {
       words_[0] = first[0];
       words_[1] = first[1];
     }
-    LOCKSTEP_DEVICE float of(int tile, int i) const { return finite_half(word(tile, i)); }
-    LOCKSTEP_DEVICE float minimum(int tile, int i) const {
-      return finite_half(word(tile, i) >> 16);
+    template <class Thread>
+    LOCKSTEP_DEVICE float of(Thread& t, int tile, int i) const {
+      return t.from_half(word(tile, i));
+    }
+    template <class Thread>
+    LOCKSTEP_DEVICE float minimum(Thread& t, int tile, int i) const {
+      return t.from_half(word(tile, i) >> 16);
     }
 
    private:
@@ -141,7 +138,10 @@ struct Int8GroupTile : Int8Tile {
     template <class Thread>
     LOCKSTEP_DEVICE Scales(Thread& t, const TilePlace& place)
         : words_(reinterpret_cast<const Pack<std::uint32_t, 2>*>(place.tile + 512)[t.lane() % 4]) {}
-    LOCKSTEP_DEVICE float of(int tile, int i) const { return finite_half(words_[tile] >> 16 * i); }
+    template <class Thread>
+    LOCKSTEP_DEVICE float of(Thread& t, int tile, int i) const {
+      return t.from_half(words_[tile] >> 16 * i);
+    }
 
    private:
     Pack<std::uint32_t, 2> words_;
@@ -161,7 +161,10 @@ struct ChannelTile : Tile {
       const float* first = place.scales + 16 * place.tile_row + t.lane() % 4 * 2;
       for (int tile = 0; tile < 2; ++tile) scales_[tile] = t.load(as_pack<2>(first + 8 * tile));
     }
-    LOCKSTEP_DEVICE float of(int tile, int i) const { return scales_[tile][i]; }
+    template <class Thread>
+    LOCKSTEP_DEVICE float of(Thread&, int tile, int i) const {
+      return scales_[tile][i];
+    }
 
    private:
     Pack<float, 2> scales_[2];
@@ -181,7 +184,10 @@ struct E4m3BlockTile : E4m3Tile {
     LOCKSTEP_DEVICE Scales(Thread& t, const TilePlace& place)
         : scale_(place.there ? t.load(place.scales + place.tile_row * place.groups + place.group)
                              : 0.0f) {}
-    LOCKSTEP_DEVICE float of(int, int) const { return scale_; }
+    template <class Thread>
+    LOCKSTEP_DEVICE float of(Thread&, int, int) const {
+      return scale_;
+    }
 
    private:
     float scale_;

@@ -15,6 +15,7 @@
 
 #include "kernels/cuda/grid.h"
 #include "kernels/cuda/pack.h"
+#include "kernels/half.h"
 #include "tests/kernels/cuda/device_memory.h"
 
 namespace lockstep::kernels::cuda {
@@ -101,6 +102,7 @@ class FiberThread {
   // "Numerical behavior of NVIDIA tensor cores", 2021): their bits are others.
   void multiply_add(Pack<float, 4>& sums, const Pack<std::uint32_t, 4>& a,
                     const Pack<std::uint32_t, 2>& b, Where where = Where::current());
+  float from_half(std::uint32_t word) { return f16_to_float(static_cast<std::uint16_t>(word)); }
   std::uint32_t subtract_pair(std::uint32_t a, std::uint32_t b);
   std::uint32_t multiply_pair(std::uint32_t a, std::uint32_t b);
 

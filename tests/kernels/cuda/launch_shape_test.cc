@@ -34,13 +34,14 @@ TEST(CudaProductShape, FitsIntoSharedMemory) {
           EXPECT_LE(grid.threads, kProductWarps * kWarp);
           if (const auto* few = std::get_if<FewRows>(&shape)) {
             EXPECT_LE(few->rows, 16);
-            EXPECT_GE(grid.y * few->rows, m);
-            EXPECT_GE(grid.x * few->tiles * rows_of_tile(format), rows);
+            EXPECT_EQ(grid.x,
+                      divide_up(m, few->rows) * divide_up(rows, few->tiles * rows_of_tile(format)));
           } else {
             const auto& many = std::get<ManyRows>(shape);
             EXPECT_GE(many.stage_groups, 1);
-            EXPECT_GE(grid.y * many.row_warps * kWarpRows, m);
-            EXPECT_GE(grid.x * many.column_warps * kWarpColumns, rows);
+            EXPECT_EQ(grid.x, divide_up(m, many.row_warps * kWarpRows) *
+                                  divide_up(rows, many.column_warps * kWarpColumns));
+            EXPECT_EQ(grid.y, 1);
           }
         }
       }
@@ -52,11 +53,27 @@ TEST(CudaProductShape, OfManyRowsHasBlocksForEveryMultiprocessor) {
   const auto many = [](std::int32_t m, std::int32_t rows) {
     return std::get<ManyRows>(product_shape(args_of(TileFormat::bf16, m, rows, 16)));
   };
-  EXPECT_EQ(many(128, 28672).column_warps, 2);
-  EXPECT_EQ(many(128, 4096).column_warps, 1);
-  EXPECT_EQ(many(2048, 4096).column_warps, 2);
-  EXPECT_EQ(many(128, 28672).row_warps, 4);
-  EXPECT_EQ(many(40, 28672).row_warps, 2);
+  const auto expect_warps = [](const ManyRows& shape, int rows, int columns) {
+    EXPECT_EQ(shape.row_warps, rows);
+    EXPECT_EQ(shape.column_warps, columns);
+  };
+  expect_warps(many(128, 28672), 4, 2);
+  expect_warps(many(128, 6144), 4, 2);  // 96 blocks
+  expect_warps(many(128, 4096), 2, 2);
+  expect_warps(many(2048, 4096), 4, 2);
+  expect_warps(many(130, 28672), 3, 2);
+  expect_warps(many(64, 28672), 2, 4);
+  expect_warps(many(64, 4096), 2, 1);
+}
+
+TEST(CudaProductShape, OfFewRowsHasBlocksOfEqualWork) {
+  const auto few = [](std::int32_t m, std::int32_t rows, std::int32_t leaves) {
+    return std::get<FewRows>(product_shape(args_of(TileFormat::bf16, m, rows, leaves)));
+  };
+  EXPECT_EQ(few(1, 28672, 16).tiles, 14);  // 256 blocks, two a multiprocessor
+  EXPECT_EQ(few(16, 4096, 56).tiles, 4);   // 128 blocks, one each
+  EXPECT_EQ(few(16, 28672, 16).tiles, 5);  // three times 239 blocks
+  EXPECT_EQ(few(1, 100, 1).tiles, 8);      // a leaf for every warp
 }
 
 TEST(CudaProductShape, RefusesMoreLeavesThanSharedMemoryHolds) {
