@@ -36,7 +36,8 @@ struct PeerWorldRank {
                   .pool = gpu.memory(),
                   .patience = deadline * 3 / 4,
                   .first_rank = 0,
-                  .path = AllReduce::peer}),
+                  .path = AllReduce::peer,
+                  .windows = nullptr}),
         reducer(gpu, exchange, {shard::one_segment_each(place.ranks)}, {kRows, kColumns}),
         hidden(shard::upload_array<float>(gpu, "hidden", std::vector<float>(kRows * kColumns))) {}
 
