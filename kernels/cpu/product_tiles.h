@@ -17,9 +17,13 @@ inline constexpr std::int64_t kPrefetchBytes = 2048;
 template <class S, int MT>
 class LaneStack {
  public:
-  void push(const typename S::V (&sums)[MT], std::int32_t merges) {
+  void push(typename S::V (&sums)[MT], std::int32_t merges) {
+    for (; merges > 0; --merges) {
+      --top_;
+      for (int i = 0; i < MT; ++i) sums[i] = S::add(S::load(sums_[top_][i]), sums[i]);
+    }
     for (int i = 0; i < MT; ++i) S::store(sums_[top_][i], sums[i]);
-    pushed(merges);
+    ++top_;
   }
   // The same for sums that have been written to next(), row after row.
   float* next() { return sums_[top_][0]; }
