@@ -68,7 +68,7 @@ def main() -> None:
         about = report.about_machine() | {"runs": runs, "quick": plan.quick}
         figures = getattr(sections, name)(plan)
         (results / f"{name}.json").write_text(
-            json.dumps({"about": about, "figures": figures}, indent=1))
+            json.dumps({"format": report.FORMAT, "about": about, "figures": figures}, indent=1))
     text = report.markdown(results)
     print(text)
     if options.write:

@@ -14,6 +14,7 @@ from step_parts import PARTS
 MEASURED = "<!-- measured: written by bench/run.sh --write -->"
 END = "<!-- end of measured -->"
 PLOT = "performance.svg"
+FORMAT = 2  # of the figures that are kept: older ones are not read
 INSTRUCTIONS = ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_bf16", "amx_int8")
 
 Runs = list[dict]
@@ -171,12 +172,12 @@ def products(figures: list[dict]) -> list[str]:
     # (Of each format and number of threads the shapes in their order.)
     for form, threads, n, k in sorted(dict.fromkeys(key[:4] for key in cells), key=lambda key: key[:2]):
         first = cells[form, threads, n, k, counts[0]]
-        gb_s = statistics.median(p["bytes"] / p["us"] * 1e-3 for p in first)
+        gb_s = first[0]["bytes"] / statistics.median(figures_at(first, "us")) * 1e-3
         rows.append([f"{n:,} x {k:,}, {form}, {threads} thread{'s' * (threads > 1)}", number(gb_s),
                      *(gmacs((form, threads, n, k, m)) for m in counts)])
     return ["### Products alone", "",
             "Weights from memory. GB/s of weights for one row of activations; GMAC/s for M rows; in "
-            "brackets oneDNN's time over ours for the same product in bf16, measured right after it: "
+            "brackets oneDNN's time over ours for the same product in bf16, measured seconds after it: "
             "above 1, ours is faster.",
             "", *table(["outputs x inputs", "GB/s", *(f"M={m}" for m in counts)], rows), ""]
 
@@ -221,10 +222,11 @@ SECTIONS: tuple[Callable[..., list[str]], ...] = (decode1, serving, prefill, lla
 
 
 def load(results: pathlib.Path, section: str) -> dict | None:
-    """What compare.py kept of a section; None if it was never measured or nothing came of it."""
+    """What compare.py kept of a section; None if it was never measured, by an older script, or
+    nothing came of it."""
     path = results / f"{section}.json"
     kept = json.loads(path.read_text()) if path.exists() else None
-    return kept if kept and kept["figures"] else None
+    return kept if kept and kept.get("format") == FORMAT and kept["figures"] else None
 
 
 def measured_on(about: dict) -> str:
@@ -275,8 +277,11 @@ def plot(results: pathlib.Path, to: pathlib.Path) -> None:
         names = list(figures)[::-1]
         right.barh(names, [statistics.median(figures_at(figures[n], "tok_s")) for n in names])
         for form in ("Q4_1", "bf16"):
-            limit = statistics.median(limit for name in names if form in name
-                                      for limit in figures_at(figures[name], "limit"))
+            found = [limit for name in names if form in name
+                     for limit in figures_at(figures[name], "limit")]
+            if not found:
+                continue
+            limit = statistics.median(found)
             right.axvline(limit, linestyle=":", color="black")
             right.annotate(f" {form} limit", (limit, len(names) - 0.5), fontsize=8)
     right.set(title="Decoding one sequence", xlabel="tokens per second")

@@ -13,6 +13,8 @@ from servers import System, is_available, started
 
 Figures = dict[str, float]
 Measure = Callable[[System, int], dict]  # of a system in a run, counted from 1
+# What a system that does not start, or does not answer as it should, ends in.
+FAILURES = (RuntimeError, OSError, TimeoutError, h11.ProtocolError)
 
 
 def say(text: str) -> None:
@@ -30,7 +32,7 @@ def take_turns(systems: list[System], runs: int, measure: Measure) -> dict[str, 
         for system in filter(is_available, systems):
             try:
                 figures = measure(system, run)
-            except (RuntimeError, OSError, TimeoutError, h11.ProtocolError) as error:
+            except FAILURES as error:
                 say(f"run {run}: {system.name} failed: {error or type(error).__name__}")
                 continue
             say(f"run {run}: {system.name}: {figures}")

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 import load
 import make_models
 import programs
-from rounds import (Figures, beside_memory, in_pairs, rounds_of, say, take_turns, under_load,
-                    warm_up)
+from rounds import (FAILURES, Figures, beside_memory, in_pairs, rounds_of, say, take_turns,
+                    under_load, warm_up)
 from servers import CACHE, System, started
 from step_parts import us_a_token
 
@@ -150,8 +150,13 @@ def ranks(plan: Plan) -> dict[str, list[dict]]:
         for form, model in (("Q4_1", plan.model), ("bf16", BF16_FOLDER)):
             one = System(f"{form}, 1 rank x 2 threads", "lockstep", model)
             two = System(f"{form}, 2 ranks x 1 thread", "lockstep", model, 2, 1)
-            results.setdefault(form, []).append(in_pairs(one, two, rounds, PROMPT, answer, run))
-            say(f"run {run}: {form}: {results[form][-1]}")
+            try:
+                figures = in_pairs(one, two, rounds, PROMPT, answer, run)
+            except FAILURES as error:
+                say(f"run {run}: {form} failed: {error or type(error).__name__}")
+                continue
+            say(f"run {run}: {form}: {figures}")
+            results.setdefault(form, []).append(figures)
     return results
 
 
@@ -165,7 +170,7 @@ def split(plan: Plan) -> dict[str, list[dict]]:
             warm_up(url, PROMPT, run)
             return {str(count): us_a_token(
                 url, count * answer, lambda count=count: load.run_round(
-                    url, count, PROMPT, answer, 10_000 * run + 100 * count))
+                    url, count, PROMPT, answer, 10_000 * run + 100 * count)["tok_s"])
                 for count in concurrencies}
 
     return take_turns(lockstep_systems(plan, two_ranks=True), plan.runs, measure)

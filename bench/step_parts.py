@@ -1,7 +1,6 @@
 """The parts of a running server's steps, from its metrics."""
 
 import re
-import time
 import urllib.request
 from collections.abc import Callable
 
@@ -16,11 +15,11 @@ def read_parts(http: str) -> dict[tuple[str, int], float]:
     return {(part, int(rank)): float(seconds) for part, rank, seconds in LINE.findall(text)}
 
 
-def us_a_token(http: str, tokens: int, work: Callable[[], object]) -> dict[str, float]:
-    """Microseconds a token of every part on every rank ("product rank 0"), of the coordinator, and
-    of "all", while `work()` answers requests of `tokens` tokens."""
-    before, began = read_parts(http), time.monotonic()
-    work()
-    seconds, after = time.monotonic() - began, read_parts(http)
+def us_a_token(http: str, tokens: int, work: Callable[[], float]) -> dict[str, float]:
+    """Microseconds a token of every part on every rank ("product rank 0") while `work()` answers
+    requests of `tokens` tokens, and of "all": `work()` returns the tokens per second."""
+    before = read_parts(http)
+    speed = work()
+    after = read_parts(http)
     return {f"{part} rank {rank}": 1e6 * (after[part, rank] - before[part, rank]) / tokens
-            for part, rank in after} | {"all": 1e6 * seconds / tokens}
+            for part, rank in after} | {"all": 1e6 / speed}

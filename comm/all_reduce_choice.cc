@@ -47,7 +47,7 @@ std::string WindowCount::text() const {
 }
 
 std::string WindowCount::fraction() const {
-  return (told ? std::to_string(made) : "?") + "/" + std::to_string(asked);
+  return (told || asked == 0 ? std::to_string(made) : "?") + "/" + std::to_string(asked);
 }
 
 }  // namespace lockstep::comm

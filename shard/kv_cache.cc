@@ -26,12 +26,13 @@ KvCache::KvCache(const model::ModelConfig& config, const Partition& part, kernel
   const auto bytes = static_cast<std::size_t>(2 * part.key_value_heads.size() * value_offset());
   for (std::int32_t layer = 0; layer < part.layers.size(); ++layer) layers_.emplace_back(bytes);
   const std::ptrdiff_t heads = part.key_value_heads.size();
-  pool.for_ranges(part.layers.size() * heads, [&](std::ptrdiff_t begin, std::ptrdiff_t end) {
-    for (std::ptrdiff_t i = begin; i < end; ++i) {
-      std::byte* first = keys(i / heads, i % heads);
-      for (std::byte* half : {first, first + value_offset()}) *half = std::byte{0};
-    }
-  });
+  pool.for_ranges(num_blocks > 0 ? part.layers.size() * heads : 0,
+                  [&](std::ptrdiff_t begin, std::ptrdiff_t end) {
+                    for (std::ptrdiff_t i = begin; i < end; ++i) {
+                      std::byte* first = keys(i / heads, i % heads);
+                      for (std::byte* half : {first, first + value_offset()}) *half = std::byte{0};
+                    }
+                  });
 }
 
 std::size_t KvCache::block_bytes(const model::ModelConfig& config, const Partition& part,

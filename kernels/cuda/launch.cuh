@@ -19,9 +19,9 @@ inline void check_launch(cudaError_t status, const char* kernel) {
 inline std::int64_t most_shared_bytes() {
   static const int bytes = [] {
     int device = 0, found = 0;
-    check_launch(cudaGetDevice(&device), "of none yet");
+    check_launch(cudaGetDevice(&device), "(its device)");
     check_launch(cudaDeviceGetAttribute(&found, cudaDevAttrMaxSharedMemoryPerBlockOptin, device),
-                 "of none yet");
+                 "(its device's shared memory)");
     return found;
   }();
   return bytes;

@@ -43,8 +43,8 @@ FewRows few_rows(const ProductArgs& args, std::int64_t shared_bytes) {
       ((alone ? shared_bytes : half_of(shared_bytes)) - fixed) / (leaf_bytes(args) * rows);
   // A leaf for every warp, and a block for every place; where tiles have no room for that, blocks
   // of the same size for all places, several times over.
-  const std::int64_t wanted = std::max<std::int64_t>(kProductWarps / args.plan.num_leaves,
-                                                     divide_up(tile_rows(args), resident));
+  const std::int64_t wanted = std::max<std::int64_t>(
+      {1, kProductWarps / args.plan.num_leaves, divide_up(tile_rows(args), resident)});
   const std::int64_t most = std::max<std::int64_t>(room, 1);
   if (wanted <= most) return {rows, static_cast<std::int32_t>(wanted)};
   const std::int64_t waves = divide_up(divide_up(tile_rows(args), most), resident);

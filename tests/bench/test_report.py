@@ -14,7 +14,8 @@ ABOUT = {"date": "2026-01-01", "cpu": "a CPU", "cores": 2, "instructions": ["avx
 
 def tables(tmp_path, section, figures, about=ABOUT):
     """The rows of a section's tables, without their rules, as lists of cells."""
-    (tmp_path / f"{section}.json").write_text(json.dumps({"about": about, "figures": figures}))
+    (tmp_path / f"{section}.json").write_text(json.dumps({
+        "format": report.FORMAT, "about": about, "figures": figures}))
     text = report.markdown(tmp_path)
     assert report.measured_on(about) in text
     return [[cell.strip() for cell in line[1:-1].split("|")] for line in text.splitlines()
@@ -72,6 +73,11 @@ def test_the_cost_of_the_order_is_of_the_whole_step(tmp_path):
                for fixed in (110.0, 150.0, 120.0)]
     _, row = tables(tmp_path, "order", figures)
     assert row[0] == "2 ranks, 8 rows" and row[-1] == "+2.0 %"
+
+
+def test_figures_of_older_scripts_are_not_read(tmp_path):
+    (tmp_path / "ranks.json").write_text(json.dumps({"about": ABOUT, "figures": {"old": []}}))
+    assert "One rank or two" not in report.markdown(tmp_path)
 
 
 def test_tables_go_between_the_marks_and_name_their_plot(tmp_path, monkeypatch):
