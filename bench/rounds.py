@@ -78,6 +78,14 @@ def beside_memory(speed: Callable[[int], float], rounds: int, weight_bytes: int)
             "share": statistics.median(speed / limit for speed, limit in zip(speeds, limits))}
 
 
+def one_beside_memory(url: str, prompt: int, answer: int, run: int, rounds: int,
+                      weight_bytes: int) -> Figures:
+    """The same of a server that decodes one sequence."""
+    return beside_memory(
+        lambda i: load.run_round(url, 1, prompt, answer, 1000 * run + i)["decode_tok_s"],
+        rounds, weight_bytes)
+
+
 def in_pairs(first: System, second: System, rounds: dict[int, int], prompt: int, answer: int,
              run: int) -> dict[str, dict]:
     """Both servers are up and asked the same by turns, seconds apart, each one first every other time:

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 import load
 import make_models
 import programs
-from rounds import (FAILURES, Figures, beside_memory, in_pairs, rounds_of, say, take_turns,
-                    under_load, warm_up)
+from rounds import (FAILURES, Figures, beside_memory, in_pairs, one_beside_memory, rounds_of, say,
+                    take_turns, under_load, warm_up)
 from servers import CACHE, System, started
 from step_parts import us_a_token
 
@@ -58,8 +58,7 @@ def decode1(plan: Plan) -> dict:
                                  rounds, size)
         with started(system, PROMPT + ANSWER + 32, 1) as url:
             warm_up(url, PROMPT, run)
-            return beside_memory(lambda i: load.run_round(
-                url, 1, PROMPT, answer, 1000 * run + i)["decode_tok_s"], rounds, size)
+            return one_beside_memory(url, PROMPT, answer, run, rounds, size)
 
     systems = [*lockstep_systems(plan, two_ranks=True),
                System("llama-batched-bench Q4_1, 2 threads", "llama-bench", plan.model),
@@ -111,8 +110,7 @@ def llama1b(plan: Plan) -> dict[str, list[dict]]:
         size = make_models.weight_bytes(q4 if system.model == q4 else bf16)
         with started(system, PROMPT + answer + 32, max(concurrencies)) as url:
             warm_up(url, PROMPT, run)
-            alone = beside_memory(lambda i: load.run_round(
-                url, 1, PROMPT, answer, 1000 * run + i)["decode_tok_s"], rounds, size)
+            alone = one_beside_memory(url, PROMPT, answer, run, rounds, size)
             return {"alone": alone} | rounds_of(url, concurrencies, PROMPT, answer, run)
 
     return take_turns(systems, plan.runs, measure)

@@ -14,8 +14,7 @@ constexpr std::int64_t kMultiprocessors = 132;
 constexpr std::int32_t kFewRows = 32;
 constexpr std::int32_t kMostRowWarps = 4;  // below each other
 
-// Of a multiprocessor's shared memory, of which a block may have so much, what leaves room for two
-// blocks.
+// Where a block alone may have so much shared memory, what each of two may have.
 constexpr std::int64_t half_of(std::int64_t shared_bytes) { return shared_bytes / 2 - (1 << 10); }
 
 std::int64_t tile_rows(const ProductArgs& args) {

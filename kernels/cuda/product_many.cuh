@@ -123,7 +123,7 @@ class ChunkStages {
     const int words = groups_ * (kBytes / 16), words_left = left * (kBytes / 16);
     const std::byte* w = w_ + std::int64_t{first} * kBytes;
     for (int i = t_.warp(); i < tile_rows_; i += warps) {
-      const int there = first_tile_ + i < last_tile() + 1 ? words_left : 0;
+      const int there = first_tile_ + i <= last_tile() ? words_left : 0;
 #pragma unroll 2
       for (int j = t_.lane(); j < words; j += kWarp) {
         copy(to + (i * words + j) * 16, w + j * 16, j < there);

@@ -58,12 +58,10 @@ void set_bytes(HostWeightTiles& packed, std::span<const std::uint8_t> values) {
   }
 }
 
-void set_half(std::byte* at, std::uint16_t half) {
-  for (int i = 0; i < 2; ++i) at[i] = std::byte{static_cast<std::uint8_t>(half >> 8 * i)};
-}
-
-void set_word(std::byte* at, std::uint32_t word) {
-  for (int i = 0; i < 4; ++i) at[i] = std::byte{static_cast<std::uint8_t>(word >> 8 * i)};
+// Lowest byte first.
+template <class Word>
+void set_word(std::byte* at, Word word) {
+  for (std::size_t i = 0; i < sizeof word; ++i) at[i] = static_cast<std::byte>(word >> 8 * i);
 }
 
 }  // namespace
@@ -122,7 +120,7 @@ HostWeightTiles pack_int8(std::span<const Int8Group> values, std::int32_t rows,
       for (int i = 0; i < 32; i += 8) set_eight(packed, row, 32 * group + i, from.values + i);
       const std::int32_t in_tile = row % 16;
       const std::int32_t place = in_tile % 8 / 2 * 4 + in_tile / 8 * 2 + in_tile % 2;
-      set_half(tile_of(packed, row, group) + 512 + 2 * place, from.scale);
+      set_word(tile_of(packed, row, group) + 512 + 2 * place, from.scale);
     }
   }
   return packed;
