@@ -13,7 +13,8 @@ import cluster
 
 
 def keep_busy(server, seconds=60):
-    """A background stream that keeps the ranks stepping; its failure is expected."""
+    """A background stream that keeps the ranks stepping, whose first tokens have come; its failure is
+    expected."""
     def ask():
         try:
             server.post("/v1/completions", {"model": server.get_model(), "prompt": "Count: 1 2 3",
@@ -21,7 +22,12 @@ def keep_busy(server, seconds=60):
         except Exception as error:  # the server dies under it
             return error
     pool = concurrent.futures.ThreadPoolExecutor(1)
-    return pool.submit(ask)
+    asked = pool.submit(ask)
+    deadline = time.monotonic() + 30
+    while server.metric("lockstep_inter_token_latency_seconds_count") < 4:
+        assert time.monotonic() < deadline and not asked.done(), "no tokens came"
+        time.sleep(0.05)
+    return asked
 
 
 def all_gone(pids, timeout=10):
@@ -38,7 +44,6 @@ def test_a_stopped_rank_is_named(busy):
     with cluster.Cluster(2, "--deadline-ms", 2000) as server:
         if busy:
             keep_busy(server)
-            time.sleep(1)
         os.kill(server.rank_pids()[1], signal.SIGSTOP)
         stopped = time.monotonic()
         assert server.wait(20) != 0
@@ -54,7 +59,6 @@ def test_a_stopped_rank_is_named(busy):
 def test_a_stopped_stage_is_named_by_the_next_one():
     with cluster.Cluster(2, "--pp", 2, "--deadline-ms", 2000) as server:
         keep_busy(server)
-        time.sleep(1)
         # Rank 0's threads are one process: stopped, it takes the coordinator along.
         os.kill(server.rank_pids()[0], signal.SIGSTOP)
         assert server.wait(20) != 0
@@ -68,7 +72,6 @@ def test_a_stopped_stage_is_named_by_the_next_one():
 def test_a_killed_rank_ends_the_job(rank):
     with cluster.Cluster(2) as server:
         keep_busy(server)
-        time.sleep(1)
         os.kill(server.rank_pids()[rank], signal.SIGKILL)
         assert server.wait(20) != 0
         assert all_gone(server.pids)
@@ -86,7 +89,6 @@ def test_health_says_what_is_true():
     with cluster.Cluster(2, "--deadline-ms", 8000) as server:
         assert json.loads(server.get("/health"))["status"] == "healthy"
         keep_busy(server)
-        time.sleep(0.5)
         os.kill(server.rank_pids()[1], signal.SIGSTOP)
         time.sleep(4)
         try:
