@@ -1,12 +1,15 @@
 """The stages of bench/gpu.sh. Each takes a Work and returns its figures (dictionaries of one shape),
 or throws Failed or Skipped."""
 
+import concurrent.futures
 import json
 import os
 import pathlib
 import re
 import shutil
+import statistics
 import sys
+import tempfile
 import time
 
 import llama8b
@@ -70,39 +73,87 @@ def facts(work):
     return figures
 
 
-def gtest(work, arguments, name, prefix=(), env=None):
-    """Runs cuda_suite; a line of how many tests passed. Throws Failed with the names of tests that
-    failed, Skipped when all were skipped."""
+def gtest(work, chosen, name, prefix=(), at_once=8):
+    """Runs the tests of cuda_suite that the filter `chosen` names, each in a process of its own, so that
+    none spoils a GPU's context for the others; a line of how many passed. Throws Failed with the names of
+    tests that failed, Skipped when all were skipped."""
     work.files.need("cuda_suite")
-    report = work.out / f"{name}.tests.json"
-    report.unlink(missing_ok=True)
-    status = work.run(*prefix, work.files.cuda_suite, *arguments, f"--gtest_output=json:{report}",
-                      check=False, env=env)
-    if not report.exists():
-        raise Failed(f"no report of cuda_suite, which ended with {status}; {programs.tail(work.log)}")
-    tests = [{**test, "name": f"{suite['name']}.{test['name']}"}
-             for suite in json.loads(report.read_text())["testsuites"] for test in suite["testsuite"]]
-    failed = [test["name"] for test in tests if test.get("failures")]
-    skipped = [test for test in tests if test.get("result") == "SKIPPED"]
-    figure = {"what": name, "tests": len(tests), "passed": len(tests) - len(failed) - len(skipped),
-              "failed": len(failed), "skipped": len(skipped)}
-    work.figures.append(figure)
-    if failed:
-        raise Failed(f"{len(failed)} of {len(tests)} tests failed: {', '.join(failed[:20])}")
+    with tempfile.TemporaryDirectory() as scratch:
+        listing = pathlib.Path(scratch) / "listing"
+        programs.run([work.files.cuda_suite, "--gtest_list_tests", f"--gtest_filter={chosen}"], listing,
+                     work.left())
+        tests = names_of_tests(listing.read_text())
     if not tests:
         raise Failed("no such tests in cuda_suite")
+    with concurrent.futures.ThreadPoolExecutor(at_once) as pool:
+        results = dict(zip(tests, pool.map(lambda test: run_test(work, test, prefix), tests)))
+    with open(work.log, "a") as log:
+        for test, (result, seconds, output) in results.items():
+            log.write(f"\n=== {name}: {test}: {result}, {seconds:.1f} s\n"
+                      + (output[-20_000:] if result not in ("passed", "skipped") else ""))
+    failed = {test: result for test, (result, *_) in results.items() if result not in ("passed", "skipped")}
+    skipped = [test for test, (result, *_) in results.items() if result == "skipped"]
+    work.figures.append({"what": name, "tests": len(tests), "passed": len(tests) - len(failed) - len(skipped),
+                         "failed": len(failed), "skipped": len(skipped)})
+    if failed:
+        raise Failed(f"{len(failed)} of {len(tests)} tests failed: "
+                     + ", ".join(f"{test} ({result})" for test, result in list(failed.items())[:20]))
     if len(skipped) == len(tests):
-        reason = re.search(r": Skipped\n(.*)", work.log.read_text(errors="replace"))
+        reason = re.search(r": Skipped\n(.*)", results[tests[0]][2])
         raise Skipped("all tests skipped" + (f": {reason.group(1)}" if reason else ""))
-    if status != 0:
-        raise Failed(f"cuda_suite ended with {status}; {programs.tail(work.log)}")
-    return figure
+
+
+def names_of_tests(listing):
+    """From what --gtest_list_tests prints."""
+    names, suite_name = [], ""
+    for line in listing.splitlines():
+        word = line.split("#")[0].strip()
+        if line.startswith("  "):
+            names.append(suite_name + word)
+        elif word.endswith("."):
+            suite_name = word
+    return names
+
+
+def run_test(work, test, prefix):
+    """How one test ended ("passed", "skipped" or why not), its seconds and its output."""
+    begin = time.monotonic()
+    with tempfile.TemporaryDirectory() as scratch:
+        output = pathlib.Path(scratch) / "output"
+        try:
+            status = programs.run([*prefix, work.files.cuda_suite, f"--gtest_filter={test}"], output,
+                                  work.left(), check=False)
+            text = output.read_text(errors="replace")
+            result = ("skipped" if "[  SKIPPED ] 1 test" in text else "passed") if status == 0 else f"status {status}"
+        except Failed as error:
+            text = output.read_text(errors="replace") if output.exists() else str(error)
+            result = "out of time"
+    return result, time.monotonic() - begin, text
 
 
 def suite(work):
     """cuda_suite, but the tests of several ranks, which are a stage of their own."""
-    gtest(work, ["--gtest_filter=-NcclCommunicatorOfProcesses*"], "suite")
+    # The device's room is everybody's: tests of it run by themselves.
+    all_of(lambda: gtest(work, "-NcclCommunicatorOfProcesses*:CudaMemory.*", "suite"),
+           lambda: gtest(work, "CudaMemory.*", "suite, memory", at_once=1))
     return work.figures
+
+
+def all_of(*parts):
+    """Does all parts, also when some fail; throws Failed with the reasons of those, else Skipped if one
+    was."""
+    failures, skipped = [], []
+    for part in parts:
+        try:
+            part()
+        except Failed as error:
+            failures.append(str(error))
+        except Skipped as error:
+            skipped.append(str(error))
+    if failures:
+        raise Failed("; ".join(failures))
+    if skipped:
+        raise Skipped(skipped[0])
 
 
 # Small, and every own kernel but peer_norm: its kernels wait for each other, and the tools may run one
@@ -120,21 +171,16 @@ def sanitizer(work):
     tool_path = programs.cuda_tool("compute-sanitizer")
     if tool_path is None:
         raise Failed("no compute-sanitizer in PATH or the CUDA toolkit")
-    failures = []
-    for tool in ("memcheck", "racecheck", "synccheck"):
-        prefix = [tool_path, "--tool", tool, "--error-exitcode", "9"]
-        try:
-            gtest(work, [f"--gtest_filter={SANITIZED}"], tool, prefix)
-        except Failed as error:
-            failures.append(f"{tool}: {error}")
-    if failures:
-        raise Failed("; ".join(failures))
+    def check(tool, *options):
+        gtest(work, SANITIZED, tool, [tool_path, "--tool", tool, "--error-exitcode", "9", *options], at_once=16)
+    all_of(lambda: check("memcheck", "--report-api-errors", "no"),  # tests provoke some, and check them
+           lambda: check("racecheck"), lambda: check("synccheck"))
     return work.figures
 
 
 def nccl(work):
     """Ranks on one GPU: as processes that cuda_suite starts itself, and under mpirun."""
-    gtest(work, ["--gtest_filter=NcclCommunicatorOfProcesses*"], "nccl")
+    gtest(work, "NcclCommunicatorOfProcesses*", "nccl", at_once=2)
     if work.files.mpirun is None:
         raise Failed("no mpirun; the ranks that cuda_suite started itself passed")
     for ranks in (2, 4):
@@ -254,23 +300,46 @@ def decode8b(work):
 
 
 def decode_rates(work, path, name, options, batches):
+    trace = work.out / f"decode8b.{name}.trace.json"
     options = [*options, "--max-model-len", "1024", "--max-num-seqs", "128", "--kv-cache-memory",
-               "20GiB"]
+               "20GiB", "--trace", trace, "--trace-skip", "60", "--trace-steps", "100"]
     with Server(work.files, path, 1, work.log, work.left(), options=options,
                 threads=max(1, os.cpu_count() - 2)) as server:
         work.figures.append({"what": f"{name}, load", "seconds": round(server.seconds_to_ready, 1)})
+
+        def seconds_of(requests, tokens):
+            begin = time.monotonic()
+            server.at_once([{**r, "max_tokens": tokens} for r in requests], work.left())
+            return time.monotonic() - begin
+
         for batch in batches:
             requests = [{"prompt_ids": [1 + i, 2, 3, 4, 5, 6, 7, 8]} for i in range(batch)]
-
-            def seconds_of(tokens):
-                begin = time.monotonic()
-                server.at_once([{**r, "max_tokens": tokens} for r in requests], work.left())
-                return time.monotonic() - begin
-            seconds_of(16)  # graphs are recorded
-            few, many = seconds_of(16), seconds_of(144)
+            seconds_of(requests, 16)  # graphs are recorded
+            few, many = seconds_of(requests, 16), seconds_of(requests, 144)
             work.figures.append({"what": f"{name}, decoding", "batch": batch,
                                  "ms_per_step": round((many - few) / 128 * 1e3, 3),
                                  "tokens_per_s": round(128 * batch / (many - few), 1)})
+            if batch == 1:
+                median, most = step_gaps(trace)
+                work.figures.append({"what": f"{name}, gap between steps on the host", "batch": 1,
+                                     "us_median": median, "us_most": most})
+            else:
+                requests = [{"prompt_ids": [(7 * i + 3 * j) % 50000 for j in range(128)]} for i in range(batch)]
+                seconds = seconds_of(requests, 128)
+                work.figures.append({"what": f"{name}, 128 tokens in, 128 out", "batch": batch,
+                                     "seconds": round(seconds, 3),
+                                     "tokens_per_s": round(128 * batch / seconds, 1)})
+
+
+def step_gaps(trace):
+    """Median and largest microseconds from the end of a step, as the host sees it, to the next one's
+    beginning: none where that one was put in line before."""
+    events = json.loads(trace.read_text().rstrip().rstrip(",") + "]")
+    steps = sorted((event["ts"], event["dur"]) for event in events if event["name"] == "step on the GPU")
+    gaps = [begin - (ts + dur) for (ts, dur), (begin, _) in zip(steps, steps[1:])]
+    if not gaps:
+        raise Failed(f"no steps in {trace}")
+    return round(statistics.median(gaps), 1), round(max(gaps), 1)
 
 
 # name, function, seconds at most, what a dry run needs to find

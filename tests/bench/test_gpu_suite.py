@@ -69,20 +69,25 @@ def test_without_programs_each_stage_says_what_it_misses(tmp_path):
 
 
 def test_failed_tests_are_named(tmp_path):
-    report = {"testsuites": [{"name": "CudaA", "testsuite": [
-        {"name": "Works", "result": "COMPLETED"},
-        {"name": "Breaks", "result": "COMPLETED", "failures": [{"failure": "x"}]},
-        {"name": "Waits", "result": "SKIPPED"}]}]}
-    (tmp_path / "report").write_text(json.dumps(report))
-    put_program(tmp_path, "tests/cuda_suite",
-                f'for a; do case $a in --gtest_output=json:*) cp {tmp_path}/report "${{a#*:}}";; esac; done\n'
-                "exit 1\n")
+    """Each test is a process of its own: one that dies takes no other along."""
+    put_program(tmp_path, "tests/cuda_suite", """case "$*" in
+  *--gtest_list_tests*CudaMemory.\\*) if [ "$2" = "--gtest_filter=CudaMemory.*" ]; then
+      printf 'CudaMemory.\\n  IsFreed\\n'
+    else printf 'CudaA.\\n  Works  # of type\\n  Breaks\\n  Dies\\nCudaB.\\n  Waits\\n'; fi;;
+  *CudaA.Breaks) echo 'why it broke'; exit 1;;
+  *CudaA.Dies) kill -SEGV $$;;
+  *CudaB.Waits) echo '[  SKIPPED ] 1 test, listed below:';;
+esac
+""")
     status, results, _ = run(tmp_path / "out", "--build", tmp_path, "--only", "suite")
     assert status == 1
     assert results["suite"]["status"] == "failed"
-    assert results["suite"]["reason"] == "1 of 3 tests failed: CudaA.Breaks"
+    assert results["suite"]["reason"] == (
+        "2 of 4 tests failed: CudaA.Breaks (status 1), CudaA.Dies (status -11)")
     assert results["suite"]["figures"] == [
-        {"what": "suite", "tests": 3, "passed": 1, "failed": 1, "skipped": 1}]
+        {"what": "suite", "tests": 4, "passed": 1, "failed": 2, "skipped": 1},
+        {"what": "suite, memory", "tests": 1, "passed": 1, "failed": 0, "skipped": 0}]
+    assert "why it broke" in (tmp_path / "out/suite.log").read_text()
 
 
 def test_a_program_that_hangs_is_ended_with_what_it_started(tmp_path):
