@@ -1,8 +1,11 @@
 // The time of own CUDA kernels at the shapes of an 8B Llama, as JSON on standard output.
 //
-//   bench_cuda_kernels [--quick]
+//   bench_cuda_kernels [--quick | --once | --shapes]
 //
-// Each figure is that of a recording of several calls, launched until 0.2 s are over. A call's
+// --quick: few shapes, for a short time. --once: each kernel runs once, for a profiler; no figures.
+// --shapes: products cut in all ways there are, to see whether product_shape() chooses well.
+//
+// Each figure is that of a recording of several calls, launched until 0.1 s are over. A call's
 // operands are others than those of the call before it, so that they come from the device's memory
 // and not from its cache.
 #include <cuda_runtime_api.h>
@@ -13,6 +16,7 @@
 #include <exception>
 #include <functional>
 #include <nlohmann/json.hpp>
+#include <random>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -32,17 +36,25 @@ constexpr std::size_t kBeyondCache = 256u << 20;
 
 class Bench {
  public:
-  Bench(const Device& device, double seconds) : gpu_(device), seconds_(seconds) {
+  // `seconds` of a figure; 0: each call is made once, and none is measured.
+  Bench(const Device& device, double seconds) : gpu_(device), seconds_(seconds), noise_(16u << 20) {
+    std::mt19937 random(1);
+    for (auto& byte : noise_) byte = static_cast<std::byte>(random() & 0xbf);
     constexpr std::size_t kBytes = 1u << 30;
     const auto from = array(kBytes, "copied from"), to = array(kBytes, "copied to");
     const double micros = time(1, [&](int) { gpu_.copy(to.data(), from.data(), kBytes, "copy"); });
     copy_gb_per_s_ = 2e-3 * kBytes / micros;
   }
 
-  // Memory of equal small numbers in most formats (0x3c in every byte).
+  // Memory of random numbers below 2 in magnitude, in every format.
   device::Allocation array(std::size_t bytes, const char* name) {
     device::Allocation memory = gpu_.memory().allocate(name, bytes);
-    if (cudaMemset(memory.data(), 0x3c, bytes) != cudaSuccess) throw Error("cudaMemset failed");
+    for (std::size_t at = 0; at < bytes; at += noise_.size()) {
+      if (cudaMemcpy(static_cast<std::byte*>(memory.data()) + at, noise_.data(),
+                     std::min(noise_.size(), bytes - at), cudaMemcpyHostToDevice) != cudaSuccess) {
+        throw Error("cudaMemcpy failed");
+      }
+    }
     return memory;
   }
   template <class T>
@@ -61,6 +73,7 @@ class Bench {
     if (cudaDeviceSynchronize() != cudaSuccess) throw Error("the arrays could not be filled");
     call(0);
     gpu_.synchronize("the first call");
+    if (seconds_ == 0) return 1;
     const int rounds = std::max(1, 16 / calls);
     const auto recording = gpu_.record([&] {
       for (int i = 0; i < rounds * calls; ++i) call(i % calls);
@@ -97,6 +110,7 @@ class Bench {
  private:
   StreamGpu gpu_;
   const double seconds_;
+  std::vector<std::byte> noise_;
   double copy_gb_per_s_ = 0;
   nlohmann::json lines_ = nlohmann::json::array();
 };
@@ -122,46 +136,122 @@ const char* name_of(TileFormat format) {
   }
 }
 
+// A product's operands, as many of them as the cache cannot hold.
+class Product {
+ public:
+  Product(Bench& bench, TileFormat format, std::int32_t m, std::int32_t n, std::int32_t k)
+      : format_(format),
+        m_(m),
+        n_(n),
+        k_(k),
+        tile_rows_(divide_up(n, rows_of_tile(format))),
+        bytes_(static_cast<std::size_t>(tile_rows_ * groups() * bytes_of_tile(format))),
+        copies_(copies_of(bytes_)),
+        tiles_(bench.array(bytes_ * static_cast<std::size_t>(copies_), "tiles")),
+        scales_(bench.array(
+            static_cast<std::size_t>(tile_rows_ * scales_of_tile_row(format, groups()) + 1) * 4,
+            "scales")),
+        x_(bench.array(static_cast<std::size_t>(m) * static_cast<std::size_t>(k) * 2, "x")),
+        out_(bench.array(static_cast<std::size_t>(m) * static_cast<std::size_t>(n) * 4, "out")),
+        plan_(make_sum_plan(whole_sum(k))),
+        leaves_(bench.array_of(plan_.leaves, "leaves")),
+        lanes_(bench.array_of(plan_.lanes, "lanes")),
+        additions_(bench.array_of(plan_.additions, "additions")),
+        level_ends_(bench.array_of(plan_.level_ends, "level_ends")),
+        segments_(bench.array_of(plan_.segments, "segments")) {}
+
+  int copies() const { return copies_; }
+  ProductArgs args(int copy) const {
+    return {.weights = {.format = format_,
+                        .tiles = at<std::byte>(tiles_, bytes_ * static_cast<std::size_t>(copy)),
+                        .scales = at<float>(scales_),
+                        .rows = n_,
+                        .groups = groups()},
+            .x = at<std::uint16_t>(x_),
+            .x_stride = k_,
+            .m = m_,
+            .plan = {.leaves = at<Leaf>(leaves_),
+                     .lanes = at<std::int32_t>(lanes_),
+                     .additions = at<Addition>(additions_),
+                     .level_ends = at<std::int32_t>(level_ends_),
+                     .segments = at<std::int32_t>(segments_),
+                     .num_leaves = static_cast<std::int32_t>(plan_.leaves.size()),
+                     .num_lanes = static_cast<std::int32_t>(plan_.lanes.size()) - 1,
+                     .num_levels = static_cast<std::int32_t>(plan_.level_ends.size()),
+                     .num_segments = static_cast<std::int32_t>(plan_.segments.size()),
+                     .depth = plan_.depth},
+            .out = at<float>(out_),
+            .row_stride = n_,
+            .segment_stride = std::int64_t{m_} * n_};
+  }
+  // A line of the result about it.
+  void add(Bench& bench, nlohmann::json line, double micros) const {
+    line.update({{"format", name_of(format_)}, {"m", m_}, {"n", n_}, {"k", k_}});
+    bench.add(std::move(line), micros, static_cast<double>(bytes_) + 2.0 * m_ * k_ + 4.0 * m_ * n_);
+  }
+
+ private:
+  std::int32_t groups() const { return k_ / 32; }
+
+  TileFormat format_;
+  std::int32_t m_, n_, k_;
+  std::int64_t tile_rows_;
+  std::size_t bytes_;
+  int copies_;
+  device::Allocation tiles_, scales_, x_, out_;
+  HostSumPlan plan_;
+  device::Allocation leaves_, lanes_, additions_, level_ends_, segments_;
+};
+
 void product(Bench& bench, TileFormat format, std::int32_t m, std::int32_t n, std::int32_t k) {
-  const std::int32_t groups = k / 32;
-  const auto tile_rows = divide_up(n, rows_of_tile(format));
-  const auto bytes = static_cast<std::size_t>(tile_rows * groups * bytes_of_tile(format));
-  const int copies = copies_of(bytes);
-  const auto tiles = bench.array(bytes * static_cast<std::size_t>(copies), "tiles");
-  const auto scales = bench.array(
-      static_cast<std::size_t>(tile_rows * scales_of_tile_row(format, groups) + 1) * 4, "scales");
-  const auto x = bench.array(static_cast<std::size_t>(m) * static_cast<std::size_t>(k) * 2, "x");
-  const auto out =
-      bench.array(static_cast<std::size_t>(m) * static_cast<std::size_t>(n) * 4, "out");
-  const HostSumPlan plan = make_sum_plan(whole_sum(k));
-  const auto leaves = bench.array_of(plan.leaves, "leaves");
-  const auto additions = bench.array_of(plan.additions, "additions");
-  const auto level_ends = bench.array_of(plan.level_ends, "level_ends");
-  const auto segments = bench.array_of(plan.segments, "segments");
-  const double micros = bench.time(copies, [&](int copy) {
-    bench.gpu().run(ProductArgs{
-        .weights = {.format = format,
-                    .tiles = at<std::byte>(tiles, bytes * static_cast<std::size_t>(copy)),
-                    .scales = at<float>(scales),
-                    .rows = n,
-                    .groups = groups},
-        .x = at<std::uint16_t>(x),
-        .x_stride = k,
-        .m = m,
-        .plan = {.leaves = at<Leaf>(leaves),
-                 .additions = at<Addition>(additions),
-                 .level_ends = at<std::int32_t>(level_ends),
-                 .segments = at<std::int32_t>(segments),
-                 .num_leaves = static_cast<std::int32_t>(plan.leaves.size()),
-                 .num_levels = static_cast<std::int32_t>(plan.level_ends.size()),
-                 .num_segments = static_cast<std::int32_t>(plan.segments.size()),
-                 .depth = plan.depth},
-        .out = at<float>(out),
-        .row_stride = n,
-        .segment_stride = std::int64_t{m} * n});
-  });
-  bench.add({{"kernel", "product"}, {"format", name_of(format)}, {"m", m}, {"n", n}, {"k", k}},
-            micros, static_cast<double>(bytes) + 2.0 * m * k + 4.0 * m * n);
+  const Product product(bench, format, m, n, k);
+  const double micros =
+      bench.time(product.copies(), [&](int copy) { bench.gpu().run(product.args(copy)); });
+  product.add(bench, {{"kernel", "product"}}, micros);
+}
+
+// The same product cut in all ways that a block's shared memory allows.
+void shapes_of_product(Bench& bench, TileFormat format, std::int32_t m, std::int32_t n,
+                       std::int32_t k) {
+  const Product product(bench, format, m, n, k);
+  const auto measure = [&](const ProductShape& shape, nlohmann::json line) {
+    const ProductArgs args = product.args(0);
+    if (product_grid(args, shape).shared_bytes > kMaxSharedBytes) return;
+    const double micros = bench.time(product.copies(), [&](int copy) {
+      launch_product(product.args(copy), shape, bench.gpu().stream().get());
+    });
+    line["chosen"] = product_shape(args) == shape;
+    product.add(bench, std::move(line), micros);
+  };
+  if (m <= 64) {
+    for (const std::int32_t rows : {std::min(m, 8), std::min(m, 16)}) {
+      for (const std::int32_t tiles : {1, 2, 3, 4, 6, 8, 14}) {
+        measure(FewRows{rows, tiles}, {{"kernel", "few"}, {"rows", rows}, {"tiles", tiles}});
+      }
+      if (m <= 8) break;
+    }
+  }
+  if (m < 16) return;
+  for (const std::int32_t row_warps : {1, 2, 4}) {
+    if ((row_warps - 1) * kWarpRows >= m) continue;
+    for (const std::int32_t column_warps : {1, 2, 4, 8}) {
+      if (row_warps * column_warps > kProductWarps) continue;
+      for (const std::int32_t groups : {1, 2, 4, 8}) {
+        measure(ManyRows{row_warps, column_warps, groups}, {{"kernel", "many"},
+                                                            {"row_warps", row_warps},
+                                                            {"column_warps", column_warps},
+                                                            {"groups", groups}});
+      }
+    }
+  }
+  for (const WideRows wide :
+       {WideRows{64, 1, 4}, {64, 2, 2}, {64, 2, 3}, {64, 2, 4}, {128, 2, 4}}) {
+    if (wide.rows == 128 && (m <= 64 || format == TileFormat::int4_group)) continue;
+    measure(wide, {{"kernel", "wide"},
+                   {"rows", wide.rows},
+                   {"warpgroups", wide.warpgroups},
+                   {"stages", wide.stages}});
+  }
 }
 
 void rms_norm(Bench& bench, std::int32_t rows) {
@@ -236,13 +326,27 @@ void attention(Bench& bench, std::int32_t rows, std::int32_t length) {
             4.0 * rows * length * kHeads * kHeadDim);
 }
 
-void measure(bool quick) {
+void measure_shapes() {
   const Device device(find_devices(), 0, 0, 1);
-  Bench bench(device, quick ? 0.02 : 0.2);
+  Bench bench(device, 0.004);
+  using enum TileFormat;
+  for (const auto format : {bf16, e4m3_channel, int4_group}) {
+    for (const std::int32_t m : {1, 8, 16, 24, 32, 64, 128, 512}) {
+      shapes_of_product(bench, format, m, kHidden + 2 * kHeads * kHeadDim, kHidden);
+      shapes_of_product(bench, format, m, 2 * kInner, kHidden);
+      shapes_of_product(bench, format, m, kHidden, kInner);
+    }
+  }
+  std::puts(bench.result().dump().c_str());
+}
+
+void measure(double seconds, bool quick) {
+  const Device device(find_devices(), 0, 0, 1);
+  Bench bench(device, seconds);
   using enum TileFormat;
   for (const auto format : {bf16, e4m3_channel, e4m3_block, int8_channel, int8_group, int4_group}) {
     for (const std::int32_t m : {1, 16, 32, 64, 128, 512}) {
-      if (quick && m > 1) continue;
+      if (quick && m != 1 && m != 128) continue;
       product(bench, format, m, kHidden + 2 * kHeads * kHeadDim, kHidden);  // q, k and v
       product(bench, format, m, 2 * kInner, kHidden);                       // gate and up
       product(bench, format, m, kHidden, kInner);                           // down
@@ -260,8 +364,17 @@ void measure(bool quick) {
 }  // namespace lockstep::kernels::cuda
 
 int main(int argc, char** argv) {
+  using namespace lockstep::kernels::cuda;
+  const std::string_view option = argc > 1 ? argv[1] : "";
   try {
-    lockstep::kernels::cuda::measure(argc > 1 && std::string_view(argv[1]) == "--quick");
+    if (option == "--shapes") {
+      measure_shapes();
+    } else if (option == "--once") {
+      measure(0, true);
+    } else {
+      const bool quick = option == "--quick";
+      measure(quick ? 0.02 : 0.1, quick);
+    }
     return 0;
   } catch (const std::exception& error) {
     std::fprintf(stderr, "%s\n", error.what());

@@ -152,11 +152,13 @@ void add_machine_options(CLI::App& serve, ServeOptions& options, Typed& typed) {
       ->capture_default_str()
       ->type_name("FORMAT");
   serve
-      .add_option("--products", options.products,
-                  "On GPUs, bf16 weights whose sums no rank shares: own (few rows at a time, as in "
-                  "decoding), cublaslt (many, as in prompts); algorithms it has measured are kept "
-                  "in --weight-cache")
-      ->check(CLI::IsMember({"own", "cublaslt"}))
+      .add_option(
+          "--products", options.products,
+          "On GPUs: own; warpgroups (on Hopper, many rows by the unit of its warpgroups, "
+          "with the same bits; not yet shown on a GPU); or cublaslt (bf16 weights whose "
+          "sums no rank shares, where it has algorithms with one order of the sum; those it "
+          "has measured are kept in --weight-cache)")
+      ->check(CLI::IsMember({"own", "warpgroups", "cublaslt"}))
       ->capture_default_str()
       ->type_name("NAME");
   serve

@@ -45,7 +45,7 @@ struct ServeOptions {
   bool nccl_windows = false;                  // what NCCL gathers, on GPUs
   std::string all_reduce = "auto";            // of few rows, on GPUs: "peer", "nccl"
   std::string quantization = "none";          // on GPUs: "fp8"
-  std::string products = "own";               // of bf16 weights on GPUs: "own", "cublaslt"
+  std::string products = "own";               // on GPUs: "own", "warpgroups", "cublaslt"
   std::chrono::milliseconds deadline{10000};  // for any collective, plan or report
   std::string log_level = "info";
   TimelineOptions trace;

@@ -16,5 +16,9 @@ std::vector<Range> lane_runs(std::span<const Partition> parts, Range Partition::
 // How this rank sums its part of the attention output's product, and of the MLP's down projection.
 kernels::LaneProgram attention_program(const model::ModelConfig& config, const Partition& part);
 kernels::LaneProgram mlp_program(const model::ModelConfig& config, const Partition& part);
+// The same of runs of lanes whose sums stay apart (LaneTree::program).
+kernels::LaneProgram attention_program(const model::ModelConfig& config,
+                                       std::span<const Range> runs);
+kernels::LaneProgram mlp_program(const model::ModelConfig& config, std::span<const Range> runs);
 
 }  // namespace lockstep::shard

@@ -3,8 +3,17 @@
 #include <algorithm>
 #include <cstdlib>
 #include <functional>
+#include <utility>
 
 namespace lockstep::shard {
+namespace {
+
+bool lies_in_one(std::span<const Range> runs, Range node) {
+  return std::ranges::any_of(
+      runs, [node](const Range& run) { return run.begin <= node.begin && node.end <= run.end; });
+}
+
+}  // namespace
 
 std::int32_t LaneTree::cut(Range node) const {
   std::int32_t best = node.begin + 1;
@@ -19,9 +28,15 @@ std::int32_t LaneTree::cut(Range node) const {
 }
 
 kernels::LaneProgram LaneTree::program(Range run, std::span<const std::int32_t> lane_groups) const {
+  return program(std::span(&run, 1), lane_groups);
+}
+
+kernels::LaneProgram LaneTree::program(std::span<const Range> runs,
+                                       std::span<const std::int32_t> lane_groups) const {
+  const std::int32_t begin = runs.front().begin, end = runs.back().end;
   kernels::LaneProgram program{{}, 0};
   const std::function<void(Range)> walk = [&](Range node) {
-    if (node.end <= run.begin || node.begin >= run.end) return;
+    if (node.end <= begin || node.begin >= end) return;
     if (node.size() == 1) {
       program.steps.push_back({lane_groups[static_cast<std::size_t>(node.begin)], 0});
       ++program.segments;
@@ -30,13 +45,31 @@ kernels::LaneProgram LaneTree::program(Range run, std::span<const std::int32_t> 
     const std::int32_t mid = cut(node);
     walk({node.begin, mid});
     walk({mid, node.end});
-    if (run.begin <= node.begin && node.end <= run.end) {
+    if (lies_in_one(runs, node)) {
       ++program.steps.back().merges;
       --program.segments;
     }
   };
   walk({0, lanes()});
   return program;
+}
+
+std::vector<Range> LaneTree::pieces(int times) const {
+  std::vector<Range> pieces = {{0, lanes()}};
+  for (; times > 0; --times) {
+    std::vector<Range> halves;
+    for (const Range& piece : pieces) {
+      if (piece.size() == 1) {
+        halves.push_back(piece);
+        continue;
+      }
+      const std::int32_t middle = cut(piece);
+      halves.push_back({piece.begin, middle});
+      halves.push_back({middle, piece.end});
+    }
+    pieces = std::move(halves);
+  }
+  return pieces;
 }
 
 std::int32_t LaneTree::deepest_stack() const {
@@ -55,9 +88,7 @@ std::int32_t LaneTree::segments(Range run) const {
 std::vector<std::int32_t> LaneTree::finish(std::span<const Range> runs) const {
   std::vector<std::int32_t> merges;
   const std::function<void(Range)> walk = [&](Range node) {
-    const bool inside = std::ranges::any_of(
-        runs, [node](const Range& run) { return run.begin <= node.begin && node.end <= run.end; });
-    if (inside) {
+    if (lies_in_one(runs, node)) {
       merges.push_back(0);
       return;
     }

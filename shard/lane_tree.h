@@ -32,6 +32,12 @@ class LaneTree {
 
   // What a rank with the lanes `run` computes. lane_groups[i]: groups of 32 along K in lane i.
   kernels::LaneProgram program(Range run, std::span<const std::int32_t> lane_groups) const;
+  // The same of a rank that leaves the sums of several `runs` to whoever adds segments.
+  kernels::LaneProgram program(std::span<const Range> runs,
+                               std::span<const std::int32_t> lane_groups) const;
+
+  // All lanes, cut in two `times` times where nodes have two lanes, each time everywhere.
+  std::vector<Range> pieces(int times) const;
 
   // The most sums that lie on the stack at once, of whoever sums all lanes or finishes any runs.
   std::int32_t deepest_stack() const;

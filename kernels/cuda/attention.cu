@@ -9,11 +9,15 @@ template <CacheFormat format>
 __global__ void __launch_bounds__(AttentionMemory::kThreads)
     attention_kernel(const __grid_constant__ AttentionArgs args) {
   GpuThread thread;
+  thread.let_next_begin();
+  thread.wait_for_earlier();
   attention<format>(thread, args);
 }
 
 __global__ void combine_parts_kernel(const __grid_constant__ AttentionArgs args) {
   GpuThread thread;
+  thread.let_next_begin();
+  thread.wait_for_earlier();
   combine_parts(thread, args);
 }
 

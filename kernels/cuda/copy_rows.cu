@@ -7,6 +7,8 @@ namespace {
 
 __global__ void copy_rows_kernel(const CopyRowsArgs args) {
   GpuThread thread;
+  thread.let_next_begin();
+  thread.wait_for_earlier();
   copy_rows(thread, args);
 }
 

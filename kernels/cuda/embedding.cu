@@ -7,6 +7,8 @@ namespace {
 
 __global__ void embedding_kernel(const EmbeddingArgs args) {
   GpuThread thread;
+  thread.let_next_begin();
+  thread.wait_for_earlier();
   embedding(thread, args);
 }
 

@@ -81,6 +81,8 @@ class Gpu {
   // launch_fa3(), and whether there is one, on this GPU.
   virtual void run(const Fa3Args& args, const Fa3Layout& layout) = 0;
   virtual bool has_fa3() const = 0;
+  // Whether products of many rows can go by warpgroups (ProductArgs::warpgroups).
+  virtual bool has_warpgroups() const = 0;
   virtual void run(const SwigluArgs& args) = 0;
   virtual void run(const SegmentSumArgs& args) = 0;
   virtual void modify_logits(const TokenChoiceArgs& args) = 0;

@@ -18,6 +18,21 @@ struct GpuThread {
   LOCKSTEP_DEVICE int block_y() const { return static_cast<int>(blockIdx.y); }
   LOCKSTEP_DEVICE int blocks_x() const { return static_cast<int>(gridDim.x); }
 
+  // Where the device can (compute capability 9.0), a kernel begins while the one before it in line
+  // still runs: once all of that one's blocks have said that it may, and there is room. Before
+  // wait_for_earlier() a kernel reads nothing that another writes, and writes nothing; after it,
+  // all that earlier ones wrote is there. Every kernel that is launched by launch_kernel() waits.
+  LOCKSTEP_DEVICE void let_next_begin() {
+#if __CUDA_ARCH__ >= 900
+    asm volatile("griddepcontrol.launch_dependents;");
+#endif
+  }
+  LOCKSTEP_DEVICE void wait_for_earlier() {
+#if __CUDA_ARCH__ >= 900
+    asm volatile("griddepcontrol.wait;" ::: "memory");
+#endif
+  }
+
   // Waits for all threads of the block; what they wrote to shared memory can be read then.
   LOCKSTEP_DEVICE void sync() { __syncthreads(); }
   // The same for a warp.
@@ -37,7 +52,7 @@ struct GpuThread {
   // `count` values of the block's shared memory, `byte_offset` bytes from its start.
   template <class T>
   LOCKSTEP_DEVICE T* shared(std::int64_t byte_offset, std::int64_t /*count*/) {
-    extern __shared__ __align__(16) unsigned char memory[];
+    extern __shared__ __align__(1024) unsigned char memory[];
     return reinterpret_cast<T*>(memory + byte_offset);
   }
 
@@ -91,6 +106,14 @@ struct GpuThread {
   template <int kLeft>
   LOCKSTEP_DEVICE void wait_copies() {
     asm volatile("cp.async.wait_group %0;" ::"n"(kLeft) : "memory");
+  }
+
+  // Asks for global memory to be brought into the device's second cache, where it can be asked for.
+  // REQUIRES: both are multiples of 16.
+  LOCKSTEP_DEVICE void prefetch(const std::byte* from, std::uint32_t bytes) {
+#if __CUDA_ARCH__ >= 900
+    asm volatile("cp.async.bulk.prefetch.L2.global [%0], %1;" ::"l"(from), "r"(bytes));
+#endif
   }
 
   // sums += a * b on the warp's matrix unit, in bf16 with sums in f32: [16, 16] by [16, 8]. With

@@ -17,8 +17,8 @@ namespace lockstep::kernels::cuda {
 // whatever n, rank or world size, sum in the same order. The reference's algorithm is among the
 // proposals for every shape.
 //
-// A choice takes memory for x, w and y while it is made: call it before the KV cache takes what is left.
-// Throws Error when no algorithm passes, with how many were proposed.
+// A choice takes memory for x, w and y while it is made: call it before the KV cache takes what is
+// left. Throws Error when no algorithm passes, with how many were proposed.
 device::MatmulAlgorithm choose_algorithm(CublasLt& cublas, const device::MatmulShape& shape,
                                          device::MatmulAlgorithms& known, const Stream& stream);
 

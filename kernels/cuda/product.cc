@@ -1,6 +1,7 @@
 #include "kernels/cuda/product.h"
 
 #include <algorithm>
+#include <optional>
 #include <string>
 
 #include "base/error.h"
@@ -10,9 +11,8 @@ namespace {
 
 // Of a large GPU.
 constexpr std::int64_t kMultiprocessors = 132;
-// More rows than this are many. A guess: nothing of it has been measured.
-constexpr std::int32_t kFewRows = 32;
-constexpr std::int32_t kMostRowWarps = 4;  // below each other
+// More rows than this are many (docs/gpu.md: measured on an H200); by warpgroups, than the other.
+constexpr std::int32_t kFewRows = 64, kFewBesideWarpgroups = 32;
 
 // Where a block alone may have so much shared memory, what each of two may have.
 constexpr std::int64_t half_of(std::int64_t shared_bytes) { return shared_bytes / 2 - (1 << 10); }
@@ -34,20 +34,27 @@ FewRows few_rows(const ProductArgs& args, std::int64_t shared_bytes) {
                 " leaves, more than shared memory holds");
   }
   const auto rows = static_cast<std::int32_t>(std::min<std::int64_t>({args.m, 16, most_rows}));
+  const std::int64_t row_blocks = divide_up(args.m, rows);
+  const auto room = [&](std::int64_t bytes) { return (bytes - fixed) / (leaf_bytes(args) * rows); };
+  // A leaf for every warp, and a block for every place.
+  const auto wanted = [&](std::int64_t places) {
+    return std::max<std::int64_t>(
+        {1, kProductWarps / args.plan.num_leaves, divide_up(tile_rows(args) * row_blocks, places)});
+  };
+  const auto shape = [&](std::int64_t tiles) {
+    return FewRows{rows, static_cast<std::int32_t>(tiles)};
+  };
+  const std::int64_t two = 2 * kMultiprocessors, room_of_two = room(half_of(shared_bytes));
+  if (wanted(two) <= room_of_two) return shape(wanted(two));
   // x is read again for every block, and more than eight rows of it are more than W where a block
-  // has but one tile row: of a small matrix, each multiprocessor then has one block.
-  const bool alone = rows > 8 && tile_rows(args) < 8 * kMultiprocessors;
-  const std::int64_t resident = (alone ? 1 : 2) * kMultiprocessors;
-  const std::int64_t room =
-      ((alone ? shared_bytes : half_of(shared_bytes)) - fixed) / (leaf_bytes(args) * rows);
-  // A leaf for every warp, and a block for every place; where tiles have no room for that, blocks
-  // of the same size for all places, several times over.
-  const std::int64_t wanted = std::max<std::int64_t>(
-      {1, kProductWarps / args.plan.num_leaves, divide_up(tile_rows(args), resident)});
-  const std::int64_t most = std::max<std::int64_t>(room, 1);
-  if (wanted <= most) return {rows, static_cast<std::int32_t>(wanted)};
-  const std::int64_t waves = divide_up(divide_up(tile_rows(args), most), resident);
-  return {rows, static_cast<std::int32_t>(divide_up(tile_rows(args), waves * resident))};
+  // has but one tile row: rather one block a multiprocessor, if that gives them all of their own.
+  const std::int64_t room_of_one = room(shared_bytes);
+  if (rows > 8 && wanted(kMultiprocessors) <= room_of_one) return shape(wanted(kMultiprocessors));
+  // Blocks of the same size for all places, several times over.
+  const std::int64_t most = rows > 8 && room_of_two < 1 ? room_of_one : room_of_two;
+  const std::int64_t all = tile_rows(args) * row_blocks;
+  const std::int64_t waves = divide_up(divide_up(all, std::max<std::int64_t>(most, 1)), two);
+  return shape(divide_up(all, waves * two));
 }
 
 // As many groups of columns in a chunk as `room` allows; 0: not one.
@@ -58,16 +65,17 @@ std::int32_t groups_in(std::int64_t room, const ProductArgs& args, const ManyRow
       std::clamp<std::int64_t>(left / (kManyStages * memory.group_bytes), 0, kLeafGroups));
 }
 
-// As many rows of x as there are, up to 128, and no more than have room for their sums.
+// Blocks of 64 rows of x by 64 of W, three a multiprocessor, or by twice as many where W has few
+// bytes; smaller where half of the multiprocessors would have none.
 ManyRows many_rows(const ProductArgs& args, std::int64_t shared_bytes) {
-  const std::int64_t row_blocks = divide_up(args.m, kMostRowWarps * kWarpRows);
-  const std::int64_t row_warps = divide_up(divide_up(args.m, row_blocks), kWarpRows);
-  ManyRows shape{static_cast<std::int32_t>(row_warps), 2, 1};
+  const bool bf16 = args.weights.format == TileFormat::bf16;
+  const auto row_warps = std::min<std::int64_t>(divide_up(args.m, kWarpRows), 2);
+  ManyRows shape{static_cast<std::int32_t>(row_warps), bf16 ? 2 : 4, 1};
   const auto halve = [&] {
     (shape.row_warps > shape.column_warps ? shape.row_warps : shape.column_warps) /= 2;
   };
-  const auto blocks = [&](const ManyRows& of) {
-    const Grid grid = product_grid(args, of);
+  const auto blocks = [&] {
+    const Grid grid = product_grid(args, shape);
     return grid.x * grid.y;
   };
   while (groups_in(shared_bytes, args, shape) == 0) {
@@ -77,25 +85,40 @@ ManyRows many_rows(const ProductArgs& args, std::int64_t shared_bytes) {
     }
     halve();
   }
-  // Wider, for fewer readings of x, where that leaves a block for every multiprocessor; smaller
-  // where half of them would have none.
-  const ManyRows wider{shape.row_warps, 4, 1};
-  if (shape.row_warps <= 2 && blocks(wider) > kMultiprocessors &&
-      groups_in(shared_bytes, args, wider) > 0) {
-    shape = wider;
+  while (2 * blocks() <= kMultiprocessors && shape.row_warps * shape.column_warps > 1) halve();
+  shape.stage_groups = groups_in(shared_bytes, args, shape);
+  if (blocks() > kMultiprocessors) shape.stage_groups = std::min(shape.stage_groups, bf16 ? 2 : 4);
+  return shape;
+}
+
+// As many rows as there are, two warpgroups where they leave a block for every multiprocessor, and
+// as many stages as there is room for. Nothing if not even two fit.
+std::optional<WideRows> wide_rows(const ProductArgs& args, std::int64_t shared_bytes) {
+  // Registers hold the sums of 128 rows only if there are no groups with scales of their own, and
+  // shared memory those that wait only if there are none.
+  const bool scaled_groups = args.weights.format == TileFormat::int8_group ||
+                             args.weights.format == TileFormat::e4m3_block ||
+                             args.weights.format == TileFormat::int4_group;
+  WideRows shape{args.m > 64 && !scaled_groups && args.plan.depth == 0 ? 128 : 64, 2, 2};
+  const Grid grid = product_grid(args, shape);
+  if (shape.rows == 64 && grid.x * grid.y < kMultiprocessors) shape.warpgroups = 1;
+  const auto fits = [&](const WideRows& of) {
+    return WideRowsMemory(args, of).bytes() <= shared_bytes;
+  };
+  if (!fits(shape)) shape.warpgroups = 1;
+  if (!fits(shape)) return std::nullopt;
+  while (shape.stages < kMostWideStages && fits({shape.rows, shape.warpgroups, shape.stages + 1})) {
+    ++shape.stages;
   }
-  while (2 * blocks(shape) <= kMultiprocessors && shape.row_warps * shape.column_warps > 1) halve();
-  // Two small blocks a multiprocessor hide each other's waiting.
-  const std::int32_t of_half = groups_in(half_of(shared_bytes), args, shape);
-  const bool halved = of_half >= 2 && shape.row_warps * shape.column_warps < kProductWarps &&
-                      blocks(shape) > kMultiprocessors;
-  shape.stage_groups = halved ? of_half : groups_in(shared_bytes, args, shape);
   return shape;
 }
 
 }  // namespace
 
 ProductShape product_shape(const ProductArgs& args, std::int64_t shared_bytes) {
+  if (args.warpgroups && args.m > kFewBesideWarpgroups) {
+    if (const auto wide = wide_rows(args, shared_bytes)) return *wide;
+  }
   if (args.m > kFewRows) return many_rows(args, shared_bytes);
   return few_rows(args, shared_bytes);
 }
@@ -106,6 +129,13 @@ Grid product_grid(const ProductArgs& args, const ProductShape& shape) {
     return {.x = divide_up(tile_rows(args), few->tiles) * divide_up(args.m, few->rows),
             .threads = kProductWarps * kWarp,
             .shared_bytes = FewRowsMemory(args).sums() + leaf_bytes(args) * few->rows * few->tiles};
+  }
+  if (const auto* wide = std::get_if<WideRows>(&shape)) {
+    return {.x = divide_up(args.weights.rows, wide->warpgroups * kWarpgroupColumns) *
+                 divide_up(args.m, wide->rows),
+            .y = args.plan.num_segments,
+            .threads = wide->warpgroups * 4 * kWarp,
+            .shared_bytes = WideRowsMemory(args, *wide).bytes()};
   }
   const auto& many = std::get<ManyRows>(shape);
   return {.x = divide_up(args.weights.rows, many.column_warps * kWarpColumns) *

@@ -2,6 +2,7 @@
 #include "kernels/cuda/launch.cuh"
 #include "kernels/cuda/product_few.cuh"
 #include "kernels/cuda/product_many.cuh"
+#include "kernels/cuda/warpgroup/product.h"
 
 namespace lockstep::kernels::cuda {
 namespace {
@@ -13,17 +14,20 @@ struct Call {
 };
 
 // Two blocks a multiprocessor.
-template <class Tile>
+template <class Tile, int kHalves>
 __global__ void __launch_bounds__(kProductWarps* kWarp, 2)
     few_rows_kernel(const __grid_constant__ Call<FewRows> call) {
   GpuThread thread;
-  product_few<Tile>(thread, call.args, call.shape);
+  thread.let_next_begin();
+  product_few<Tile, kHalves>(thread, call.args, call.shape);
 }
 
 template <class Tile>
 __global__ void __launch_bounds__(kProductWarps* kWarp)
     many_rows_kernel(const __grid_constant__ Call<ManyRows> call) {
   GpuThread thread;
+  thread.let_next_begin();
+  thread.wait_for_earlier();
   product_many<Tile>(thread, call.args, call.shape);
 }
 
@@ -31,7 +35,10 @@ template <class Tile>
 void launch_format(const ProductArgs& args, const ProductShape& shape, StreamHandle stream) {
   const Grid grid = product_grid(args, shape);
   if (const auto* few = std::get_if<FewRows>(&shape)) {
-    launch_kernel("product", few_rows_kernel<Tile>, grid, Call<FewRows>{args, *few}, stream);
+    with_halves<Tile>(*few, [&](auto halves) {
+      launch_kernel("product", few_rows_kernel<Tile, halves>, grid, Call<FewRows>{args, *few},
+                    stream);
+    });
   } else {
     launch_kernel("product", many_rows_kernel<Tile>, grid,
                   Call<ManyRows>{args, std::get<ManyRows>(shape)}, stream);
@@ -45,6 +52,9 @@ void launch_product(const ProductArgs& args, StreamHandle stream) {
 }
 
 void launch_product(const ProductArgs& args, const ProductShape& shape, StreamHandle stream) {
+  if (const auto* wide = std::get_if<WideRows>(&shape)) {
+    return launch_wide_product(args, *wide, stream);
+  }
   switch (args.weights.format) {
     case TileFormat::bf16: return launch_format<Bf16Tile>(args, shape, stream);
     case TileFormat::int8_channel: return launch_format<Int8ChannelTile>(args, shape, stream);

@@ -6,6 +6,8 @@
 // meet in shared memory.
 #pragma once
 
+#include <type_traits>
+
 #include "kernels/cuda/device_function.h"
 #include "kernels/cuda/pack.h"
 #include "kernels/cuda/product.h"
@@ -14,25 +16,25 @@
 
 namespace lockstep::kernels::cuda {
 
-// At most 16 rows of x, as a lane has them: of every group of a leaf eight columns of rows g and
-// 8 + g. Zeros where there is no row or no group.
+// A leaf of at most 8 * kHalves rows of x, as a lane has them: of every group eight columns of row
+// g and, of two halves, of row 8 + g. Zeros where there is no row or no group.
+template <int kHalves>
 struct LeafOfX {
-  RowsOfGroup at[kLeafGroups][1];
+  Words at[kLeafGroups][kHalves];
 
   template <class Thread>
   LOCKSTEP_DEVICE void load(Thread& t, const std::uint16_t* x, std::int64_t stride, int rows,
                             const Leaf& leaf) {
 #pragma unroll
     for (int i = 0; i < kLeafGroups; ++i) {
-      Words halves[2] = {};
 #pragma unroll
-      for (int half = 0; half < 2; ++half) {
+      for (int half = 0; half < kHalves; ++half) {
         const int row = 8 * half + t.lane() / 4;
+        at[i][half] = {};
         if (row >= rows || i >= leaf.groups) continue;
         const std::uint16_t* from = x + row * stride + 32 * (leaf.first_group + i);
-        halves[half] = t.load(reinterpret_cast<const Words*>(from + 8 * (t.lane() % 4)));
+        at[i][half] = t.load(reinterpret_cast<const Words*>(from + 8 * (t.lane() % 4)));
       }
-      at[i][0].set(halves[0], halves[1]);
     }
   }
 };
@@ -66,39 +68,81 @@ class LeafStages {
     }
   }
 
-  // The product of a leaf that has arrived. A leaf of fewer groups than four or eight goes through
-  // the same steps with zeros, which change no bit: there are few branches in the way of loads.
-  LOCKSTEP_DEVICE WarpSums<1, Tile::kColumnTiles> multiply(int stage, std::int64_t tile_row,
-                                                           const Leaf& leaf, const LeafOfX& x) {
+  // The product of a leaf that has arrived, to `out` [rows, rows of a tile]. A leaf of fewer groups
+  // than four or eight goes through the same steps with zeros, which change no bit: there are few
+  // branches in the way of loads.
+  LOCKSTEP_DEVICE void multiply(int stage, std::int64_t tile_row, const Leaf& leaf,
+                                const LeafOfX<2>& x, int rows, float* out) {
     WarpSums<1, Tile::kColumnTiles> sums;
-    const auto place_of = [&](int i) {
-      return TilePlace{memory_ + stage * kStageBytes + i * kBytes,
-                       i < leaf.groups,
-                       args_.weights.scales,
-                       tile_row,
-                       leaf.first_group + i,
-                       args_.weights.groups};
-    };
+    for_each_group(stage, tile_row, leaf, [&](int i, const Tile& tile, const TilePlace& place) {
+      RowsOfGroup of_group[1];
+      of_group[0].set(x.at[i][0], x.at[i][1]);
+      multiply_group<Tile, 1>(t_, tile, typename Tile::Scales(t_, place), of_group, sums);
+    });
+    finish_leaf<Tile, 1>(t_, place_of(stage, tile_row, leaf, 0), sums);
 #pragma unroll
     for (int half = 0; half < 2; ++half) {
-      if (half * kLeafGroups / 2 >= leaf.groups) break;  // as where a lane is a head of 128
+      const int row = 8 * half + t_.lane() / 4;
+      if (row >= rows) continue;
 #pragma unroll
-      for (int j = 0; j < kLeafGroups / 2; ++j) {
-        const int i = half * kLeafGroups / 2 + j;
-        const TilePlace place = place_of(i);
-        Tile tile;
-        tile.words = reinterpret_cast<const Words*>(place.tile)[t_.lane()];
-        multiply_group<Tile, 1>(t_, tile, typename Tile::Scales(t_, place), x.at[i], sums);
+      for (int c = 0; c < Tile::kColumnTiles; ++c) {
+        *as_pack<2>(out + row * kRows + 8 * c +
+                    t_.lane() % 4 * 2) = {{sums.at[0][c][2 * half], sums.at[0][c][2 * half + 1]}};
       }
     }
-    finish_leaf<Tile, 1>(t_, place_of(0), sums);
-    return sums;
+  }
+
+  // The same of up to eight rows.
+  LOCKSTEP_DEVICE void multiply(int stage, std::int64_t tile_row, const Leaf& leaf,
+                                const LeafOfX<1>& x, int rows, float* out) {
+    TurnedSums<Tile::kColumnTiles / 2> sums;
+    for_each_group(stage, tile_row, leaf, [&](int i, const Tile& tile, const TilePlace& place) {
+      multiply_turned(t_, tile, place, x.at[i][0], sums);
+    });
+    finish_turned<Tile>(t_, place_of(stage, tile_row, leaf, 0), sums);
+#pragma unroll
+    for (int i = 0; i < 2; ++i) {
+      const int row = t_.lane() % 4 * 2 + i;
+      if (row >= rows) continue;
+#pragma unroll
+      for (int c = 0; c < Tile::kColumnTiles; ++c) {
+        out[row * kRows + 8 * c + t_.lane() / 4] = sums.at[c / 2][c % 2 * 2 + i];
+      }
+    }
   }
 
  private:
   static constexpr int kBytes = bytes_of_tile(Tile::kFormat);
   static constexpr int kScaleWords = (kBytes - 512) / 16;  // in packs of 16 bytes
   static constexpr int kStageBytes = kLeafGroups * kBytes;
+  static constexpr int kRows = rows_of_tile(Tile::kFormat);
+
+  LOCKSTEP_DEVICE TilePlace place_of(int stage, std::int64_t tile_row, const Leaf& leaf, int i) {
+    return {memory_ + stage * kStageBytes + i * kBytes,
+            i < leaf.groups,
+            args_.weights.scales,
+            tile_row,
+            leaf.first_group + i,
+            args_.weights.groups};
+  }
+
+  // body(group of the leaf, its tile, where it is)
+  template <class Body>
+  LOCKSTEP_DEVICE void for_each_group(int stage, std::int64_t tile_row, const Leaf& leaf,
+                                      const Body& body) {
+#pragma unroll
+    for (int half = 0; half < 2; ++half) {
+      if (half * kLeafGroups / 2 >= leaf.groups) break;  // as where a lane is a head of 128
+#pragma unroll
+      for (int j = 0; j < kLeafGroups / 2; ++j) {
+        const int i = half * kLeafGroups / 2 + j;
+        const TilePlace place = place_of(stage, tile_row, leaf, i);
+        Tile tile;
+        tile.words = reinterpret_cast<const Words*>(place.tile)[t_.lane()];
+        body(i, tile, place);
+      }
+    }
+  }
 
   LOCKSTEP_DEVICE void copy(std::byte* to, const std::byte* from, int i, bool there) {
     t_.copy_async(reinterpret_cast<Words*>(to) + i, reinterpret_cast<const Words*>(from) + i,
@@ -117,12 +161,14 @@ class SharedTree {
   LOCKSTEP_DEVICE SharedTree(Thread& t, const SumPlan& plan, const FewRowsMemory& memory)
       : t_(t),
         plan_(plan),
-        additions_(t.template shared<Addition>(memory.additions(), plan.num_leaves)),
+        additions_(t.template shared<Addition>(memory.additions(), plan.num_lanes)),
+        lanes_(t.template shared<std::int32_t>(memory.lanes(), plan.num_lanes + 1)),
         level_ends_(t.template shared<std::int32_t>(memory.level_ends(), plan.num_levels)),
         segments_(t.template shared<std::int32_t>(memory.segments(), plan.num_segments)) {}
 
   LOCKSTEP_DEVICE void fetch() {
-    fetch(plan_.additions, plan_.num_leaves - plan_.num_segments, additions_);
+    fetch(plan_.additions, plan_.num_lanes - plan_.num_segments, additions_);
+    fetch(plan_.lanes, plan_.num_lanes + 1, lanes_);
     fetch(plan_.level_ends, plan_.num_levels, level_ends_);
     fetch(plan_.segments, plan_.num_segments, segments_);
   }
@@ -130,6 +176,7 @@ class SharedTree {
   // Adds the leaves' sums [tiles, leaves, leaf_size]. REQUIRES: the block has met since they and
   // the tree were written.
   LOCKSTEP_DEVICE void add(float* sums, int tiles, int leaf_size) {
+    if (plan_.num_lanes < plan_.num_leaves) add_lanes(sums, tiles, leaf_size);
     const int warps = t_.count() / kWarp;
     std::int32_t begin = 0;
     for (int level = 0; level < plan_.num_levels; ++level) {
@@ -150,6 +197,21 @@ class SharedTree {
   LOCKSTEP_DEVICE std::int32_t segment(int i) const { return segments_[i]; }
 
  private:
+  // A lane's leaves one after the other, into the first.
+  LOCKSTEP_DEVICE void add_lanes(float* sums, int tiles, int leaf_size) {
+    const int of_tile = plan_.num_lanes * leaf_size;
+    for (int i = t_.index(); i < tiles * of_tile; i += t_.count()) {
+      const int lane = i % of_tile / leaf_size;
+      const std::int32_t first = lanes_[lane], end = lanes_[lane + 1];
+      float* at = sums + (i / of_tile * plan_.num_leaves + first) * leaf_size + i % leaf_size;
+      float sum = *at;
+#pragma unroll 4
+      for (int leaf = 1; leaf < end - first; ++leaf) sum += at[leaf * leaf_size];
+      *at = sum;
+    }
+    t_.sync();
+  }
+
   template <class T>
   LOCKSTEP_DEVICE void fetch(const T* from, int count, T* to) {
     for (int i = t_.index(); i < count; i += t_.count()) to[i] = t_.load(from + i);
@@ -158,13 +220,26 @@ class SharedTree {
   Thread& t_;
   const SumPlan& plan_;
   Addition* additions_;
+  std::int32_t* lanes_;
   std::int32_t* level_ends_;
   std::int32_t* segments_;
 };
 
+// All warps of a product ask for a piece each of what comes next, from its beginning on.
+template <class Thread>
+LOCKSTEP_DEVICE void request_ahead(Thread& t, const ProductArgs& args) {
+  const int warps = t.count() / kWarp;
+  const std::int64_t pieces = std::int64_t{t.blocks_x()} * warps;
+  const std::int64_t piece = args.ahead.bytes / pieces / 16 * 16;
+  const std::int64_t most = kMostAhead / pieces / 16 * 16;
+  if (t.lane() != 0 || piece == 0) return;
+  t.prefetch(args.ahead.tiles + (std::int64_t{t.block_x()} * warps + t.warp()) * piece,
+             static_cast<std::uint32_t>(piece < most ? piece : most));
+}
+
 // A warp's share of the leaves, one after the other: while one is multiplied, the next is under
-// way.
-template <class Tile, class Thread>
+// way. The first ones are under way before earlier kernels have ended.
+template <class Tile, int kHalves, class Thread>
 LOCKSTEP_DEVICE void multiply_leaves(Thread& t, const ProductArgs& args, const std::uint16_t* x,
                                      int rows, std::int64_t first_tile, int tiles,
                                      SharedTree<Thread>& tree, float* sums) {
@@ -181,39 +256,31 @@ LOCKSTEP_DEVICE void multiply_leaves(Thread& t, const ProductArgs& args, const s
       stages.request(stage, first_tile + unit % tiles, requested);
     }
     t.commit_copies();
+    return requested;
   };
-  int stage = 0;
-  request(stage, begin);
+  static_assert(kStages == 2);
+  Leaf leaf = request(0, begin), next = request(1, begin + 1);
+  if (begin < end && begin + 2 >= end) request_ahead(t, args);
   tree.fetch();
-  LeafOfX leaf_of_x;
-  for (int unit = begin; unit < end; ++unit) {
-    const Leaf leaf = requested;
+  t.wait_for_earlier();
+  LeafOfX<kHalves> leaf_of_x;
+  for (int unit = begin, stage = 0; unit < end; ++unit, stage = 1 - stage) {
     const int tile = unit % tiles;
     if (unit == begin || tile == 0) leaf_of_x.load(t, x, args.x_stride, rows, leaf);
-    request(1 - stage, unit + 1);
     t.template wait_copies<1>();
     t.sync_warp();
-    const auto sum = stages.multiply(stage, first_tile + tile, leaf, leaf_of_x);
+    stages.multiply(stage, first_tile + tile, leaf, leaf_of_x, rows,
+                    sums + (tile * leaves + unit / tiles) * rows * kColumns);
     t.sync_warp();  // all lanes have read the stage before it is filled again
-    stage = 1 - stage;
-
-    float* out = sums + (tile * leaves + unit / tiles) * rows * kColumns;
-#pragma unroll
-    for (int half = 0; half < 2; ++half) {
-      const int row = 8 * half + t.lane() / 4;
-      if (row >= rows) continue;
-#pragma unroll
-      for (int c = 0; c < Tile::kColumnTiles; ++c) {
-        *as_pack<2>(out + row * kColumns + 8 * c +
-                    t.lane() % 4 * 2) = {{sum.at[0][c][2 * half], sum.at[0][c][2 * half + 1]}};
-      }
-    }
+    leaf = next;
+    next = request(stage, unit + 2);
+    if (unit + 3 == end) request_ahead(t, args);
   }
 }
 
 // Tile rows [i * tiles, (i + 1) * tiles) of W by rows [j * rows, (j + 1) * rows) of x, for block
 // i * (blocks of rows) + j: those that read the same weights are neighbours.
-template <class Tile, class Thread>
+template <class Tile, int kHalves, class Thread>
 LOCKSTEP_DEVICE void product_few(Thread& t, const ProductArgs& args, const FewRows& shape) {
   constexpr int kColumns = rows_of_tile(Tile::kFormat);
   static_assert(kColumns == 8 * Tile::kColumnTiles);
@@ -229,8 +296,8 @@ LOCKSTEP_DEVICE void product_few(Thread& t, const ProductArgs& args, const FewRo
   const int leaves = args.plan.num_leaves;
   float* sums = t.template shared<float>(memory.sums(), std::int64_t{tiles} * leaves * leaf_size);
 
-  multiply_leaves<Tile>(t, args, args.x + first_row * args.x_stride, rows, first_tile, tiles, tree,
-                        sums);
+  multiply_leaves<Tile, kHalves>(t, args, args.x + first_row * args.x_stride, rows, first_tile,
+                                 tiles, tree, sums);
   t.sync();
   tree.add(sums, tiles, leaf_size);
 
@@ -244,6 +311,16 @@ LOCKSTEP_DEVICE void product_few(Thread& t, const ProductArgs& args, const FewRo
     t.store(args.out + segment * args.segment_stride + row * args.row_stride + n,
             sums[(tile * leaves + tree.segment(segment)) * leaf_size + i % leaf_size]);
   }
+}
+
+// body(halves) with those of the shape as a compile-time number: tiles of eight rows of W are
+// always multiplied by both.
+template <class Tile, class Body>
+void with_halves(const FewRows& shape, const Body& body) {
+  if constexpr (Tile::kColumnTiles > 1) {
+    if (shape.rows <= 8) return body(std::integral_constant<int, 1>());
+  }
+  body(std::integral_constant<int, 2>());
 }
 
 }  // namespace lockstep::kernels::cuda

@@ -11,6 +11,7 @@
 #include "kernels/cuda/pack.h"
 #include "kernels/cuda/product.h"
 #include "kernels/cuda/product_group.cuh"
+#include "kernels/cuda/sum_stack.cuh"
 #include "kernels/cuda/tile_formats.cuh"
 
 namespace lockstep::kernels::cuda {
@@ -23,8 +24,9 @@ struct SquareSums {
   static constexpr int kPacks = kTileRows * kRowTiles * Tile::kColumnTiles;
   WarpSums<kRowTiles, Tile::kColumnTiles> at[kTileRows];
 
-  LOCKSTEP_DEVICE Pack<float, 4>& pack(int tile_row, int row_tile, int column_tile) {
-    return at[tile_row].at[row_tile][column_tile];
+  LOCKSTEP_DEVICE Pack<float, 4>& pack(int i) {
+    const int row_tile = i / Tile::kColumnTiles;
+    return at[row_tile / kRowTiles].at[row_tile % kRowTiles][i % Tile::kColumnTiles];
   }
   // body(tile row, row tile, column tile) for all packs.
   template <class Body>
@@ -40,56 +42,6 @@ struct SquareSums {
   }
 };
 static_assert(kWarpRows * kWarpColumns == kWarp * 4 * SquareSums<Bf16Tile>::kPacks);
-
-// The sums of a segment that wait for others.
-template <class Tile, class Thread>
-class SumStack {
- public:
-  LOCKSTEP_DEVICE SumStack(Thread& t, const ManyRowsMemory& memory)
-      : t_(t),
-        waiting_(t.template shared<Pack<float, 4>>(memory.sums(),
-                                                   memory.level_bytes() / 16 * memory.depth)) {}
-
-  LOCKSTEP_DEVICE void push(SquareSums<Tile>& leaf, int merges) {
-    if (merges == 0) {
-      if (size_ > 0) {
-        Sums::for_each(
-            [&](int i, int r, int c) { waiting(size_ - 1, i, r, c) = top_.pack(i, r, c); });
-      }
-      top_ = leaf;
-      ++size_;
-      return;
-    }
-    Sums::for_each([&](int i, int r, int c) {
-      top_.pack(i, r, c) = sum_of(top_.pack(i, r, c), leaf.pack(i, r, c));
-    });
-    for (; merges > 1; --merges) {
-      --size_;
-      Sums::for_each([&](int i, int r, int c) {
-        top_.pack(i, r, c) = sum_of(waiting(size_ - 1, i, r, c), top_.pack(i, r, c));
-      });
-    }
-  }
-
-  LOCKSTEP_DEVICE Pack<float, 4>& top(int i, int r, int c) { return top_.pack(i, r, c); }
-
- private:
-  using Sums = SquareSums<Tile>;
-
-  LOCKSTEP_DEVICE static Pack<float, 4> sum_of(const Pack<float, 4>& a, const Pack<float, 4>& b) {
-    return {{a[0] + b[0], a[1] + b[1], a[2] + b[2], a[3] + b[3]}};
-  }
-  // This thread's alone.
-  LOCKSTEP_DEVICE Pack<float, 4>& waiting(int level, int i, int r, int c) {
-    const int pack = (i * Sums::kRowTiles + r) * Tile::kColumnTiles + c;
-    return waiting_[(level * Sums::kPacks + pack) * t_.count() + t_.index()];
-  }
-
-  Thread& t_;
-  Pack<float, 4>* waiting_;
-  SquareSums<Tile> top_;
-  int size_ = 0;  // the top among them
-};
 
 // The chunks of a block on their way through shared memory, each in one of kManyStages stages:
 // tiles of its tile rows, then 64 bytes of each of its rows of x for a group, group after group.
@@ -217,7 +169,9 @@ template <class Tile, class Thread>
 LOCKSTEP_DEVICE void product_many(Thread& t, const ProductArgs& args, const ManyRows& shape) {
   const ManyRowsMemory memory(args, shape);
   ChunkStages<Tile, Thread> stages(t, args, shape, memory);
-  SumStack<Tile, Thread> stack(t, memory);
+  SumStack<SquareSums<Tile>, Thread> stack(
+      t,
+      t.template shared<Pack<float, 4>>(memory.sums(), memory.level_bytes() / 16 * memory.depth));
   const int row_warp = t.warp() / shape.column_warps;
   const int column_warp = t.warp() % shape.column_warps;
 
@@ -267,7 +221,7 @@ LOCKSTEP_DEVICE void product_many(Thread& t, const ProductArgs& args, const Many
     for (int j = 0; j < 4; ++j) {
       const std::int64_t at_row = row + 16 * r + j / 2 * 8, at_n = first_n + j % 2;
       if (at_row >= args.m || at_n >= args.weights.rows) continue;
-      t.store(out + at_row * args.row_stride + at_n, stack.top(i, r, c)[j]);
+      t.store(out + at_row * args.row_stride + at_n, stack.top().at[i].at[r][c][j]);
     }
   });
 }

@@ -7,6 +7,8 @@ namespace {
 
 __global__ void rms_norm_kernel(const RmsNormArgs args) {
   GpuThread thread;
+  thread.let_next_begin();
+  thread.wait_for_earlier();
   rms_norm(thread, args);
 }
 

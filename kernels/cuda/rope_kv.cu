@@ -7,6 +7,8 @@ namespace {
 
 __global__ void rope_kv_kernel(const RopeKvArgs args) {
   GpuThread thread;
+  thread.let_next_begin();
+  thread.wait_for_earlier();
   rope_kv(thread, args);
 }
 

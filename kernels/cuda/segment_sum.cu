@@ -7,6 +7,8 @@ namespace {
 
 __global__ void segment_sum_kernel(const SegmentSumArgs args) {
   GpuThread thread;
+  thread.let_next_begin();
+  thread.wait_for_earlier();
   segment_sum(thread, args);
 }
 

@@ -80,10 +80,12 @@ void StreamGpu::run(const FlashInferArgs& args, const FlashInferLayout& layout,
 void StreamGpu::run(const Fa3Args& args, const Fa3Layout& layout) {
   named([&] { launch_fa3(args, layout, stream_.get()); });
 }
+bool StreamGpu::has_fa3() const { return fa3_built_in() && runs_sm_90a(); }
+bool StreamGpu::has_warpgroups() const { return warpgroups_built_in() && runs_sm_90a(); }
 // Compute capability 9.0 alone has what sm_90a is built of.
-bool StreamGpu::has_fa3() const {
+bool StreamGpu::runs_sm_90a() const {
   const auto& description = device().description();
-  return fa3_built_in() && description.compute_major == 9 && description.compute_minor == 0;
+  return description.compute_major == 9 && description.compute_minor == 0;
 }
 void StreamGpu::run(const SwigluArgs& args) { launch(launch_swiglu, args); }
 void StreamGpu::run(const SegmentSumArgs& args) { launch(launch_segment_sum, args); }

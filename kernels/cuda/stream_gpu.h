@@ -37,6 +37,7 @@ class StreamGpu final : public Gpu {
   bool has_flashinfer() const override { return flashinfer_built_in(); }
   void run(const Fa3Args& args, const Fa3Layout& layout) override;
   bool has_fa3() const override;
+  bool has_warpgroups() const override;
   void run(const SwigluArgs& args) override;
   void run(const SegmentSumArgs& args) override;
   void modify_logits(const TokenChoiceArgs& args) override;
@@ -58,6 +59,7 @@ class StreamGpu final : public Gpu {
     named([&] { launcher(args, stream_.get()); });
   }
   void named(const std::function<void()>& launch) const;
+  bool runs_sm_90a() const;
 
   DevicePool memory_;
   PinnedPool pinned_;

@@ -14,25 +14,32 @@ class Planner {
  public:
   // Adds a lane: its sum is the newest on the stack.
   void push(std::int32_t groups) {
-    const auto first = std::ssize(plan_.leaves);
+    const std::int32_t first = num_leaves();
+    plan_.lanes.push_back(first);
     for (std::int32_t done = 0; done < groups; done += kLeafGroups) {
       const std::int32_t of_leaf = std::min(kLeafGroups, groups - done);
-      plan_.leaves.push_back({next_group_ + done, static_cast<std::int16_t>(of_leaf), 0});
+      const std::int16_t merges = done > 0 ? 1 : 0;  // with the leaves before it
+      plan_.leaves.push_back({next_group_ + done, static_cast<std::int16_t>(of_leaf), merges});
     }
     next_group_ += groups;
-    stack_.push_back(tree(static_cast<std::int32_t>(first),
-                          static_cast<std::int32_t>(std::ssize(plan_.leaves))));
+    stack_.push_back({first, num_leaves() - 1, 0});
   }
 
   void merge() {
-    const Sum top = stack_.back();
+    const Sum b = stack_.back();
     stack_.pop_back();
-    stack_.back() = added(stack_.back(), top);
+    Sum& a = stack_.back();
+    const std::size_t level = std::max(a.level, b.level);
+    if (level == levels_.size()) levels_.emplace_back();
+    levels_[level].push_back({a.leaf, b.leaf});
+    ++plan_.leaves[static_cast<std::size_t>(b.last)].merges;
+    a = {a.leaf, b.last, level + 1};
   }
 
   std::size_t sums() const { return stack_.size(); }
 
   HostSumPlan finish() && {
+    plan_.lanes.push_back(num_leaves());
     for (const auto& level : levels_) {
       plan_.additions.insert(plan_.additions.end(), level.begin(), level.end());
       plan_.level_ends.push_back(static_cast<std::int32_t>(plan_.additions.size()));
@@ -49,25 +56,12 @@ class Planner {
 
  private:
   struct Sum {
-    std::int32_t leaf;  // where it lies: the first of its leaves
+    std::int32_t leaf;  // the first of its leaves
     std::int32_t last;  // of them
     std::size_t level;  // how many levels have to be done before it is complete
   };
 
-  Sum added(Sum a, Sum b) {
-    const std::size_t level = std::max(a.level, b.level);
-    if (level == levels_.size()) levels_.emplace_back();
-    levels_[level].push_back({a.leaf, b.leaf});
-    ++plan_.leaves[static_cast<std::size_t>(b.last)].merges;
-    return {a.leaf, b.last, level + 1};
-  }
-
-  Sum tree(std::int32_t begin, std::int32_t end) {
-    if (end - begin == 1) return {begin, begin, 0};
-    const std::int32_t middle = begin + (end - begin + 1) / 2;
-    const Sum left = tree(begin, middle);
-    return added(left, tree(middle, end));
-  }
+  std::int32_t num_leaves() const { return static_cast<std::int32_t>(std::ssize(plan_.leaves)); }
 
   HostSumPlan plan_;
   std::vector<std::vector<Addition>> levels_;

@@ -1,10 +1,10 @@
 // In which order a product sums over K: leaves, then a tree of additions.
 //
 // A leaf is up to kLeafGroups groups of 32 columns, summed one after the other by one warp. The
-// leaves of a lane (kernels/lanes.h) are its groups in eights, the rest last; they are added in a
-// binary tree whose left half takes the odd one, and lanes are added as their program says. All of
-// this follows from the lane program: which warp, block or rank sums a leaf, and how many rows are
-// multiplied, has no part in it.
+// leaves of a lane (kernels/lanes.h) are its groups in eights, the rest last; they are added one
+// after the other, and lanes are added as their program says. All of this follows from the lane
+// program: which warp, block or rank sums a leaf, and how many rows are multiplied, has no part in
+// it.
 #pragma once
 
 #include <cstdint>
@@ -24,7 +24,8 @@ struct alignas(8) Leaf {
   std::int16_t merges;
 };
 
-// The sum of leaf `into` becomes itself plus that of leaf `from`.
+// The sum of a lane whose first leaf is `into` becomes itself plus that of one whose first is
+// `from`.
 struct alignas(8) Addition {
   std::int32_t into;
   std::int32_t from;
@@ -33,10 +34,12 @@ struct alignas(8) Addition {
 // What kernels read: all arrays in device memory.
 struct SumPlan {
   const Leaf* leaves;
-  const Addition* additions;       // level after level; those of one level have no leaf in common
+  const std::int32_t* lanes;       // [num_lanes + 1]: their first leaves, then num_leaves
+  const Addition* additions;       // level after level; those of one level have no lane in common
   const std::int32_t* level_ends;  // [num_levels]: behind the last addition of each level
-  const std::int32_t* segments;    // [num_segments]: the leaf whose sum a segment is
+  const std::int32_t* segments;    // [num_segments]: the first leaf of each
   std::int32_t num_leaves;
+  std::int32_t num_lanes;
   std::int32_t num_levels;
   std::int32_t num_segments;
   std::int32_t depth;  // as HostSumPlan's
@@ -45,6 +48,7 @@ struct SumPlan {
 // The same on the host.
 struct HostSumPlan {
   std::vector<Leaf> leaves;
+  std::vector<std::int32_t> lanes;
   std::vector<Addition> additions;
   std::vector<std::int32_t> level_ends;
   std::vector<std::int32_t> segments;

@@ -7,6 +7,8 @@ namespace {
 
 __global__ void swiglu_kernel(const SwigluArgs args) {
   GpuThread thread;
+  thread.let_next_begin();
+  thread.wait_for_earlier();
   swiglu(thread, args);
 }
 

@@ -31,6 +31,7 @@ enum class Scaled { nothing, rows, groups };
 //   kScaled        if anything: Scales::of(t, tile, i) is the scale of row 2 * q + i of a tile,
 //                  and kHasMinimum whether Scales has minimum(t, tile, i), too. Of a tile that is
 //                  not `there` they are finite. REQUIRES: `tile_row` is one of the matrix.
+//   RowScales      the same for row g of tiles `first` and `first` + 1: of(t, i), minimum(t, i)
 struct Bf16Tile {
   static constexpr TileFormat kFormat = TileFormat::bf16;
   static constexpr int kColumnTiles = 1;
@@ -45,15 +46,11 @@ struct Bf16Tile {
     template <class Thread>
     LOCKSTEP_DEVICE Scales(Thread&, const TilePlace&) {}
   };
+  struct RowScales {
+    template <class Thread>
+    LOCKSTEP_DEVICE RowScales(Thread&, const TilePlace&, int) {}
+  };
 };
-
-// Two words of bytes as four words of two bytes each, in the lower halves of 16 bits.
-LOCKSTEP_DEVICE Words spread_bytes(const Words& words, int tile) {
-  constexpr std::uint32_t kLowBytes = 0x00ff00ff;
-  const std::uint32_t a = words[2 * tile];
-  const std::uint32_t b = words[2 * tile + 1];
-  return {{a & kLowBytes, a >> 8 & kLowBytes, b & kLowBytes, b >> 8 & kLowBytes}};
-}
 
 struct Int8Tile {
   static constexpr int kColumnTiles = 2;
@@ -62,12 +59,15 @@ struct Int8Tile {
   // the sign, at the place of its exponent's lowest bit, makes the same 128 a 256.
   template <class Thread>
   LOCKSTEP_DEVICE Words pairs(Thread& t, int tile) const {
-    Words pairs = spread_bytes(words, tile);
-    for (int i = 0; i < 4; ++i) {
-      pairs[i] = t.subtract_pair((pairs[i] & 0x007f007f) | 0x43004300,
-                                 (pairs[i] & 0x00800080) | 0x43004300);
-    }
-    return pairs;
+    const std::uint32_t a = words[2 * tile], b = words[2 * tile + 1];
+    return {{pair(t, a), pair(t, a >> 8), pair(t, b), pair(t, b >> 8)}};
+  }
+
+ private:
+  // Of the lower byte of either half.
+  template <class Thread>
+  LOCKSTEP_DEVICE static std::uint32_t pair(Thread& t, std::uint32_t bytes) {
+    return t.subtract_pair((bytes & 0x007f007f) | 0x43004300, (bytes & 0x00800080) | 0x43004300);
   }
 };
 
@@ -77,13 +77,17 @@ struct E4m3Tile {
   // The bits of a number, as a bf16 number, are 2^120 times too small. NaN becomes 480.
   template <class Thread>
   LOCKSTEP_DEVICE Words pairs(Thread& t, int tile) const {
+    const std::uint32_t a = words[2 * tile], b = words[2 * tile + 1];
+    return {
+        {pair(t, a << 8, a << 4), pair(t, a, a >> 4), pair(t, b << 8, b << 4), pair(t, b, b >> 4)}};
+  }
+
+ private:
+  // Of signs and of all else, where they are in a bf16 number.
+  template <class Thread>
+  LOCKSTEP_DEVICE static std::uint32_t pair(Thread& t, std::uint32_t signs, std::uint32_t rest) {
     constexpr std::uint32_t kTwoTo120 = 0x7b807b80;
-    Words pairs = spread_bytes(words, tile);
-    for (int i = 0; i < 4; ++i) {
-      pairs[i] =
-          t.multiply_pair((pairs[i] & 0x00800080) << 8 | (pairs[i] & 0x007f007f) << 4, kTwoTo120);
-    }
-    return pairs;
+    return t.multiply_pair((signs & 0x80008000) | (rest & 0x07f007f0), kTwoTo120);
   }
 };
 
@@ -126,6 +130,27 @@ struct Int4Tile {
     }
     Words words_[2];
   };
+  class RowScales {
+   public:
+    template <class Thread>
+    LOCKSTEP_DEVICE RowScales(Thread& t, const TilePlace& place, int first) {
+      const auto* words = reinterpret_cast<const std::uint32_t*>(place.tile + 512);
+      const int g = t.lane() / 4;
+#pragma unroll
+      for (int i = 0; i < 2; ++i) words_[i] = words[g / 2 * 8 + (first + i) * 2 + g % 2];
+    }
+    template <class Thread>
+    LOCKSTEP_DEVICE float of(Thread& t, int i) const {
+      return t.from_half(words_[i]);
+    }
+    template <class Thread>
+    LOCKSTEP_DEVICE float minimum(Thread& t, int i) const {
+      return t.from_half(words_[i] >> 16);
+    }
+
+   private:
+    std::uint32_t words_[2];
+  };
 };
 
 // A scale for each group of each row.
@@ -145,6 +170,23 @@ struct Int8GroupTile : Int8Tile {
 
    private:
     Pack<std::uint32_t, 2> words_;
+  };
+  class RowScales {
+   public:
+    template <class Thread>
+    LOCKSTEP_DEVICE RowScales(Thread& t, const TilePlace& place, int) {
+      const auto* halves = reinterpret_cast<const std::uint16_t*>(place.tile + 512);
+      const int g = t.lane() / 4;
+#pragma unroll
+      for (int i = 0; i < 2; ++i) halves_[i] = halves[g / 2 * 4 + i * 2 + g % 2];
+    }
+    template <class Thread>
+    LOCKSTEP_DEVICE float of(Thread& t, int i) const {
+      return t.from_half(halves_[i]);
+    }
+
+   private:
+    std::uint16_t halves_[2];
   };
 };
 
@@ -169,6 +211,22 @@ struct ChannelTile : Tile {
    private:
     Pack<float, 2> scales_[2];
   };
+  class RowScales {
+   public:
+    template <class Thread>
+    LOCKSTEP_DEVICE RowScales(Thread& t, const TilePlace& place, int) {
+      for (int i = 0; i < 2; ++i) {
+        scales_[i] = t.load(place.scales + 16 * place.tile_row + 8 * i + t.lane() / 4);
+      }
+    }
+    template <class Thread>
+    LOCKSTEP_DEVICE float of(Thread&, int i) const {
+      return scales_[i];
+    }
+
+   private:
+    float scales_[2];
+  };
 };
 using Int8ChannelTile = ChannelTile<Int8Tile, TileFormat::int8_channel>;
 using E4m3ChannelTile = ChannelTile<E4m3Tile, TileFormat::e4m3_channel>;
@@ -188,9 +246,17 @@ struct E4m3BlockTile : E4m3Tile {
     LOCKSTEP_DEVICE float of(Thread&, int, int) const {
       return scale_;
     }
+    template <class Thread>
+    LOCKSTEP_DEVICE float of(Thread&, int) const {
+      return scale_;
+    }
 
    private:
     float scale_;
+  };
+  struct RowScales : Scales {
+    template <class Thread>
+    LOCKSTEP_DEVICE RowScales(Thread& t, const TilePlace& place, int) : Scales(t, place) {}
   };
 };
 

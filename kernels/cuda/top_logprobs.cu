@@ -7,16 +7,22 @@ namespace {
 
 __global__ void best_of_slices_kernel(const TopLogprobsArgs args) {
   GpuThread thread;
+  thread.let_next_begin();
+  thread.wait_for_earlier();
   best_of_slices(thread, args);
 }
 
 __global__ void weights_of_slices_kernel(const TopLogprobsArgs args) {
   GpuThread thread;
+  thread.let_next_begin();
+  thread.wait_for_earlier();
   weights_of_slices(thread, args);
 }
 
 __global__ void logprobs_of_rows_kernel(const TopLogprobsArgs args) {
   GpuThread thread;
+  thread.let_next_begin();
+  thread.wait_for_earlier();
   logprobs_of_rows(thread, args);
 }
 

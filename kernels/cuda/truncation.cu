@@ -7,6 +7,8 @@ namespace {
 
 __global__ void __launch_bounds__(1024) truncate_rows_kernel(const TruncationArgs args) {
   GpuThread thread;
+  thread.let_next_begin();
+  thread.wait_for_earlier();
   truncate_rows(thread, args);
 }
 

@@ -75,6 +75,13 @@ struct WeightTiles {
   std::int32_t groups;  // of 32 columns
 };
 
+// Without scales that lie apart.
+constexpr std::int64_t bytes_of_tiles(const WeightTiles& weights) {
+  const std::int32_t rows = rows_of_tile(weights.format);
+  return std::int64_t{(weights.rows + rows - 1) / rows} * weights.groups *
+         bytes_of_tile(weights.format);
+}
+
 // The same in host memory.
 struct HostWeightTiles {
   TileFormat format;

@@ -29,10 +29,14 @@ std::vector<std::string> layer_names(Range layers, const char* block) {
 }
 
 const GpuRunnerOptions& checked(const GpuRunnerOptions& options, const model::ModelConfig& config,
-                                const GpuWeights& weights, const PipelinePlace& place) {
+                                const GpuWeights& weights, const Gpu& gpu,
+                                const PipelinePlace& place) {
   if (options.block_size < 16 || options.block_size % 16 != 0) {
     throw Error("block_size is " + std::to_string(options.block_size) +
                 ": it must be a multiple of 16");
+  }
+  if (options.warpgroups && !gpu.has_warpgroups()) {
+    throw Error("products by warpgroups: they need a Hopper GPU, and a build for sm_90a");
   }
   const Range layers = stage_layers(config, place);
   if (std::ssize(weights.layers) != layers.size()) {
@@ -49,7 +53,7 @@ GpuLlamaRunner::GpuLlamaRunner(const model::ModelConfig& config, GpuWeights weig
                                const GpuRunnerOptions& options, Gpu& gpu,
                                comm::GpuExchange& exchange, const PipelinePlace& place)
     : config_(config),
-      options_(checked(options, config, weights, place)),
+      options_(checked(options, config, weights, gpu, place)),
       gpu_(gpu),
       exchange_(exchange),
       place_(place),
@@ -130,14 +134,17 @@ void GpuLlamaRunner::allocate_cache(std::int32_t num_blocks) {
 
 GpuLlamaRunner::SumPlanArrays GpuLlamaRunner::sum_plan(const HostSumPlan& plan) {
   SumPlanArrays arrays{upload_array<Leaf>(gpu_, "tables", plan.leaves),
+                       upload_array<std::int32_t>(gpu_, "tables", plan.lanes),
                        upload_array<Addition>(gpu_, "tables", plan.additions),
                        upload_array<std::int32_t>(gpu_, "tables", plan.level_ends),
                        upload_array<std::int32_t>(gpu_, "tables", plan.segments)};
   arrays.view = {arrays.leaves.data(),
+                 arrays.lanes.data(),
                  arrays.additions.data(),
                  arrays.level_ends.data(),
                  arrays.segments.data(),
                  static_cast<std::int32_t>(plan.leaves.size()),
+                 static_cast<std::int32_t>(plan.lanes.size()) - 1,
                  static_cast<std::int32_t>(plan.level_ends.size()),
                  static_cast<std::int32_t>(plan.segments.size()),
                  plan.depth};
@@ -296,7 +303,8 @@ void GpuLlamaRunner::run_norm(RmsNormArgs args, const LaneSum& update) {
 
 void GpuLlamaRunner::multiply(const GpuMatrix& weights, const std::uint16_t* x,
                               std::int64_t x_columns, std::int32_t rows, const SumPlanArrays& plan,
-                              float* out, std::int64_t out_stride, std::int64_t segment_stride) {
+                              float* out, std::int64_t out_stride, std::int64_t segment_stride,
+                              const GpuMatrix* ahead) {
   if (weights.view.rows == 0 || rows == 0) return;
   if (PlainProduct* product = plain_product_of(weights)) {
     product->run(x, reinterpret_cast<const std::uint16_t*>(weights.view.tiles), out, rows);
@@ -309,15 +317,20 @@ void GpuLlamaRunner::multiply(const GpuMatrix& weights, const std::uint16_t* x,
                        .plan = plan.view,
                        .out = out,
                        .row_stride = out_stride,
-                       .segment_stride = segment_stride});
+                       .segment_stride = segment_stride,
+                       .ahead = ahead != nullptr && !ahead->plain
+                                    ? WeightsAhead{ahead->view.tiles, bytes_of_tiles(ahead->view)}
+                                    : WeightsAhead{},
+                       .warpgroups = options_.warpgroups});
 }
 
 void GpuLlamaRunner::multiply(const std::vector<GpuMatrix>& weights, const std::uint16_t* x,
                               std::int64_t x_columns, std::int32_t rows, const SumPlanArrays& plan,
-                              float* out, std::int64_t out_stride) {
-  for (const GpuMatrix& matrix : weights) {
-    multiply(matrix, x, x_columns, rows, plan, out, out_stride, 0);
-    out += matrix.view.rows;
+                              float* out, std::int64_t out_stride, const GpuMatrix& ahead) {
+  for (std::size_t i = 0; i < weights.size(); ++i) {
+    multiply(weights[i], x, x_columns, rows, plan, out, out_stride, 0,
+             i + 1 < weights.size() ? &weights[i + 1] : &ahead);
+    out += weights[i].view.rows;
   }
 }
 
@@ -335,7 +348,7 @@ LaneSum GpuLlamaRunner::attention_block(const Step& step, std::size_t layer) {
   const std::int64_t stride = sizes_.query_columns + 2 * sizes_.kv_columns;
   const std::int32_t query_heads = part().query_heads.size();
   multiply(weights.qkv, normed_.data(), config_.hidden_size, step.rows, hidden_plan_, qkv_.data(),
-           stride);
+           stride, weights.o);
   gpu_.run(RopeKvArgs{.q = qkv_.data(),
                       .k = qkv_.data() + sizes_.query_columns,
                       .v = qkv_.data() + sizes_.query_columns + sizes_.kv_columns,
@@ -351,7 +364,8 @@ LaneSum GpuLlamaRunner::attention_block(const Step& step, std::size_t layer) {
   attend(step, layer);
   const std::int64_t values = step.rows * config_.hidden_size;
   multiply(weights.o, attended_.data(), sizes_.query_columns, step.rows, attention_plan_,
-           reducer_.segments(kAttention, step.rows), config_.hidden_size, values);
+           reducer_.segments(kAttention, step.rows), config_.hidden_size, values,
+           &weights.gate_up.front());
   return reducer_.reduce(kAttention, step.rows, attention_names_[layer]);
 }
 
@@ -381,7 +395,7 @@ void GpuLlamaRunner::attend(const Step& step, std::size_t layer) {
 LaneSum GpuLlamaRunner::mlp_block(const Step& step, std::size_t layer) {
   const GpuLayerWeights& weights = weights_.layers[layer];
   multiply(weights.gate_up, normed_.data(), config_.hidden_size, step.rows, hidden_plan_,
-           gate_up_.data(), 2 * sizes_.inner_columns);
+           gate_up_.data(), 2 * sizes_.inner_columns, weights.down);
   gpu_.run(SwigluArgs{.gate = gate_up_.data(),
                       .up = gate_up_.data() + sizes_.inner_columns,
                       .stride = 2 * sizes_.inner_columns,
@@ -389,15 +403,19 @@ LaneSum GpuLlamaRunner::mlp_block(const Step& step, std::size_t layer) {
                       .rows = step.rows,
                       .columns = static_cast<std::int32_t>(sizes_.inner_columns)});
   const std::int64_t values = step.rows * config_.hidden_size;
+  const GpuMatrix* ahead = layer + 1 < weights_.layers.size()
+                               ? &weights_.layers[layer + 1].qkv.front()
+                           : has_head() ? &weights_.output()
+                                        : nullptr;
   multiply(weights.down, inner_.data(), sizes_.inner_columns, step.rows, mlp_plan_,
-           reducer_.segments(kMlp, step.rows), config_.hidden_size, values);
+           reducer_.segments(kMlp, step.rows), config_.hidden_size, values, ahead);
   return reducer_.reduce(kMlp, step.rows, mlp_names_[layer]);
 }
 
 void GpuLlamaRunner::logits(const Step& step, const LaneSum& update) {
   norm(step.wanted, step.last_rows, update, weights_.final_norm, last_.data());
   multiply(weights_.output(), last_.data(), config_.hidden_size, step.wanted, hidden_plan_,
-           logits_.data(), sizes_.logits_stride, 0);
+           logits_.data(), sizes_.logits_stride, 0, nullptr);
 }
 
 }  // namespace lockstep::shard

@@ -126,6 +126,7 @@ class GpuLlamaRunner final : public ModelRunner {
   };
   struct SumPlanArrays {
     GpuArray<kernels::cuda::Leaf> leaves;
+    GpuArray<std::int32_t> lanes;
     GpuArray<kernels::cuda::Addition> additions;
     GpuArray<std::int32_t> level_ends, segments;
     kernels::cuda::SumPlan view = {};
@@ -155,13 +156,13 @@ class GpuLlamaRunner final : public ModelRunner {
   void run_norm(kernels::cuda::RmsNormArgs args, const LaneSum& update);
   void make_plain_products();
   kernels::cuda::PlainProduct* plain_product_of(const GpuMatrix& weights) const;
-  // x * W^T, the matrices' rows side by side in rows of `out`.
+  // x * W^T, the matrices' rows side by side in rows of `out`. `ahead`: what is multiplied next.
   void multiply(const std::vector<GpuMatrix>& weights, const std::uint16_t* x,
                 std::int64_t x_columns, std::int32_t rows, const SumPlanArrays& plan, float* out,
-                std::int64_t out_stride);
+                std::int64_t out_stride, const GpuMatrix& ahead);
   void multiply(const GpuMatrix& weights, const std::uint16_t* x, std::int64_t x_columns,
                 std::int32_t rows, const SumPlanArrays& plan, float* out, std::int64_t out_stride,
-                std::int64_t segment_stride);
+                std::int64_t segment_stride, const GpuMatrix* ahead);
   void attend(const Step& step, std::size_t layer);
   kernels::cuda::PagedCache cache_of(std::size_t layer) const;
 

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <bit>
+#include <numeric>
 
 #include "base/error.h"
 #include "kernels/cuda/attention.h"
@@ -19,12 +20,35 @@ using namespace kernels::cuda;
 // Of the own attention's parts: where a step needs more, a block computes all chunks of a row.
 constexpr std::int64_t kMostPartFloats = 64 << 20;
 
+// How often a tree is cut for segments of one rank: of a product of few columns, whose sums are
+// long, more blocks have work, and fewer sums wait in each. Between ranks they would have to
+// travel.
+constexpr int kCutsOfOneRank = 2;
+
+// The runs of lanes of which each rank leaves one sum or, where it must, several.
+struct LaneRuns {
+  std::vector<Range> attention, mlp;
+};
+LaneRuns lane_runs_of(const model::ModelConfig& config, const std::vector<Partition>& parts) {
+  if (parts.size() > 1) {
+    return {lane_runs(parts, &Partition::query_heads), lane_runs(parts, &Partition::mlp_lanes)};
+  }
+  const LaneTrees trees = lane_trees(config);
+  return {trees.attention.pieces(kCutsOfOneRank), trees.mlp.pieces(kCutsOfOneRank)};
+}
+
 std::vector<SegmentTree> trees_of(const model::ModelConfig& config,
                                   const std::vector<Partition>& parts) {
   const LaneTrees trees = lane_trees(config);
-  return {one_segment_each(static_cast<int>(parts.size())),
-          segment_tree(trees.attention, lane_runs(parts, &Partition::query_heads)),
-          segment_tree(trees.mlp, lane_runs(parts, &Partition::mlp_lanes))};
+  const LaneRuns runs = lane_runs_of(config, parts);
+  std::vector<SegmentTree> result = {one_segment_each(static_cast<int>(parts.size())),
+                                     segment_tree(trees.attention, runs.attention),
+                                     segment_tree(trees.mlp, runs.mlp)};
+  if (parts.size() > 1) return result;
+  for (SegmentTree& tree : result) {
+    tree.counts = {std::accumulate(tree.counts.begin(), tree.counts.end(), 0)};
+  }
+  return result;
 }
 
 void require_common_group(const model::ModelConfig& config, int ranks) {
@@ -71,7 +95,7 @@ std::size_t upload_bytes(const GpuRunnerOptions& options) {
 
 std::size_t bytes_of(const HostSumPlan& plan) {
   return plan.leaves.size() * sizeof(Leaf) + plan.additions.size() * sizeof(Addition) +
-         (plan.level_ends.size() + plan.segments.size()) * sizeof(std::int32_t);
+         (plan.lanes.size() + plan.level_ends.size() + plan.segments.size()) * sizeof(std::int32_t);
 }
 
 }  // namespace
@@ -125,8 +149,14 @@ GpuRunnerSizes::GpuRunnerSizes(const model::ModelConfig& config,
   logits_stride = divide_up(part.vocabulary.size(), kPlainRows) * kPlainRows;
   reduce = {tokens, width, options.gather_below};
   hidden_plan = make_sum_plan(kernels::whole_sum(width));
-  attention_plan = make_sum_plan(attention_program(config, part));
-  mlp_plan = make_sum_plan(mlp_program(config, part));
+  if (parts.size() > 1) {
+    attention_plan = make_sum_plan(attention_program(config, part));
+    mlp_plan = make_sum_plan(mlp_program(config, part));
+  } else {
+    const LaneRuns lanes = lane_runs_of(config, parts);
+    attention_plan = make_sum_plan(attention_program(config, lanes.attention));
+    mlp_plan = make_sum_plan(mlp_program(config, lanes.mlp));
+  }
   runs = head_runs(first_queries(config, part));
   if (options.attention != AttentionBackend::own) {
     require_common_group(config, static_cast<int>(parts.size()));

@@ -29,6 +29,7 @@ struct GpuRunnerOptions {
   std::int64_t gather_below = 4 << 20;  // ReduceOptions
   // The kernel that attends; not automatic.
   kernels::cuda::AttentionBackend attention = kernels::cuda::AttentionBackend::own;
+  bool warpgroups = false;              // multiply many rows, where they are own products
   std::string product_algorithms = {};  // a file (gpu.h) for products of plain weights; "": none
   // Of decoding steps; 0: none are made. The steps of further shapes run without.
   std::int32_t max_recordings = 64;

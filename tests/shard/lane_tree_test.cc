@@ -88,6 +88,21 @@ TEST(LaneTree, EverySplitFinishesTheSameTree) {
   }
 }
 
+// What one rank leaves in pieces is the same tree.
+TEST(LaneTree, PiecesAreWholeSubtrees) {
+  for (const auto& [groups, lanes] : {std::pair{3, 3}, {8, 4}, {1, 1}, {2, 7}}) {
+    const LaneTree tree = halved_tree(groups, lanes);
+    const Range all{0, tree.lanes()};
+    EXPECT_EQ(tree.pieces(0), std::vector{all});
+    const std::vector<Range> pieces = tree.pieces(2);
+    EXPECT_EQ(std::ssize(pieces), std::min(4, tree.lanes()));
+    for (const Range& piece : pieces) EXPECT_EQ(tree.segments(piece), 1);
+    EXPECT_EQ(finish(tree, pieces), finish(tree, {all}));
+    const std::vector<std::int32_t> ones(static_cast<std::size_t>(tree.lanes()), 1);
+    EXPECT_EQ(tree.program(pieces, ones).segments, std::ssize(pieces));
+  }
+}
+
 // Query heads and key-value heads of models: cut where ranks part.
 TEST(LaneTree, EverySplitFinishesTheTreesOfModels) {
   for (const auto& [heads, kv_heads] :

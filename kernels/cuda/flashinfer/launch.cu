@@ -14,6 +14,8 @@ namespace {
 __global__ void combine_flashinfer_parts_kernel(
     const __grid_constant__ FlashInferCombineArgs args) {
   GpuThread thread;
+  thread.let_next_begin();
+  thread.wait_for_earlier();
   combine_flashinfer_parts(thread, args);
 }
 

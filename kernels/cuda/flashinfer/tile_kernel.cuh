@@ -145,8 +145,9 @@ void launch_tile(const TileLaunch& launch, StreamHandle stream) {
                                     static_cast<int>(kSharedBytes)),
                kName);
   const dim3 blocks(static_cast<unsigned>(launch.items), 1, static_cast<unsigned>(cache.heads));
-  kernel<<<blocks, dim3(32, Traits::NUM_WARPS_Q, 1), kSharedBytes, stream>>>(params);
-  check_launch(cudaGetLastError(), kName);
+  // It waits for earlier kernels before it reads what they wrote (prefill.cuh:2147).
+  launch_overlapping(kName, kernel, blocks, dim3(32, Traits::NUM_WARPS_Q, 1), kSharedBytes, params,
+                     stream);
 }
 
 }  // namespace lockstep::kernels::cuda

@@ -45,6 +45,10 @@ class FiberThread {
   int block_y() const;
   int blocks_x() const;
 
+  // Kernels run one after the other.
+  void let_next_begin() {}
+  void wait_for_earlier() {}
+
   void sync(Where where = Where::current()) { meet_block({Meeting::Kind::barrier, 0, where}); }
 
   void sync_warp(Where where = Where::current()) {
@@ -98,10 +102,33 @@ class FiberThread {
     finish_copies(copy_groups_ - kLeft);
   }
 
+  void prefetch(const std::byte* from, std::uint32_t bytes) { check_load(from, bytes, 16); }
+
   // The sum of a row's products is rounded once. Matrix units of GPUs keep fewer bits (Fasi et al.,
   // "Numerical behavior of NVIDIA tensor cores", 2021): their bits are others.
   void multiply_add(Pack<float, 4>& sums, const Pack<std::uint32_t, 4>& a,
                     const Pack<std::uint32_t, 2>& b, Where where = Where::current());
+  // By the warps themselves, each for its rows: kernels/cuda/warpgroup/thread.cuh.
+  void publish_rows() {}
+  template <int kPacks>
+  void begin_rows(Pack<float, 4> (&)[kPacks]) {}
+  void commit_rows() {}
+  template <int kPacks>
+  void finish_rows(Pack<float, 4> (&)[kPacks]) {}
+  template <int kPacks>
+  void multiply_rows(Pack<float, 4> (&sums)[kPacks], const Pack<std::uint32_t, 4>& a,
+                     const std::byte* rows, int step, bool add) {
+    for (int i = 0; i < kPacks; ++i) {
+      if (!add) sums[i] = {};
+      const int row = 8 * i + lane() / 4;
+      Pack<std::uint32_t, 2> b;
+      for (int half = 0; half < 2; ++half) {
+        const int place = (2 * step + half) ^ row / 2 % 4;
+        b[half] = reinterpret_cast<const std::uint32_t*>(rows + 64 * row + 16 * place)[lane() % 4];
+      }
+      multiply_add(sums[i], a, b);
+    }
+  }
   float from_half(std::uint32_t word) { return f16_to_float(static_cast<std::uint16_t>(word)); }
   std::uint32_t subtract_pair(std::uint32_t a, std::uint32_t b);
   std::uint32_t multiply_pair(std::uint32_t a, std::uint32_t b);

@@ -15,6 +15,7 @@
 #include "kernels/cuda/peer_norm.cuh"
 #include "kernels/cuda/product_few.cuh"
 #include "kernels/cuda/product_many.cuh"
+#include "kernels/cuda/product_wide.cuh"
 #include "kernels/cuda/rms_norm.cuh"
 #include "kernels/cuda/rope_kv.cuh"
 #include "kernels/cuda/segment_sum.cuh"
@@ -194,7 +195,14 @@ void ExecutedGpu::run(const ProductArgs& args) {
 void ExecutedGpu::run(const ProductArgs& args, const ProductShape& shape) {
   const auto run_format = [&]<class Tile>(Tile) {
     put_kernel(product_grid(args, shape), args, [shape](auto& t, const auto& a) {
-      if (const auto* few = std::get_if<FewRows>(&shape)) return product_few<Tile>(t, a, *few);
+      if (const auto* few = std::get_if<FewRows>(&shape)) {
+        return with_halves<Tile>(*few, [&](auto halves) { product_few<Tile, halves>(t, a, *few); });
+      }
+      if (const auto* wide = std::get_if<WideRows>(&shape)) {
+        return with_wide_shape<Tile>(*wide, [&](auto rows, auto warpgroups) {
+          product_wide<Tile, rows, warpgroups>(t, a, *wide);
+        });
+      }
       return product_many<Tile>(t, a, std::get<ManyRows>(shape));
     });
   };

@@ -65,6 +65,7 @@ class ExecutedGpu final : public Gpu {
   // In double precision: with FA3's meaning, not its bits.
   void run(const Fa3Args& args, const Fa3Layout& layout) override;
   bool has_fa3() const override { return true; }
+  bool has_warpgroups() const override { return true; }
   void run(const SwigluArgs& args) override;
   void run(const SegmentSumArgs& args) override;
   void modify_logits(const TokenChoiceArgs& args) override;

@@ -15,6 +15,7 @@ ProductArgs args_of(TileFormat format, std::int32_t m, std::int32_t rows, std::i
   args.weights = {.format = format, .tiles = {}, .scales = {}, .rows = rows, .groups = 1};
   args.m = m;
   args.plan.num_leaves = leaves;
+  args.plan.num_lanes = 1;
   args.plan.num_segments = 1;
   args.plan.depth = std::bit_width(static_cast<std::uint32_t>(leaves - 1));
   return args;
@@ -27,21 +28,27 @@ TEST(CudaProductShape, FitsIntoSharedMemory) {
     for (const std::int32_t m : {1, 16, 33, 64, 65, 1000}) {
       for (const std::int32_t leaves : {1, 3, 16, 56, 256, 1000}) {
         for (const std::int32_t rows : {100, 30000}) {
-          const ProductArgs args = args_of(format, m, rows, leaves);
-          const ProductShape shape = product_shape(args);
-          const Grid grid = product_grid(args, shape);
-          EXPECT_LE(grid.shared_bytes, kMaxSharedBytes);
-          EXPECT_LE(grid.threads, kProductWarps * kWarp);
-          if (const auto* few = std::get_if<FewRows>(&shape)) {
-            EXPECT_LE(few->rows, 16);
-            EXPECT_EQ(grid.x,
-                      divide_up(m, few->rows) * divide_up(rows, few->tiles * rows_of_tile(format)));
-          } else {
-            const auto& many = std::get<ManyRows>(shape);
-            EXPECT_GE(many.stage_groups, 1);
-            EXPECT_EQ(grid.x, divide_up(m, many.row_warps * kWarpRows) *
-                                  divide_up(rows, many.column_warps * kWarpColumns));
-            EXPECT_EQ(grid.y, 1);
+          ProductArgs args = args_of(format, m, rows, leaves);
+          for (const bool warpgroups : {false, true}) {
+            args.warpgroups = warpgroups;
+            const ProductShape shape = product_shape(args);
+            const Grid grid = product_grid(args, shape);
+            EXPECT_LE(grid.shared_bytes, kMaxSharedBytes);
+            EXPECT_LE(grid.threads, kProductWarps * kWarp);
+            if (const auto* wide = std::get_if<WideRows>(&shape)) {
+              EXPECT_TRUE(warpgroups);
+              EXPECT_EQ(grid.x, divide_up(m, wide->rows) * divide_up(rows, 64 * wide->warpgroups));
+            } else if (const auto* few = std::get_if<FewRows>(&shape)) {
+              EXPECT_LE(few->rows, 16);
+              EXPECT_EQ(grid.x, divide_up(m, few->rows) *
+                                    divide_up(rows, few->tiles * rows_of_tile(format)));
+            } else {
+              const auto& many = std::get<ManyRows>(shape);
+              EXPECT_GE(many.stage_groups, 1);
+              EXPECT_EQ(grid.x, divide_up(m, many.row_warps * kWarpRows) *
+                                    divide_up(rows, many.column_warps * kWarpColumns));
+              EXPECT_EQ(grid.y, 1);
+            }
           }
         }
       }
@@ -50,30 +57,47 @@ TEST(CudaProductShape, FitsIntoSharedMemory) {
 }
 
 TEST(CudaProductShape, OfManyRowsHasBlocksForEveryMultiprocessor) {
-  const auto many = [](std::int32_t m, std::int32_t rows) {
-    return std::get<ManyRows>(product_shape(args_of(TileFormat::bf16, m, rows, 16)));
+  const auto expect = [](TileFormat format, std::int32_t m, std::int32_t rows,
+                         const ManyRows& expected) {
+    ProductArgs args = args_of(format, m, rows, 16);
+    args.plan.depth = 0;
+    EXPECT_EQ(std::get<ManyRows>(product_shape(args)), expected);
   };
-  const auto expect_warps = [](const ManyRows& shape, int rows, int columns) {
-    EXPECT_EQ(shape.row_warps, rows);
-    EXPECT_EQ(shape.column_warps, columns);
-  };
-  expect_warps(many(128, 28672), 4, 2);
-  expect_warps(many(128, 6144), 4, 2);  // 96 blocks
-  expect_warps(many(128, 4096), 2, 2);
-  expect_warps(many(2048, 4096), 4, 2);
-  expect_warps(many(130, 28672), 3, 2);
-  expect_warps(many(64, 28672), 2, 4);
-  expect_warps(many(64, 4096), 2, 1);
+  expect(TileFormat::bf16, 128, 28672, {2, 2, 2});
+  expect(TileFormat::bf16, 128, 6144, {2, 2, 2});  // 192 blocks
+  expect(TileFormat::bf16, 128, 4096, {2, 2, 7});  // 128
+  expect(TileFormat::bf16, 65, 2048, {2, 1, 8});   // 64 would be too few
+  expect(TileFormat::e4m3_channel, 128, 28672, {2, 4, 4});
 }
 
-TEST(CudaProductShape, OfFewRowsHasBlocksOfEqualWork) {
-  const auto few = [](std::int32_t m, std::int32_t rows, std::int32_t leaves) {
-    return std::get<FewRows>(product_shape(args_of(TileFormat::bf16, m, rows, leaves)));
+TEST(CudaProductShape, OfWarpgroupsHasBlocksForEveryMultiprocessor) {
+  const auto expect = [](TileFormat format, std::int32_t m, std::int32_t rows, std::int32_t depth,
+                         const WideRows& expected) {
+    ProductArgs args = args_of(format, m, rows, 16);
+    args.plan.depth = depth;
+    args.warpgroups = true;
+    EXPECT_EQ(std::get<WideRows>(product_shape(args)), expected);
   };
-  EXPECT_EQ(few(1, 28672, 16).tiles, 14);  // 256 blocks, two a multiprocessor
-  EXPECT_EQ(few(16, 4096, 56).tiles, 4);   // 128 blocks, one each
-  EXPECT_EQ(few(16, 28672, 16).tiles, 5);  // three times 239 blocks
-  EXPECT_EQ(few(1, 100, 1).tiles, 8);      // a leaf for every warp
+  expect(TileFormat::bf16, 128, 28672, 0, {128, 2, 4});
+  expect(TileFormat::bf16, 64, 28672, 0, {64, 2, 4});
+  expect(TileFormat::bf16, 64, 6144, 0, {64, 1, 4});  // 96 blocks
+  expect(TileFormat::bf16, 512, 4096, 3, {64, 2, 3});
+  expect(TileFormat::int4_group, 512, 4096, 0, {64, 2, 4});
+}
+
+// As measured on an H200 (docs/gpu.md).
+TEST(CudaProductShape, OfFewRowsHasBlocksOfEqualWork) {
+  const auto tiles = [](TileFormat format, std::int32_t m, std::int32_t rows, std::int32_t leaves) {
+    return std::get<FewRows>(product_shape(args_of(format, m, rows, leaves))).tiles;
+  };
+  EXPECT_EQ(tiles(TileFormat::bf16, 1, 28672, 16), 14);  // 256 blocks, two a multiprocessor
+  EXPECT_EQ(tiles(TileFormat::bf16, 16, 6144, 16), 3);   // the same
+  EXPECT_EQ(tiles(TileFormat::bf16, 32, 6144, 16), 6);   // the same, of 16 rows each
+  EXPECT_EQ(tiles(TileFormat::bf16, 16, 4096, 56), 4);   // 128 blocks, one each
+  EXPECT_EQ(tiles(TileFormat::bf16, 16, 28672, 16), 5);  // three times 239 blocks
+  EXPECT_EQ(tiles(TileFormat::e4m3_channel, 16, 6144, 16), 2);
+  EXPECT_EQ(tiles(TileFormat::int4_group, 16, 28672, 16), 1);
+  EXPECT_EQ(tiles(TileFormat::bf16, 1, 100, 1), 8);  // a leaf for every warp
 }
 
 TEST(CudaProductShape, RefusesMoreLeavesThanSharedMemoryHolds) {

@@ -74,9 +74,25 @@ TEST_P(CudaProduct, GivesTheSameBitsHoweverTheWorkIsCut) {
   for (const ProductShape shape :
        {ProductShape{FewRows{7, 3}}, ProductShape{FewRows{9, 2}}, ProductShape{ManyRows{1, 1, 1}},
         ProductShape{ManyRows{1, 2, 3}}, ProductShape{ManyRows{2, 1, 8}},
-        ProductShape{ManyRows{4, 2, 2}}}) {
+        ProductShape{ManyRows{4, 2, 2}}, ProductShape{WideRows{64, 1, 2}},
+        ProductShape{WideRows{64, 2, 3}}}) {
+    if (std::holds_alternative<WideRows>(shape) && !TestGpu().gpu().has_warpgroups()) continue;
     EXPECT_EQ(bits(multiplied(weights, x, m, 0, kTwoSegments, &shape)), expected);
   }
+}
+
+// Of sums that wait for nothing.
+TEST_P(CudaProduct, GivesTheSameBitsInTheLargestBlocks) {
+  const std::int32_t m = 150, n = 130, k = 21 * 32;
+  const auto weights = RandomWeights(GetParam(), n, k).packed(0, k);
+  const auto x = to_bf16(random_floats(m * k, 5));
+  const bool groups_have_scales = GetParam() == TileFormat::int8_group ||
+                                  GetParam() == TileFormat::e4m3_block ||
+                                  GetParam() == TileFormat::int4_group;  // blocks of 64
+  if (!TestGpu().gpu().has_warpgroups()) GTEST_SKIP() << "no warpgroups that multiply together";
+  const ProductShape few = FewRows{16, 1}, wide = WideRows{groups_have_scales ? 64 : 128, 2, 4};
+  EXPECT_EQ(bits(multiplied(weights, x, m, 0, whole_sum(k), &wide)),
+            bits(multiplied(weights, x, m, 0, whole_sum(k), &few)));
 }
 
 // Lanes of 1, 2, 11 and 3 groups, added as (a + b) + (c + d).

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <string>
+#include <utility>
 
 #include "base/error.h"
 
@@ -16,6 +17,12 @@ std::vector<std::string> formulas(const HostSumPlan& plan) {
   for (const Leaf& leaf : plan.leaves) {
     const auto last = leaf.first_group + leaf.groups - 1;
     sums.push_back(std::to_string(leaf.first_group) + "-" + std::to_string(last));
+  }
+  for (std::size_t lane = 0; lane + 1 < plan.lanes.size(); ++lane) {
+    const auto first = static_cast<std::size_t>(plan.lanes[lane]);
+    for (auto leaf = first + 1; std::cmp_less(leaf, plan.lanes[lane + 1]); ++leaf) {
+      sums[first] = "(" + sums[first] + " + " + sums[leaf] + ")";
+    }
   }
   for (const auto& [into, from] : plan.additions) {
     auto& sum = sums[static_cast<std::size_t>(into)];
@@ -49,7 +56,7 @@ TEST(CudaSumPlan, ALanesSumIsTheSameOnEveryRank) {
 }
 
 // So that all additions of a level can be done at once.
-TEST(CudaSumPlan, ALevelTouchesALeafOnce) {
+TEST(CudaSumPlan, ALevelTouchesALaneOnce) {
   const auto plan = make_sum_plan({{{100, 0}, {37, 1}, {8, 0}, {64, 2}}, 1});
   std::int32_t begin = 0;
   for (const std::int32_t end : plan.level_ends) {

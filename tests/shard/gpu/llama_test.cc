@@ -172,6 +172,15 @@ TEST_F(GpuLlama, GivesTheSameBitsInChunksAndInCompany) {
   EXPECT_EQ(run(model_, 2, chunks).bits, expected);
 }
 
+// 35 rows by the one kernel, pieces of fewer by the other.
+TEST_F(GpuLlama, GivesTheSameBitsByWarpgroups) {
+  auto options = small_options();
+  options.warpgroups = true;
+  const Bits expected = run(model_, 1, whole()).bits;
+  EXPECT_EQ(run(model_, 1, whole(), options).bits, expected);
+  EXPECT_EQ(run(model_, 2, {{piece(0, 33, false)}, {piece(33, 35, true)}}, options).bits, expected);
+}
+
 // As when a sequence is preempted and computed again.
 TEST_F(GpuLlama, PrefillGivesTheBitsOfDecoding) {
   Steps decoding{{piece(0, 31, true)}};

@@ -1,0 +1,45 @@
+#include "kernels/cuda/launch.cuh"
+#include "kernels/cuda/product_wide.cuh"
+#include "kernels/cuda/warpgroup/product.h"
+#include "kernels/cuda/warpgroup/thread.cuh"
+
+namespace lockstep::kernels::cuda {
+namespace {
+
+struct Call {
+  ProductArgs args;
+  WideRows shape;
+};
+
+template <class Tile, int kRows, int kWarpgroups>
+__global__ void __launch_bounds__(kWarpgroups * 4 * kWarp, 1)
+    wide_rows_kernel(const __grid_constant__ Call call) {
+  WarpgroupThread thread;
+  thread.let_next_begin();
+  product_wide<Tile, kRows, kWarpgroups>(thread, call.args, call.shape);
+}
+
+template <class Tile>
+void launch_format(const ProductArgs& args, const WideRows& shape, StreamHandle stream) {
+  with_wide_shape<Tile>(shape, [&](auto rows, auto warpgroups) {
+    launch_kernel("product", wide_rows_kernel<Tile, rows, warpgroups>, product_grid(args, shape),
+                  Call{args, shape}, stream);
+  });
+}
+
+}  // namespace
+
+bool warpgroups_built_in() { return true; }
+
+void launch_wide_product(const ProductArgs& args, const WideRows& shape, StreamHandle stream) {
+  switch (args.weights.format) {
+    case TileFormat::bf16: return launch_format<Bf16Tile>(args, shape, stream);
+    case TileFormat::int8_channel: return launch_format<Int8ChannelTile>(args, shape, stream);
+    case TileFormat::int8_group: return launch_format<Int8GroupTile>(args, shape, stream);
+    case TileFormat::e4m3_channel: return launch_format<E4m3ChannelTile>(args, shape, stream);
+    case TileFormat::e4m3_block: return launch_format<E4m3BlockTile>(args, shape, stream);
+    case TileFormat::int4_group: return launch_format<Int4Tile>(args, shape, stream);
+  }
+}
+
+}  // namespace lockstep::kernels::cuda
