@@ -26,9 +26,9 @@ def free_port():
 
 class Server:
     """`lockstep serve` on `ranks` ranks, ready. Use as a context manager. Throws Failed when it does
-    not become ready in `seconds`."""
+    not become ready in `seconds`. `prefix`: a tool that it runs under, and its options."""
 
-    def __init__(self, programs, model, ranks, log, seconds, device="cuda", options=(), threads=1):
+    def __init__(self, programs, model, ranks, log, seconds, device="cuda", options=(), threads=1, prefix=()):
         self.http = f"http://127.0.0.1:{free_port()}"
         command = [programs.lockstep, "serve", model, "--device", device, "--http",
                    self.http.removeprefix("http://"), "--zmq", f"tcp://127.0.0.1:{free_port()}",
@@ -36,7 +36,7 @@ class Server:
         if ranks > 1:
             programs.need("mpirun")
             command = [programs.mpirun, "-np", ranks, "--bind-to", "none", "sh", "-c", _RANK, *command]
-        command = [str(part) for part in command]
+        command = [str(part) for part in [*prefix, *command]]
         self.log = pathlib.Path(log)
         begin = time.monotonic()
         with open(self.log, "ab") as out:

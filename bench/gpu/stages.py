@@ -2,6 +2,7 @@
 or throws Failed or Skipped."""
 
 import concurrent.futures
+import csv
 import json
 import os
 import pathlib
@@ -23,8 +24,9 @@ FOLDER = pathlib.Path(__file__).resolve().parent
 class Work:
     """What a stage works with: programs, a folder for logs and a deadline."""
 
-    def __init__(self, name, files, out, seconds, scratch, device="cuda"):
+    def __init__(self, name, files, out, seconds, scratch, device="cuda", later=()):
         self.files, self.out, self.scratch, self.device = files, out, scratch, device
+        self.later = later  # stages that follow
         self.log = out / f"{name}.log"
         self._deadline = time.monotonic() + seconds
         self.figures = []  # what there is when a stage fails half-way
@@ -267,6 +269,7 @@ def kernels(work):
             line["torch_us"] = theirs[key(line)]["us"]
             line["of_torch_time"] = line["us"] / line["torch_us"]
     work.figures.append({"kernel": "copy", "gb_per_s": own["copy_gb_per_s"]})
+    work.run("sh", "-c", f'"$0" --shapes > "{work.out}/kernels.shapes.json"', work.files.cuda_kernels)
     return work.figures
 
 
@@ -287,7 +290,7 @@ def decode8b(work):
         llama8b.make(work.files.model, path)
         work.figures.append({"what": "making the file", "seconds": round(time.monotonic() - begin, 1)})
         failures = []
-        for name, options, batches in (("bf16", [], (1, 128)), ("fp8", ["--quantization", "fp8"], (1,))):
+        for name, options, batches in (("bf16", [], (1, 128)), ("fp8", ["--quantization", "fp8"], (1, 128))):
             try:
                 decode_rates(work, path, name, options, batches)
             except Failed as error:
@@ -296,13 +299,62 @@ def decode8b(work):
             raise Failed("; ".join(failures))
         return work.figures
     finally:
+        if "profile" not in work.later:
+            path.unlink(missing_ok=True)
+
+
+def profile(work):
+    """Where the time of a decoding step of that model goes, kernel by kernel."""
+    work.files.need("lockstep", "model")
+    need_gpu()
+    ncu = programs.cuda_tool("ncu")
+    if ncu is None:
+        raise Failed("no ncu in PATH or the CUDA toolkit")
+    path = work.scratch / "llama8b-bf16.gguf"
+    if not path.exists():
+        raise Failed("the stage decode8b left no model")
+    table = work.out / "profile.csv"
+    try:
+        # Two steps of eleven operations a layer, and some.
+        tool = [ncu, "--target-processes", "all", "--clock-control", "none", "--metrics",
+                "gpu__time_duration.sum", "--launch-count", "1200", "--csv", "--page", "raw", "--log-file", table]
+        with Server(work.files, path, 1, work.log, work.left(), prefix=tool,
+                    options=["--max-model-len", "1024", "--max-num-seqs", "8", "--kv-cache-memory", "4GiB"],
+                    threads=max(1, os.cpu_count() - 2)) as server:
+            server.token_ids(list(range(1, 141)), 4, work.left())
+        work.figures = kernels_of_a_step(table.read_text())
+        return work.figures
+    finally:
         path.unlink(missing_ok=True)
+
+
+def kernels_of_a_step(text):
+    """The kernels of the first step that decodes, from ncu's table, each with its calls and microseconds."""
+    rows = list(csv.reader(line for line in text.splitlines() if line.startswith('"')))
+    if len(rows) < 3:
+        raise Failed(f"ncu left no table: {text[-300:]}")
+    name, time_of = rows[0].index("Kernel Name"), rows[0].index("gpu__time_duration.sum")
+    per_micro = {"ns": 1e-3, "us": 1, "usecond": 1, "nsecond": 1e-3, "ms": 1e3, "msecond": 1e3}[rows[1][time_of]]
+    steps = []
+    for row in rows[2:]:
+        named = re.search(r"(\w+)\s*[<(]", re.sub(r"<?unnamed>::", "", row[name]))
+        kernel = named.group(1) if named else row[name]
+        if kernel == "embedding_kernel":
+            steps.append({})
+        if steps:
+            calls, micros = steps[-1].get(kernel, (0, 0.0))
+            steps[-1][kernel] = (calls + 1, micros + float(row[time_of].replace(",", "")) * per_micro)
+    if len(steps) < 3:
+        raise Failed(f"ncu saw {len(steps)} steps begin: the second is complete when a third begins")
+    total = sum(micros for _, micros in steps[1].values())
+    return [{"kernel": kernel, "calls": calls, "us": round(micros, 1), "share": round(micros / total, 3)}
+            for kernel, (calls, micros) in sorted(steps[1].items(), key=lambda item: -item[1][1])]
 
 
 def decode_rates(work, path, name, options, batches):
     trace = work.out / f"decode8b.{name}.trace.json"
-    options = [*options, "--max-model-len", "1024", "--max-num-seqs", "128", "--kv-cache-memory",
-               "20GiB", "--trace", trace, "--trace-skip", "60", "--trace-steps", "100"]
+    options = [*options, "--max-model-len", "1024", "--max-num-seqs", "128", "--max-num-batched-tokens",
+               "2048", "--kv-cache-memory", "20GiB", "--trace", trace, "--trace-skip", "60", "--trace-steps", "100"]
     with Server(work.files, path, 1, work.log, work.left(), options=options,
                 threads=max(1, os.cpu_count() - 2)) as server:
         work.figures.append({"what": f"{name}, load", "seconds": round(server.seconds_to_ready, 1)})
@@ -346,4 +398,5 @@ def step_gaps(trace):
 ALL = [("facts", facts, 20, ()), ("suite", suite, 120, ("cuda_suite",)),
        ("sanitizer", sanitizer, 120, ("cuda_suite",)), ("nccl", nccl, 90, ("cuda_suite", "mpirun")),
        ("model", model, 100, ("lockstep", "mpirun", "model", "reference")),
-       ("kernels", kernels, 60, ("cuda_kernels",)), ("decode8b", decode8b, 200, ("lockstep", "model"))]
+       ("kernels", kernels, 60, ("cuda_kernels",)), ("decode8b", decode8b, 120, ("lockstep", "model")),
+       ("profile", profile, 60, ("lockstep", "model"))]

@@ -49,10 +49,10 @@ def find_programs(chosen, scratch):
     return Programs(chosen.build or HERE.parents[1] / "build/cuda-release", False)
 
 
-def run_stage(stage, files, chosen, left):
+def run_stage(stage, later, files, chosen, left):
     name, function, limit, _ = stage
     scratch = chosen.scratch or pathlib.Path("/dev/shm" if os.path.isdir("/dev/shm") else tempfile.gettempdir())
-    work = stages.Work(name, files, chosen.out, min(limit, left), scratch, chosen.device)
+    work = stages.Work(name, files, chosen.out, min(limit, left), scratch, chosen.device, later)
     begin = time.monotonic()
     status, reason = "ok", ""
     try:
@@ -119,9 +119,9 @@ def main():
             return dry_run(files, wanted)
         chosen.out.mkdir(parents=True, exist_ok=True)
         results = []
-        for stage in wanted:
+        for i, stage in enumerate(wanted):
             left = chosen.seconds - (time.monotonic() - begin)
-            result = run_stage(stage, files, chosen, left)
+            result = run_stage(stage, [name for name, *_ in wanted[i + 1:]], files, chosen, left)
             results.append(result)
             print(f"{result['stage']:10} {result['status']:8} {result['seconds']:6.1f} s  "
                   f"{' '.join(result['reason'].split())[:160]}", file=sys.stderr, flush=True)

@@ -16,10 +16,11 @@ sys.path.insert(0, str(cluster.ROOT / "bench/gpu"))
 import gguf_file  # noqa: E402
 import llama8b  # noqa: E402
 import make_files  # noqa: E402
+import stages  # noqa: E402
 
 if cluster.find_model() is None:
     pytest.skip("no model: run launch/install.sh or set LOCKSTEP_TEST_MODEL", allow_module_level=True)
-STAGES = ["facts", "suite", "sanitizer", "nccl", "model", "kernels", "decode8b"]
+STAGES = ["facts", "suite", "sanitizer", "nccl", "model", "kernels", "decode8b", "profile"]
 
 
 def run(out, *arguments):
@@ -157,6 +158,30 @@ def test_the_models_answers_are_compared_at_every_number_of_ranks(tmp_path, buil
     status, results, _ = run(tmp_path / "out", *arguments[:2], "--files", folder, *arguments[4:])
     assert status == 1
     assert "1 ranks: prompt '1, 2, 3, 4,', token 0" in results["model"]["reason"]
+
+
+def test_a_profile_is_of_one_step_that_decodes():
+    def row(kernel, nanoseconds):
+        return f'"7","{kernel}","{nanoseconds}"'
+    lines = ["==PROF== Connected", '"ID","Kernel Name","gpu__time_duration.sum"', '"","","ns"',
+             row("void <unnamed>::embedding_kernel(Args)", "9,000"), row("norm_kernel(Args)", 5),  # the prompt
+             row("void <unnamed>::embedding_kernel(Args)", "1,500"), row("void few<Tile, (int)1>(Args)", 500),
+             row("void few<Tile, (int)1>(Args)", "2,000"), row("embedding_kernel(Args)", 1)]
+    assert stages.kernels_of_a_step("\n".join(lines)) == [
+        {"kernel": "few", "calls": 2, "us": 2.5, "share": 0.625},
+        {"kernel": "embedding_kernel", "calls": 1, "us": 1.5, "share": 0.375}]
+    with pytest.raises(stages.Failed, match="saw 2 steps begin"):
+        stages.kernels_of_a_step("\n".join(lines[:-1]))
+    with pytest.raises(stages.Failed, match="left no table"):
+        stages.kernels_of_a_step("==ERROR== no GPU")
+
+
+def test_the_gap_between_steps_is_read_from_a_timeline(tmp_path):
+    steps = [(0, 10), (10.5, 10), (21.5, 10)]  # begin, duration
+    events = [{"name": "step on the GPU", "ts": ts, "dur": dur} for ts, dur in steps]
+    path = tmp_path / "trace.json"
+    path.write_text("[\n" + ",\n".join(json.dumps(event) for event in [{"name": "other"}, *events]) + ",\n")
+    assert stages.step_gaps(path) == (0.8, 1.0)
 
 
 def test_a_server_that_does_not_start_is_a_failure_with_its_words(tmp_path, files):
