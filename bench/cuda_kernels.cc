@@ -244,6 +244,7 @@ void shapes_of_product(Bench& bench, TileFormat format, std::int32_t m, std::int
       }
     }
   }
+  if (!bench.gpu().has_warpgroups()) return;
   for (const WideRows wide :
        {WideRows{64, 1, 4}, {64, 2, 2}, {64, 2, 3}, {64, 2, 4}, {128, 2, 4}}) {
     if (wide.rows == 128 && (m <= 64 || format == TileFormat::int4_group)) continue;

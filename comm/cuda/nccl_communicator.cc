@@ -12,6 +12,7 @@
 #include "comm/communicator.h"
 #include "comm/cuda/nccl_status.h"
 #include "kernels/cuda/device_buffer.h"
+#include "kernels/cuda/full_stop.h"
 #include "kernels/cuda/memory_pool.h"
 
 namespace lockstep::comm::cuda {
@@ -22,6 +23,11 @@ using kernels::cuda::Stream;
 // The first with symmetric windows. A library older than this build's nccl.h may be found at run
 // time.
 constexpr int kOldestVersion = NCCL_VERSION(2, 27, 0);
+// From the one version until the other its kernels for symmetric memory ask to begin before earlier
+// kernels have ended, and do not wait for them (NVIDIA/nccl, commit 2948185d: "accidentally left
+// out").
+constexpr int kFirstThatDoesNotWait = NCCL_VERSION(2, 28, 0),
+              kFirstThatWaits = NCCL_VERSION(2, 30, 7);
 constexpr int kPollsBeforeYield = 100;
 constexpr std::chrono::microseconds kPauseOfSlowPolls{100};
 
@@ -34,6 +40,11 @@ int library_version() {
 std::string version_text(int version) {
   return std::to_string(version / 10000) + "." + std::to_string(version / 100 % 100) + "." +
          std::to_string(version % 100);
+}
+
+bool does_not_wait() {
+  static const int version = library_version();
+  return version >= kFirstThatDoesNotWait && version < kFirstThatWaits;
 }
 
 void require_counts(bool hold, std::string_view what, const char* rule) {
@@ -246,6 +257,7 @@ void NcclCommunicator::all_gather(const void* mine, void* all, std::span<const s
   const Operation operation = begin(what);
   if (communicator_ != nullptr && all_equal(counts)) {
     if (counts[rank] == 0) return;
+    if (does_not_wait()) kernels::cuda::launch_full_stop(stream.get());
     require(ncclAllGather(mine, all, counts[rank], ncclUint8, communicator_, stream.get()),
             "ncclAllGather", operation);
     return settle("ncclAllGather", operation);

@@ -21,7 +21,9 @@ struct GpuThread {
   // Where the device can (compute capability 9.0), a kernel begins while the one before it in line
   // still runs: once all of that one's blocks have said that it may, and there is room. Before
   // wait_for_earlier() a kernel reads nothing that another writes, and writes nothing; after it,
-  // all that earlier ones wrote is there. Every kernel that is launched by launch_kernel() waits.
+  // all that earlier ones wrote is there. A block at least of every kernel that is launched by
+  // launch_overlapping() waits: what is behind a kernel is then behind all in front of it. No
+  // kernel of others that begins early and does not wait may follow (full_stop.h).
   LOCKSTEP_DEVICE void let_next_begin() {
 #if __CUDA_ARCH__ >= 900
     asm volatile("griddepcontrol.launch_dependents;");

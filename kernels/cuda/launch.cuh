@@ -15,28 +15,28 @@ inline void check_launch(cudaError_t status, const char* kernel) {
   throw Error(std::string("CUDA kernel ") + kernel + ": " + cudaGetErrorString(status));
 }
 
-// What this process's device says of itself.
-inline int device_attribute(cudaDeviceAttr attribute) {
-  int device = 0, found = 0;
-  check_launch(cudaGetDevice(&device), "(its device)");
-  check_launch(cudaDeviceGetAttribute(&found, attribute, device), "(its device's attributes)");
-  return found;
-}
-
 // The most shared memory that a block may ask for on this process's device.
 inline std::int64_t most_shared_bytes() {
-  static const int bytes = device_attribute(cudaDevAttrMaxSharedMemoryPerBlockOptin);
+  static const int bytes = [] {
+    int device = 0, found = 0;
+    check_launch(cudaGetDevice(&device), "(its device)");
+    check_launch(cudaDeviceGetAttribute(&found, cudaDevAttrMaxSharedMemoryPerBlockOptin, device),
+                 "(its device's shared memory)");
+    return found;
+  }();
   return bytes;
 }
 
-// Whether a kernel may begin before the one in front of it has ended (gpu_thread.cuh).
-inline bool kernels_overlap() {
-  static const bool overlap = device_attribute(cudaDevAttrComputeCapabilityMajor) >= 9;
-  return overlap;
+// Whether a kernel's code was compiled to wait for earlier ones (gpu_thread.cuh). It is the code
+// that counts, and not the device, which may have made its own of another's.
+inline bool waits_for_earlier(const void* kernel, const char* name) {
+  cudaFuncAttributes found{};
+  check_launch(cudaFuncGetAttributes(&found, kernel), name);
+  return found.ptxVersion >= 90 && found.binaryVersion >= 90;
 }
 
-// Enqueues `kernel`(args), which waits for earlier kernels itself. Throws Error, naming the kernel,
-// if CUDA refuses the launch.
+// Enqueues `kernel`(args), which waits for earlier kernels itself where its code can: there it may
+// begin before they have ended. Throws Error, naming the kernel, if CUDA refuses the launch.
 template <class Args>
 void launch_overlapping(const char* name, void (*kernel)(Args), dim3 blocks, dim3 threads,
                         std::size_t shared_bytes, const Args& args, StreamHandle stream) {
@@ -49,7 +49,10 @@ void launch_overlapping(const char* name, void (*kernel)(Args), dim3 blocks, dim
   config.dynamicSmemBytes = shared_bytes;
   config.stream = stream;
   config.attrs = &overlap;
-  config.numAttrs = kernels_overlap() ? 1 : 0;
+  const auto* code = reinterpret_cast<const void*>(kernel);
+  // All of a build's code is for the same devices.
+  static const bool overlaps = waits_for_earlier(code, name);
+  config.numAttrs = overlaps ? 1 : 0;
   check_launch(cudaLaunchKernelEx(&config, kernel, args), name);
 }
 
@@ -58,6 +61,11 @@ template <class Args>
 void launch_kernel(const char* name, void (*kernel)(Args), const Grid& grid, const Args& args,
                    StreamHandle stream) {
   if (grid.x == 0 || grid.y == 0) return;
+  // One share of shared memory for all kernels: a multiprocessor that has to change it must be
+  // empty first, and nothing would overlap.
+  check_launch(cudaFuncSetAttribute(kernel, cudaFuncAttributePreferredSharedMemoryCarveout,
+                                    cudaSharedmemCarveoutMaxShared),
+               name);
   // Beyond this a kernel has to ask. It asks for the most, whatever this launch takes: a recording
   // may hold one that takes more.
   if (grid.shared_bytes > (48 << 10)) {

@@ -7,7 +7,6 @@ namespace {
 
 __global__ void peer_norm_kernel(const PeerNormArgs args) {
   GpuThread thread;
-  thread.let_next_begin();
   thread.wait_for_earlier();
   peer_norm(thread, args);
 }

@@ -80,6 +80,9 @@ LOCKSTEP_DEVICE void peer_norm(Thread& t, const PeerNormArgs& args) {
     }
   }
   if (!all_came) return;
+  // Not before: the next kernel's blocks might have the room that another rank's kernels need to
+  // come, where ranks share a GPU.
+  t.let_next_begin();
   rms_norm_row(t, args.norm, row,
                {slot_of(sum, sum.rank, channel, turn), columns, sum.all, sum.merges}, 0);
 }

@@ -91,25 +91,30 @@ ManyRows many_rows(const ProductArgs& args, std::int64_t shared_bytes) {
   return shape;
 }
 
-// As many rows as there are, two warpgroups where they leave a block for every multiprocessor, and
-// as many stages as there is room for. Nothing if not even two fit.
+// As many rows and warpgroups as leave a block for every multiprocessor, and as many stages as
+// there is room for. Nothing if not even two fit.
 std::optional<WideRows> wide_rows(const ProductArgs& args, std::int64_t shared_bytes) {
   // Registers hold the sums of 128 rows only if there are no groups with scales of their own, and
   // shared memory those that wait only if there are none.
   const bool scaled_groups = args.weights.format == TileFormat::int8_group ||
                              args.weights.format == TileFormat::e4m3_block ||
                              args.weights.format == TileFormat::int4_group;
-  WideRows shape{args.m > 64 && !scaled_groups && args.plan.depth == 0 ? 128 : 64, 2, 2};
-  const Grid grid = product_grid(args, shape);
-  if (shape.rows == 64 && grid.x * grid.y < kMultiprocessors) shape.warpgroups = 1;
-  const auto fits = [&](const WideRows& of) {
-    return WideRowsMemory(args, of).bytes() <= shared_bytes;
+  const auto suits = [&](const WideRows& shape) {
+    const Grid grid = product_grid(args, shape);
+    return grid.shared_bytes <= shared_bytes && grid.x * grid.y >= kMultiprocessors;
   };
-  if (!fits(shape)) shape.warpgroups = 1;
-  if (!fits(shape)) return std::nullopt;
-  while (shape.stages < kMostWideStages && fits({shape.rows, shape.warpgroups, shape.stages + 1})) {
-    ++shape.stages;
+  WideRows shape{64, 1, 2};
+  if (args.m > 64 && !scaled_groups && args.plan.depth == 0 && suits({128, 2, 2})) {
+    shape = {128, 2, 2};
+  } else if (suits({64, 2, 2})) {
+    shape = {64, 2, 2};
   }
+  const auto fits = [&] { return WideRowsMemory(args, shape).bytes() <= shared_bytes; };
+  if (!fits()) return std::nullopt;
+  do {
+    ++shape.stages;
+  } while (shape.stages <= kMostWideStages && fits());
+  --shape.stages;
   return shape;
 }
 

@@ -3,8 +3,8 @@
 // The sum over K has the order of a SumPlan; inside a leaf it goes from group to group of 32
 // columns. Neither depends on the number of rows, on the other rows, or on the grid. A few rows go
 // by a kernel made for memory bandwidth, whose warps share the columns (product_few.cuh); more by
-// one made for reuse: on Hopper by warpgroups (product_wide.cuh), elsewhere by warps that share
-// rows and weights (product_many.cuh).
+// one made for reuse: on Hopper, on request, by warpgroups (product_wide.cuh), elsewhere by warps
+// that share rows and weights (product_many.cuh).
 #pragma once
 
 #include <cstdint>
@@ -19,7 +19,8 @@ namespace lockstep::kernels::cuda {
 // Weights that a later product will read.
 struct WeightsAhead {
   const std::byte* tiles = nullptr;
-  std::int64_t bytes = 0;  // of them all
+  std::int64_t bytes = 0;      // of them all
+  std::int64_t row_bytes = 1;  // of a tile row
 };
 
 struct ProductArgs {

@@ -225,16 +225,22 @@ class SharedTree {
   std::int32_t* segments_;
 };
 
-// All warps of a product ask for a piece each of what comes next, from its beginning on.
+// Asks for what the warps of the next product read first: they share out the leaves of each tile
+// row, so it is the beginning of every eighth of one. All lanes of a grid take turns.
 template <class Thread>
 LOCKSTEP_DEVICE void request_ahead(Thread& t, const ProductArgs& args) {
-  const int warps = t.count() / kWarp;
-  const std::int64_t pieces = std::int64_t{t.blocks_x()} * warps;
-  const std::int64_t piece = args.ahead.bytes / pieces / 16 * 16;
-  const std::int64_t most = kMostAhead / pieces / 16 * 16;
-  if (t.lane() != 0 || piece == 0) return;
-  t.prefetch(args.ahead.tiles + (std::int64_t{t.block_x()} * warps + t.warp()) * piece,
-             static_cast<std::uint32_t>(piece < most ? piece : most));
+  const WeightsAhead& ahead = args.ahead;
+  const std::int64_t piece = ahead.row_bytes / kProductWarps / 16 * 16;
+  if (ahead.bytes == 0 || piece == 0) return;
+  const std::int64_t most = kMostAhead * piece / ahead.bytes / 16 * 16;
+  const auto bytes = static_cast<std::uint32_t>(piece < most ? piece : most);
+  const std::int64_t pieces = ahead.bytes / ahead.row_bytes * kProductWarps;
+  const std::int64_t first = std::int64_t{t.block_x()} * t.count() + t.index();
+  for (std::int64_t i = first; bytes > 0 && i < pieces;
+       i += std::int64_t{t.blocks_x()} * t.count()) {
+    t.prefetch(ahead.tiles + i / kProductWarps * ahead.row_bytes + i % kProductWarps * piece,
+               bytes);
+  }
 }
 
 // A warp's share of the leaves, one after the other: while one is multiplied, the next is under

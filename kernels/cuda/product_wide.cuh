@@ -9,6 +9,7 @@
 #pragma once
 
 #include <cmath>
+#include <type_traits>
 
 #include "kernels/cuda/device_function.h"
 #include "kernels/cuda/pack.h"
@@ -221,49 +222,55 @@ class WideX {
   Words words_[kLoads];
 };
 
-// A chunk by the warpgroups, added to `sums`, or taking their place where it begins a leaf. The
-// thread does `meanwhile` while they multiply.
+// A chunk by the warpgroups, added to `sums`, or to zeros where it begins a leaf. The thread does
+// `meanwhile` while they multiply.
 template <class Tile, int kRows, class Tiles, class X, class Thread, class Work>
 LOCKSTEP_DEVICE void multiply_chunk(Thread& t, const ChunkCursor<Thread>& chunk, Tiles& tiles,
                                     const X& x, int place, WideSums<kRows>& sums,
                                     const Work& meanwhile) {
   const int groups = chunk.groups();
-  Words steps[kWideGroups][2];  // none is written to while the warpgroup may read it
+  if (chunk.begins_leaf()) sums = {};
+  Words steps[kWideGroups][2] = {};  // none is written to while the warpgroup may read it
   if constexpr (Tile::kScaled != Scaled::groups) {
     t.begin_rows(sums.at);
 #pragma unroll
     for (int i = 0; i < kWideGroups; ++i) {
       if (i >= groups) break;
       tiles.rows(tiles.place(i, 0), steps[i]);
-      const bool add = i > 0 || !chunk.begins_leaf();
-      t.multiply_rows(sums.at, steps[i][0], x.group(place, i), 0, add);
-      t.multiply_rows(sums.at, steps[i][1], x.group(place, i), 1, true);
+      t.multiply_rows(sums.at, steps[i][0], x.group(place, i), 0);
+      t.multiply_rows(sums.at, steps[i][1], x.group(place, i), 1);
     }
     t.commit_rows();
     meanwhile();
     t.finish_rows(sums.at);
+#pragma unroll
+    for (int i = 0; i < kWideGroups; ++i) {
+      t.keep(steps[i][0]);
+      t.keep(steps[i][1]);
+    }
   } else {
-    if (chunk.begins_leaf()) sums = {};
 #pragma unroll
     for (int i = 0; i < kWideGroups; ++i) {
       if (i >= groups) break;
       tiles.rows(tiles.place(i, chunk.first_group() + i), steps[i]);
-      WideSums<kRows> dots;
-      [[maybe_unused]] WideSums<kRows> sums_of_x;
+      WideSums<kRows> dots = {};
+      [[maybe_unused]] WideSums<kRows> sums_of_x = {};
       t.begin_rows(dots.at);
-      t.multiply_rows(dots.at, steps[i][0], x.group(place, i), 0, false);
-      t.multiply_rows(dots.at, steps[i][1], x.group(place, i), 1, true);
+      t.multiply_rows(dots.at, steps[i][0], x.group(place, i), 0);
+      t.multiply_rows(dots.at, steps[i][1], x.group(place, i), 1);
       if constexpr (Tile::kHasMinimum) {
         constexpr std::uint32_t kOnes = 0x3f803f80;
         const Words ones = {{kOnes, kOnes, kOnes, kOnes}};
         t.begin_rows(sums_of_x.at);
-        t.multiply_rows(sums_of_x.at, ones, x.group(place, i), 0, false);
-        t.multiply_rows(sums_of_x.at, ones, x.group(place, i), 1, true);
+        t.multiply_rows(sums_of_x.at, ones, x.group(place, i), 0);
+        t.multiply_rows(sums_of_x.at, ones, x.group(place, i), 1);
       }
       t.commit_rows();
       if (i == 0) meanwhile();
       t.finish_rows(dots.at);
       if constexpr (Tile::kHasMinimum) t.finish_rows(sums_of_x.at);
+      t.keep(steps[i][0]);
+      t.keep(steps[i][1]);
       const typename Tile::RowScales scales(t, tiles.place(i, chunk.first_group() + i),
                                             tiles.first_column_tile());
 #pragma unroll

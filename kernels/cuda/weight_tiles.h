@@ -75,11 +75,13 @@ struct WeightTiles {
   std::int32_t groups;  // of 32 columns
 };
 
-// Without scales that lie apart.
+// Of its tiles, without scales that lie apart: of one row of them, and of all.
+constexpr std::int64_t bytes_of_tile_row(const WeightTiles& weights) {
+  return std::int64_t{weights.groups} * bytes_of_tile(weights.format);
+}
 constexpr std::int64_t bytes_of_tiles(const WeightTiles& weights) {
   const std::int32_t rows = rows_of_tile(weights.format);
-  return std::int64_t{(weights.rows + rows - 1) / rows} * weights.groups *
-         bytes_of_tile(weights.format);
+  return std::int64_t{(weights.rows + rows - 1) / rows} * bytes_of_tile_row(weights);
 }
 
 // The same in host memory.

@@ -145,7 +145,8 @@ void launch_tile(const TileLaunch& launch, StreamHandle stream) {
                                     static_cast<int>(kSharedBytes)),
                kName);
   const dim3 blocks(static_cast<unsigned>(launch.items), 1, static_cast<unsigned>(cache.heads));
-  // It waits for earlier kernels before it reads what they wrote (prefill.cuh:2147).
+  // It waits for earlier kernels before it reads what they wrote (prefill.cuh:2147). What it reads
+  // before is the plan, which a copy brings in front of the step's first kernel.
   launch_overlapping(kName, kernel, blocks, dim3(32, Traits::NUM_WARPS_Q, 1), kSharedBytes, params,
                      stream);
 }

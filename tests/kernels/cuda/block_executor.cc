@@ -328,11 +328,11 @@ void FiberThread::finish_copies(int end) {
 }
 
 void FiberThread::check_load(const void* from, std::size_t size, std::size_t alignment) {
-  block_.memory().check_load(from, size, alignment, {block_.block(), index_});
+  block_.memory().check_load(from, size, alignment, {block_.block(), index_, waited_});
 }
 
 bool FiberThread::check_store(const void* to, std::size_t size, std::size_t alignment) {
-  return block_.memory().check_store(to, size, alignment, {block_.block(), index_});
+  return block_.memory().check_store(to, size, alignment, {block_.block(), index_, waited_});
 }
 
 void FiberThread::store_later(void* to, const void* value, std::size_t size) {

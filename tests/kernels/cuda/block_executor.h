@@ -45,9 +45,11 @@ class FiberThread {
   int block_y() const;
   int blocks_x() const;
 
-  // Kernels run one after the other.
+  // Kernels run one after the other. Of one that waits itself the memory may want to know what it
+  // touches before (DeviceMemory::require_waiting()).
+  void begins_early() { waited_ = false; }
   void let_next_begin() {}
-  void wait_for_earlier() {}
+  void wait_for_earlier() { waited_ = true; }
 
   void sync(Where where = Where::current()) { meet_block({Meeting::Kind::barrier, 0, where}); }
 
@@ -113,13 +115,13 @@ class FiberThread {
   template <int kPacks>
   void begin_rows(Pack<float, 4> (&)[kPacks]) {}
   void commit_rows() {}
+  void keep(const Pack<std::uint32_t, 4>&) {}
   template <int kPacks>
   void finish_rows(Pack<float, 4> (&)[kPacks]) {}
   template <int kPacks>
   void multiply_rows(Pack<float, 4> (&sums)[kPacks], const Pack<std::uint32_t, 4>& a,
-                     const std::byte* rows, int step, bool add) {
+                     const std::byte* rows, int step) {
     for (int i = 0; i < kPacks; ++i) {
-      if (!add) sums[i] = {};
       const int row = 8 * i + lane() / 4;
       Pack<std::uint32_t, 2> b;
       for (int half = 0; half < 2; ++half) {
@@ -171,6 +173,7 @@ class FiberThread {
   int index_;
   std::deque<Copy> copies_;  // begun and not done
   int copy_groups_ = 0;
+  bool waited_ = true;
 };
 
 // How often run_blocks() runs everything: once finds no races, and is fast.

@@ -299,5 +299,26 @@ TEST(BlockExecutor, RefusesGridsThatAGpuWouldRefuse) {
   EXPECT_THAT(error_of(memory, {.shared_bytes = 1 << 20}, nothing), HasSubstr("1048576 bytes"));
 }
 
+TEST(BlockExecutor, NoticesWhatIsTouchedBeforeEarlierKernelsAreWaitedFor) {
+  DeviceMemory memory;
+  const auto* weights = memory.constant<int>({1, 2}, "weights");
+  auto* x = memory.variable<int>({3, 4}, "x");
+  const auto kernel = [&](bool reads, bool writes) {
+    return [=](FiberThread& t) {
+      t.begins_early();
+      int value = t.load(weights);
+      if (reads) value += t.load(x);
+      if (writes && t.index() == 0) t.store(x, value);
+      t.wait_for_earlier();
+      if (t.index() == 1) t.store(x + 1, t.load(x + 1));
+    };
+  };
+  EXPECT_EQ(error_of(memory, {}, kernel(true, true)), "no error");
+  memory.require_waiting();
+  EXPECT_EQ(error_of(memory, {}, kernel(false, false)), "no error");
+  EXPECT_THAT(error_of(memory, {}, kernel(true, false)), HasSubstr("reads from x before it waits"));
+  EXPECT_THAT(error_of(memory, {}, kernel(false, true)), HasSubstr("writes to x before it waits"));
+}
+
 }  // namespace
 }  // namespace lockstep::kernels::cuda

@@ -82,6 +82,10 @@ void DeviceMemory::check_load(const void* from, std::size_t size, std::size_t al
                               Toucher who) const {
   const Array& array = check(from, size, alignment, who);
   if (array.writers.empty()) return;
+  if (requires_waiting_ && !who.waited) {
+    throw Error(name_of(who) + ": reads from " + array.name +
+                " before it waits for earlier kernels");
+  }
   const auto* first = array.writers.data() + (static_cast<const std::byte*>(from) - array.bytes);
   for (std::size_t i = 0; i < size; ++i) {
     if (first[i] <= launch_ || first[i] == launch_ + who.block + 1) continue;
@@ -93,6 +97,10 @@ void DeviceMemory::check_load(const void* from, std::size_t size, std::size_t al
 bool DeviceMemory::check_store(const void* to, std::size_t size, std::size_t alignment,
                                Toucher who) {
   const Array& array = check(to, size, alignment, who);
+  if (requires_waiting_ && !who.waited) {
+    throw Error(name_of(who) + ": writes to " + array.name +
+                " before it waits for earlier kernels");
+  }
   if (array.writers.empty()) {
     throw Error(name_of(who) + ": writes to " + array.name + ", a constant");
   }

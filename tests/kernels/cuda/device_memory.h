@@ -16,6 +16,7 @@ namespace lockstep::kernels::cuda {
 struct Toucher {
   std::uint32_t block = 0;  // counted from 0 in a launch
   int thread = 0;
+  bool waited = true;  // for earlier kernels, if it began before they ended
 };
 
 // Arrays as cudaMalloc gives them (aligned to 256 bytes), between margins. Every access of a kernel
@@ -50,6 +51,9 @@ class DeviceMemory {
   void remove(const void* first);
   // From now on kernels only read the array.
   void protect(const void* first);
+
+  // From now on who has not waited for earlier kernels may only read what is read only.
+  void require_waiting() { requires_waiting_ = true; }
 
   // `bytes` bytes that a copy reads or writes. Throws Error naming `what` unless they lie in an
   // array.
@@ -103,6 +107,7 @@ class DeviceMemory {
   Array& array_at(const void* first) { return arrays_.at(reinterpret_cast<std::uintptr_t>(first)); }
 
   std::map<std::uintptr_t, Array> arrays_;  // by their first byte
+  bool requires_waiting_ = false;
   std::uint32_t launch_ = 0;       // all that `writers` has of earlier launches is not above
   std::uint32_t last_writer_ = 0;  // the largest number in `writers`
 };

@@ -195,15 +195,17 @@ void ExecutedGpu::run(const ProductArgs& args) {
 void ExecutedGpu::run(const ProductArgs& args, const ProductShape& shape) {
   const auto run_format = [&]<class Tile>(Tile) {
     put_kernel(product_grid(args, shape), args, [shape](auto& t, const auto& a) {
+      if (std::holds_alternative<ManyRows>(shape)) {
+        return product_many<Tile>(t, a, std::get<ManyRows>(shape));
+      }
+      t.begins_early();
       if (const auto* few = std::get_if<FewRows>(&shape)) {
         return with_halves<Tile>(*few, [&](auto halves) { product_few<Tile, halves>(t, a, *few); });
       }
-      if (const auto* wide = std::get_if<WideRows>(&shape)) {
-        return with_wide_shape<Tile>(*wide, [&](auto rows, auto warpgroups) {
-          product_wide<Tile, rows, warpgroups>(t, a, *wide);
-        });
-      }
-      return product_many<Tile>(t, a, std::get<ManyRows>(shape));
+      const auto& wide = std::get<WideRows>(shape);
+      with_wide_shape<Tile>(wide, [&](auto rows, auto warpgroups) {
+        product_wide<Tile, rows, warpgroups>(t, a, wide);
+      });
     });
   };
   switch (args.weights.format) {

@@ -8,7 +8,9 @@ namespace lockstep::kernels::cuda {
 
 class ExecutorTestGpu final : public TestGpuBody {
  public:
-  explicit ExecutorTestGpu(Runs runs = Runs::twice) : gpu_(runs) {}
+  explicit ExecutorTestGpu(Runs runs = Runs::twice) : gpu_(runs) {
+    gpu_.arrays().require_waiting();
+  }
   Gpu& gpu() override { return gpu_; }
   void protect(const void* first) override { gpu_.protect(first); }
   void run_product(const ProductArgs& args, const ProductShape& shape) override {

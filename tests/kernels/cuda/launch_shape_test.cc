@@ -80,7 +80,8 @@ TEST(CudaProductShape, OfWarpgroupsHasBlocksForEveryMultiprocessor) {
   };
   expect(TileFormat::bf16, 128, 28672, 0, {128, 2, 4});
   expect(TileFormat::bf16, 64, 28672, 0, {64, 2, 4});
-  expect(TileFormat::bf16, 64, 6144, 0, {64, 1, 4});  // 96 blocks
+  expect(TileFormat::bf16, 64, 6144, 0, {64, 1, 4});   // 96 blocks
+  expect(TileFormat::bf16, 128, 4096, 0, {64, 1, 4});  // 128 blocks
   expect(TileFormat::bf16, 512, 4096, 3, {64, 2, 3});
   expect(TileFormat::int4_group, 512, 4096, 0, {64, 2, 4});
 }

@@ -128,7 +128,7 @@ inline std::vector<float> multiplied(const HostWeightTiles& weights,
                                .scales = memory.constant(weights.scales, "scales"),
                                .rows = weights.rows,
                                .groups = weights.groups},
-                   .x = memory.constant(x, "x") + first_column,
+                   .x = memory.variable(x, "x") + first_column,  // an earlier kernel's
                    .x_stride = std::ssize(x) / m,
                    .m = m,
                    .plan = {.leaves = memory.constant(plan.leaves, "leaves"),

@@ -1,5 +1,6 @@
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
 
 #include "tests/kernels/cuda/product_runner.h"
@@ -68,7 +69,9 @@ const LaneProgram kTwoSegments{{{20, 0}, {11, 1}, {2, 0}, {9, 2}, {1, 0}, {24, 1
 TEST_P(CudaProduct, GivesTheSameBitsHoweverTheWorkIsCut) {
   const std::int32_t m = 37, n = 70, k = 67 * 32;
   const auto weights = RandomWeights(GetParam(), n, k).packed(0, k);
-  const auto x = to_bf16(random_floats(m * k, 5));
+  auto x = to_bf16(random_floats(m * k, 5));
+  std::fill_n(x.begin() + 3 * k, k, 0);        // products of either zero
+  std::fill_n(x.begin() + 30 * k, k, 0x8000);  // -0
   const ProductShape first = FewRows{16, 1};
   const auto expected = bits(multiplied(weights, x, m, 0, kTwoSegments, &first));
   for (const ProductShape shape :
