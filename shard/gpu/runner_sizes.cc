@@ -23,7 +23,7 @@ constexpr std::int64_t kMostPartFloats = 64 << 20;
 // How often a tree is cut for segments of one rank: of a product of few columns, whose sums are
 // long, more blocks have work, and fewer sums wait in each. Between ranks they would have to
 // travel.
-constexpr int kCutsOfOneRank = 2;
+constexpr int kCutsOfOneRank = 1;
 
 // The runs of lanes of which each rank leaves one sum or, where it must, several.
 struct LaneRuns {
