@@ -69,7 +69,7 @@ def is_available(system: System) -> bool:
 def lockstep_command(system: System, port: int, max_len: int, max_seqs: int) -> list[str]:
     return ["mpirun", "-np", str(system.ranks), "--bind-to", "none", "--oversubscribe",
             str(PROGRAMS / "lockstep"), "serve", system.model,
-            "--http", f"127.0.0.1:{port}", "--zmq", f"tcp://127.0.0.1:{free_port()}",
+            "--http", f"127.0.0.1:{port}", "--zmq", "tcp://127.0.0.1:*",
             "--served-model-name", "m", "--threads", str(system.threads),
             "--activations", system.activations, "--max-model-len", str(max_len),
             "--max-num-seqs", str(max_seqs)]

@@ -6,7 +6,6 @@ import json
 import os
 import pathlib
 import re
-import socket
 import subprocess
 import time
 import urllib.error
@@ -18,21 +17,13 @@ from programs import Failed, environment, stop, tail
 _RANK = 'NCCL_HOSTID="lockstep-rank-$OMPI_COMM_WORLD_RANK" exec "$0" "$@"'
 
 
-def free_port():
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return listener.getsockname()[1]
-
-
 class Server:
     """`lockstep serve` on `ranks` ranks, ready. Use as a context manager. Throws Failed when it does
     not become ready in `seconds`. `prefix`: a tool that it runs under, and its options."""
 
     def __init__(self, programs, model, ranks, log, seconds, device="cuda", options=(), threads=1, prefix=()):
-        self.http = f"http://127.0.0.1:{free_port()}"
-        command = [programs.lockstep, "serve", model, "--device", device, "--http",
-                   self.http.removeprefix("http://"), "--zmq", f"tcp://127.0.0.1:{free_port()}",
-                   "--threads", threads, *options]
+        command = [programs.lockstep, "serve", model, "--device", device, "--http", "127.0.0.1:0", "--zmq",
+                   "tcp://127.0.0.1:*", "--threads", threads, *options]
         if ranks > 1:
             programs.need("mpirun")
             command = [programs.mpirun, "-np", ranks, "--bind-to", "none", "sh", "-c", _RANK, *command]
@@ -48,9 +39,9 @@ class Server:
         self.ready_line = None
         while self.ready_line is None:
             text = self.log.read_bytes()[start:].decode("utf-8", "replace")
-            found = re.search(r"^ready .*$", text, re.MULTILINE)
+            found = re.search(r"^ready .*\bhttp=(\S+).*$", text, re.MULTILINE)
             if found:
-                self.ready_line = found.group()
+                self.ready_line, self.http = found.group(), found.group(1)  # the port is the system's choice
             elif self.process.poll() is not None:
                 self._fail(f"{ranks} ranks ended with {self.process.returncode} before they were ready",
                            start)

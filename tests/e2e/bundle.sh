@@ -62,7 +62,8 @@ in_bare() {
   chroot --userspec="$user:$user" "$bare" \
     /usr/bin/env -i HOME=/home/user PATH=/usr/bin:/bin "$@"
 }
-free_port() { python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])'; }
+# Usage: address <file>. Where the ready server whose words are in the file is to be asked.
+address() { sed -n 's/^ready.*zmq=\([^ ]*\).*/\1/p' "$1"; }
 # Usage: wait_ready <file> <pid>. Until the file has the line of a server that is ready; prints its pid.
 wait_ready() {
   local tries
@@ -80,21 +81,19 @@ in_bare "$bundle/bin/lockstep" --version > /dev/null
 options=(--threads 1 --max-model-len 512 --kv-cache-memory 32MiB)
 question=(--prompt "The capital of France is" --max-tokens 24 --json)
 
-here=tcp://127.0.0.1:$(free_port)
 OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1 \
   mpirun -np 2 --oversubscribe --bind-to none build/cpu-release/lockstep serve "$model" \
-  --zmq "$here" "${options[@]}" > "$work/outside" 2> "$work/outside.log" &
+  --zmq 'tcp://127.0.0.1:*' "${options[@]}" > "$work/outside" 2> "$work/outside.log" &
 mpirun_outside=$!
 outside=$mpirun_outside
 outside=$(wait_ready "$work/outside" "$mpirun_outside")
-build/cpu-release/lockstep generate --connect "$here" "${question[@]}" > "$work/outside.json"
+build/cpu-release/lockstep generate --connect "$(address "$work/outside")" "${question[@]}" > "$work/outside.json"
 kill -TERM "$outside"
 wait "$mpirun_outside" || die "the server outside ended with $?"
 outside=
 
-there=tcp://127.0.0.1:$(free_port)
 in_bare "$bundle/bin/mpirun" -np 2 --oversubscribe --bind-to none lockstep serve /home/user/model.gguf \
-  --zmq "$there" "${options[@]}" > "$work/inside" 2> "$work/inside.log" &
+  --zmq 'tcp://127.0.0.1:*' "${options[@]}" > "$work/inside" 2> "$work/inside.log" &
 mpirun_inside=$!
 inside=$mpirun_inside
 inside=$(wait_ready "$work/inside" "$mpirun_inside")
@@ -104,7 +103,7 @@ foreign=$(sed -n 's|^[^/]*\(/.*\.so[^ ]*\)$|\1|p' "/proc/$inside/maps" | sort -u
 [[ -z $foreign ]] || die "loaded from outside of the archive: $foreign"
 ! grep -i -e component_path -e "not found" -e "help file" "$work/inside.log" >&2 ||
   die "Open MPI misses files of its own"
-in_bare "$bundle/bin/lockstep" generate --connect "$there" "${question[@]}" > "$work/inside.json"
+in_bare "$bundle/bin/lockstep" generate --connect "$(address "$work/inside")" "${question[@]}" > "$work/inside.json"
 kill -TERM "$inside"
 wait "$mpirun_inside" || die "the server inside ended with $?"
 inside=

@@ -8,11 +8,10 @@ namespace lockstep::kernels::cuda {
 
 class ExecutorTestGpu final : public TestGpuBody {
  public:
-  explicit ExecutorTestGpu(Runs runs = Runs::twice) : gpu_(runs) {
-    gpu_.arrays().require_waiting();
-  }
+  explicit ExecutorTestGpu(Runs runs = Runs::twice) : gpu_(runs) {}
   Gpu& gpu() override { return gpu_; }
   void protect(const void* first) override { gpu_.protect(first); }
+  void require_waiting() override { gpu_.arrays().require_waiting(); }
   void run_product(const ProductArgs& args, const ProductShape& shape) override {
     gpu_.run(args, shape);
   }

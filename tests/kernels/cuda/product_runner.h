@@ -121,6 +121,7 @@ inline std::vector<float> multiplied(const HostWeightTiles& weights,
                                      std::int32_t first_column, const LaneProgram& program,
                                      const ProductShape* shape = nullptr) {
   TestGpu memory;
+  memory.require_waiting();
   const HostSumPlan plan = make_sum_plan(program);
   const auto count = [](const auto& array) { return static_cast<std::int32_t>(array.size()); };
   ProductArgs args{.weights = {.format = weights.format,

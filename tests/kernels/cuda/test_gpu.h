@@ -23,6 +23,9 @@ class TestGpuBody {
   virtual Gpu& gpu() = 0;
   // Kernels must not write to the array at `first` any more; seen by the executor alone.
   virtual void protect(const void* first) = 0;
+  // From now on kernels may only read what is protected before they wait for earlier ones; the
+  // same.
+  virtual void require_waiting() = 0;
   virtual void run_product(const ProductArgs& args, const ProductShape& shape) = 0;
 };
 
@@ -42,6 +45,8 @@ class TestGpu {
   void run_product(const ProductArgs& args, const ProductShape& shape) {
     body_->run_product(args, shape);
   }
+
+  void require_waiting() { body_->require_waiting(); }
 
   // An array that kernels read. None of an empty vector.
   template <class T>

@@ -11,6 +11,7 @@ class FirstDevice final : public TestGpuBody {
   FirstDevice() : device_(find_devices(), 0, 0, 1), gpu_(device_) {}
   Gpu& gpu() override { return gpu_; }
   void protect(const void* /*first*/) override {}
+  void require_waiting() override {}
   void run_product(const ProductArgs& args, const ProductShape& shape) override {
     launch_product(args, shape, gpu_.stream().get());
   }
