@@ -154,6 +154,16 @@ class LeafStages {
   std::byte* memory_;
 };
 
+// body(i, j) for all i below `outer` and j below `inner`, by the warps of a block in turns: a
+// division an item, where one an element would be most of a small product's end.
+template <class Thread, class Body>
+LOCKSTEP_DEVICE void in_turns(Thread& t, int outer, int inner, const Body& body) {
+  for (int item = t.warp(); item < outer * inner; item += t.count() / kWarp) {
+    const int i = item / inner;
+    body(i, item - i * inner);
+  }
+}
+
 // The plan's tree, which a block keeps in shared memory: nobody waits for it in the end.
 template <class Thread>
 class SharedTree {
@@ -177,18 +187,16 @@ class SharedTree {
   // the tree were written.
   LOCKSTEP_DEVICE void add(float* sums, int tiles, int leaf_size) {
     if (plan_.num_lanes < plan_.num_leaves) add_lanes(sums, tiles, leaf_size);
-    const int warps = t_.count() / kWarp;
     std::int32_t begin = 0;
     for (int level = 0; level < plan_.num_levels; ++level) {
       const std::int32_t end = level_ends_[level];
-      // A warp an addition of a tile: divisions are few.
-      for (int i = t_.warp(); i < tiles * (end - begin); i += warps) {
-        const Addition addition = additions_[begin + i % (end - begin)];
-        float* tile = sums + i / (end - begin) * plan_.num_leaves * leaf_size;
+      in_turns(t_, tiles, end - begin, [&](int i, int of_level) {
+        const Addition addition = additions_[begin + of_level];
+        float* tile = sums + i * plan_.num_leaves * leaf_size;
         for (int j = t_.lane(); j < leaf_size; j += kWarp) {
           tile[addition.into * leaf_size + j] += tile[addition.from * leaf_size + j];
         }
-      }
+      });
       begin = end;
       t_.sync();
     }
@@ -199,16 +207,16 @@ class SharedTree {
  private:
   // A lane's leaves one after the other, into the first.
   LOCKSTEP_DEVICE void add_lanes(float* sums, int tiles, int leaf_size) {
-    const int of_tile = plan_.num_lanes * leaf_size;
-    for (int i = t_.index(); i < tiles * of_tile; i += t_.count()) {
-      const int lane = i % of_tile / leaf_size;
+    in_turns(t_, tiles, plan_.num_lanes, [&](int i, int lane) {
       const std::int32_t first = lanes_[lane], end = lanes_[lane + 1];
-      float* at = sums + (i / of_tile * plan_.num_leaves + first) * leaf_size + i % leaf_size;
-      float sum = *at;
+      for (int j = t_.lane(); j < leaf_size; j += kWarp) {
+        float* at = sums + (i * plan_.num_leaves + first) * leaf_size + j;
+        float sum = *at;
 #pragma unroll 4
-      for (int leaf = 1; leaf < end - first; ++leaf) sum += at[leaf * leaf_size];
-      *at = sum;
-    }
+        for (int leaf = 1; leaf < end - first; ++leaf) sum += at[leaf * leaf_size];
+        *at = sum;
+      }
+    });
     t_.sync();
   }
 
@@ -255,14 +263,22 @@ LOCKSTEP_DEVICE void multiply_leaves(Thread& t, const ProductArgs& args, const s
   const int begin = tiles * leaves * t.warp() / warps;
   const int end = tiles * leaves * (t.warp() + 1) / warps;
   LeafStages<Tile, Thread> stages(t, args);
-  Leaf requested{};
+  // A unit is a leaf of a tile row: where the next to be asked for and the next to be multiplied
+  // are.
+  int number = begin / tiles, tile = begin - number * tiles;
+  int asked_number = number, asked_tile = tile;
+  Leaf asked{};
   const auto request = [&](int stage, int unit) {
     if (unit < end) {
-      if (unit == begin || unit % tiles == 0) requested = t.load(args.plan.leaves + unit / tiles);
-      stages.request(stage, first_tile + unit % tiles, requested);
+      if (unit == begin || asked_tile == 0) asked = t.load(args.plan.leaves + asked_number);
+      stages.request(stage, first_tile + asked_tile, asked);
+      if (++asked_tile == tiles) {
+        asked_tile = 0;
+        ++asked_number;
+      }
     }
     t.commit_copies();
-    return requested;
+    return asked;
   };
   static_assert(kStages == 2);
   Leaf leaf = request(0, begin), next = request(1, begin + 1);
@@ -271,13 +287,16 @@ LOCKSTEP_DEVICE void multiply_leaves(Thread& t, const ProductArgs& args, const s
   t.wait_for_earlier();
   LeafOfX<kHalves> leaf_of_x;
   for (int unit = begin, stage = 0; unit < end; ++unit, stage = 1 - stage) {
-    const int tile = unit % tiles;
     if (unit == begin || tile == 0) leaf_of_x.load(t, x, args.x_stride, rows, leaf);
     t.template wait_copies<1>();
     t.sync_warp();
     stages.multiply(stage, first_tile + tile, leaf, leaf_of_x, rows,
-                    sums + (tile * leaves + unit / tiles) * rows * kColumns);
+                    sums + (tile * leaves + number) * rows * kColumns);
     t.sync_warp();  // all lanes have read the stage before it is filled again
+    if (++tile == tiles) {
+      tile = 0;
+      ++number;
+    }
     leaf = next;
     next = request(stage, unit + 2);
     if (unit + 3 == end) request_ahead(t, args);
@@ -307,16 +326,18 @@ LOCKSTEP_DEVICE void product_few(Thread& t, const ProductArgs& args, const FewRo
   t.sync();
   tree.add(sums, tiles, leaf_size);
 
-  const int tile_size = args.plan.num_segments * leaf_size;
-  for (int i = t.index(); i < tiles * tile_size; i += t.count()) {
-    const int tile = i / tile_size;
-    const std::int64_t n = (first_tile + tile) * kColumns + i % kColumns;
-    if (n >= args.weights.rows) continue;
-    const int segment = i % tile_size / leaf_size;
-    const std::int64_t row = first_row + i % leaf_size / kColumns;
-    t.store(args.out + segment * args.segment_stride + row * args.row_stride + n,
-            sums[(tile * leaves + tree.segment(segment)) * leaf_size + i % leaf_size]);
-  }
+  const int columns = tiles * kColumns;
+  in_turns(t, rows, (columns + kWarp - 1) / kWarp, [&](int row, int of_columns) {
+    const int column = of_columns * kWarp + t.lane();
+    const std::int64_t n = first_tile * kColumns + column;
+    if (column >= columns || n >= args.weights.rows) return;
+    const float* sum =
+        sums + column / kColumns * leaves * leaf_size + row * kColumns + column % kColumns;
+    float* out = args.out + (first_row + row) * args.row_stride + n;
+    for (int segment = 0; segment < args.plan.num_segments; ++segment) {
+      t.store(out + segment * args.segment_stride, sum[tree.segment(segment) * leaf_size]);
+    }
+  });
 }
 
 // body(halves) with those of the shape as a compile-time number: tiles of eight rows of W are
