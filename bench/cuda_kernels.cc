@@ -22,6 +22,7 @@
 #include <vector>
 
 #include "base/error.h"
+#include "bench/cuda_read.h"
 #include "kernels/cuda/event.h"
 #include "kernels/cuda/stream_gpu.h"
 #include "kernels/cuda/visible_devices.h"
@@ -40,10 +41,13 @@ class Bench {
   Bench(const Device& device, double seconds) : gpu_(device), seconds_(seconds), noise_(16u << 20) {
     std::mt19937 random(1);
     for (auto& byte : noise_) byte = static_cast<std::byte>(random() & 0xbf);
-    constexpr std::size_t kBytes = 1u << 30;
-    const auto from = array(kBytes, "copied from"), to = array(kBytes, "copied to");
-    const double micros = time(1, [&](int) { gpu_.copy(to.data(), from.data(), kBytes, "copy"); });
-    copy_gb_per_s_ = 2e-3 * kBytes / micros;
+    constexpr std::size_t kBytes = std::size_t{4} << 30;
+    const auto from = array(kBytes, "read"), sum = array(16, "sum");
+    const double micros = time(1, [&](int) {
+      launch_read(from.data(), kBytes, static_cast<std::uint32_t*>(sum.data()),
+                  gpu_.stream().get());
+    });
+    read_gb_per_s_ = 1e-3 * static_cast<double>(kBytes) / micros;
   }
 
   // Memory of random numbers below 2 in magnitude, in every format.
@@ -97,21 +101,21 @@ class Bench {
   void add(nlohmann::json line, double micros, double bytes) {
     line["us"] = micros;
     line["gb_per_s"] = 1e-3 * bytes / micros;
-    line["of_copy"] = 1e-3 * bytes / micros / copy_gb_per_s_;
+    line["of_read"] = 1e-3 * bytes / micros / read_gb_per_s_;
     lines_.push_back(std::move(line));
   }
 
   StreamGpu& gpu() { return gpu_; }
   nlohmann::json result() const {
     return {
-        {"device", gpu_.device().name()}, {"copy_gb_per_s", copy_gb_per_s_}, {"kernels", lines_}};
+        {"device", gpu_.device().name()}, {"read_gb_per_s", read_gb_per_s_}, {"kernels", lines_}};
   }
 
  private:
   StreamGpu gpu_;
   const double seconds_;
   std::vector<std::byte> noise_;
-  double copy_gb_per_s_ = 0;
+  double read_gb_per_s_ = 0;
   nlohmann::json lines_ = nlohmann::json::array();
 };
 

@@ -12,6 +12,13 @@ BYTES = 2 * (2 * VOCABULARY * HIDDEN + LAYERS * (2 * HIDDEN * HIDDEN + 2 * HIDDE
                                                  3 * HIDDEN * INNER))
 
 
+def bytes_of_a_token(weights):
+    """What one token reads of weights in "bf16", or in "fp8" but for the head: not the embedding."""
+    head = 2 * VOCABULARY * HIDDEN
+    layers = BYTES - 2 * head
+    return head + (layers if weights == "bf16" else layers // 2)
+
+
 def _pieces(size, random):
     while size > 0:
         yield random[:min(size, len(random))]

@@ -268,7 +268,7 @@ def kernels(work):
         if key(line) in theirs:
             line["torch_us"] = theirs[key(line)]["us"]
             line["of_torch_time"] = line["us"] / line["torch_us"]
-    work.figures.append({"kernel": "copy", "gb_per_s": own["copy_gb_per_s"]})
+    work.figures.append({"kernel": "reading", "gb_per_s": own["read_gb_per_s"]})
     work.run("sh", "-c", f'"$0" --shapes > "{work.out}/kernels.shapes.json"', work.files.cuda_kernels)
     return work.figures
 
@@ -351,6 +351,14 @@ def kernels_of_a_step(text):
             for kernel, (calls, micros) in sorted(steps[1].items(), key=lambda item: -item[1][1])]
 
 
+def share_of_limit(work, name, milliseconds):
+    """Of what reading alone would take for the weights of a token, where the stage `kernels` measured it."""
+    measured = work.out / "kernels.own.json"
+    if not measured.exists():
+        return None
+    return llama8b.bytes_of_a_token(name) / json.loads(measured.read_text())["read_gb_per_s"] * 1e-6 / milliseconds
+
+
 def decode_rates(work, path, name, options, batches):
     trace = work.out / f"decode8b.{name}.trace.json"
     options = [*options, "--max-model-len", "1024", "--max-num-seqs", "128", "--max-num-batched-tokens",
@@ -368,9 +376,12 @@ def decode_rates(work, path, name, options, batches):
             requests = [{"prompt_ids": [1 + i, 2, 3, 4, 5, 6, 7, 8]} for i in range(batch)]
             seconds_of(requests, 16)  # graphs are recorded
             few, many = seconds_of(requests, 16), seconds_of(requests, 144)
-            work.figures.append({"what": f"{name}, decoding", "batch": batch,
-                                 "ms_per_step": round((many - few) / 128 * 1e3, 3),
-                                 "tokens_per_s": round(128 * batch / (many - few), 1)})
+            milliseconds = (many - few) / 128 * 1e3
+            figure = {"what": f"{name}, decoding", "batch": batch, "ms_per_step": round(milliseconds, 3),
+                      "tokens_per_s": round(128 * batch / (many - few), 1)}
+            if batch == 1 and (share := share_of_limit(work, name, milliseconds)) is not None:
+                figure["of_the_limit"] = round(share, 3)
+            work.figures.append(figure)
             if batch == 1:
                 median, most = step_gaps(trace)
                 work.figures.append({"what": f"{name}, gap between steps on the host", "batch": 1,

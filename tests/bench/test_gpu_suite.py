@@ -176,6 +176,17 @@ def test_a_profile_is_of_one_step_that_decodes():
         stages.kernels_of_a_step("==ERROR== no GPU")
 
 
+def test_the_share_of_the_limit_is_of_what_a_token_reads(tmp_path):
+    """Llama-3.1-8B: 8,030,261,248 numbers, of which 525,336,576 are the embedding and as many the head."""
+    work = stages.Work("decode8b", None, tmp_path, 1, tmp_path)
+    assert stages.share_of_limit(work, "bf16", 5) is None
+    (tmp_path / "kernels.own.json").write_text('{"read_gb_per_s": 5000}')
+    # 2 x 7,504,658,432 bytes at 5 TB/s are 3.0 ms. (The norms' few numbers are left out.)
+    assert stages.share_of_limit(work, "bf16", 6.0037267456) == pytest.approx(0.5)
+    # 6,979,321,856 and 2 x 525,336,576: 1.606 ms.
+    assert stages.share_of_limit(work, "fp8", 1.6059990016) == pytest.approx(1)
+
+
 def test_the_gap_between_steps_is_read_from_a_timeline(tmp_path):
     steps = [(0, 10), (10.5, 10), (21.5, 10)]  # begin, duration
     events = [{"name": "step on the GPU", "ts": ts, "dur": dur} for ts, dur in steps]
