@@ -409,5 +409,5 @@ def step_gaps(trace):
 ALL = [("facts", facts, 20, ()), ("suite", suite, 120, ("cuda_suite",)),
        ("sanitizer", sanitizer, 120, ("cuda_suite",)), ("nccl", nccl, 90, ("cuda_suite", "mpirun")),
        ("model", model, 100, ("lockstep", "mpirun", "model", "reference")),
-       ("kernels", kernels, 60, ("cuda_kernels",)), ("decode8b", decode8b, 120, ("lockstep", "model")),
+       ("kernels", kernels, 90, ("cuda_kernels",)), ("decode8b", decode8b, 120, ("lockstep", "model")),
        ("profile", profile, 60, ("lockstep", "model"))]
