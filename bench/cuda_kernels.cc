@@ -362,7 +362,7 @@ void measure(double seconds, bool quick) {
   for (const auto& [rows, length] : {std::pair{1, 1024}, {1, 16384}, {32, 1024}, {128, 1024}}) {
     attention(bench, rows, length);
   }
-  std::puts(bench.result().dump(2).c_str());
+  if (seconds > 0) std::puts(bench.result().dump(2).c_str());
 }
 
 }  // namespace

@@ -19,14 +19,14 @@ from programs import Failed, Skipped
 from serving import Server
 
 FOLDER = pathlib.Path(__file__).resolve().parent
+NAME_8B = "llama8b-bf16.gguf"
 
 
 class Work:
     """What a stage works with: programs, a folder for logs and a deadline."""
 
-    def __init__(self, name, files, out, seconds, scratch, device="cuda", later=()):
+    def __init__(self, name, files, out, seconds, scratch, device="cuda"):
         self.files, self.out, self.scratch, self.device = files, out, scratch, device
-        self.later = later  # stages that follow
         self.log = out / f"{name}.log"
         self._deadline = time.monotonic() + seconds
         self.figures = []  # what there is when a stage fails half-way
@@ -277,30 +277,38 @@ def key(line):
     return tuple(line.get(name) for name in ("kernel", "format", "m", "n", "k", "length"))
 
 
+def model_8b(work):
+    """The file in the shape of an 8B Llama, which the stages that use it share; suite.py removes it."""
+    path = work.scratch / NAME_8B
+    if path.exists():
+        return path
+    room = shutil.disk_usage(work.scratch).free
+    if room < llama8b.BYTES + (1 << 30):
+        raise Skipped(f"{work.scratch} has room for {room >> 30} GiB, the model takes 15")
+    begin = time.monotonic()
+    try:
+        llama8b.make(work.files.model, path)
+    except BaseException:
+        path.unlink(missing_ok=True)  # half of one
+        raise
+    work.figures.append({"what": "making the file", "seconds": round(time.monotonic() - begin, 1)})
+    return path
+
+
 def decode8b(work):
     """Decoding in the shape of an 8B Llama with random weights: tokens a second."""
     work.files.need("lockstep", "model")
     need_gpu()
-    path = work.scratch / "llama8b-bf16.gguf"
-    room = shutil.disk_usage(work.scratch).free
-    if room < llama8b.BYTES + (1 << 30):
-        raise Skipped(f"{work.scratch} has room for {room >> 30} GiB, the model takes 15")
-    try:
-        begin = time.monotonic()
-        llama8b.make(work.files.model, path)
-        work.figures.append({"what": "making the file", "seconds": round(time.monotonic() - begin, 1)})
-        failures = []
-        for name, options, batches in (("bf16", [], (1, 128)), ("fp8", ["--quantization", "fp8"], (1, 128))):
-            try:
-                decode_rates(work, path, name, options, batches)
-            except Failed as error:
-                failures.append(f"{name}: {error}")
-        if failures:
-            raise Failed("; ".join(failures))
-        return work.figures
-    finally:
-        if "profile" not in work.later:
-            path.unlink(missing_ok=True)
+    path = model_8b(work)
+    failures = []
+    for name, options, batches in (("bf16", [], (1, 128)), ("fp8", ["--quantization", "fp8"], (1, 128))):
+        try:
+            decode_rates(work, path, name, options, batches)
+        except Failed as error:
+            failures.append(f"{name}: {error}")
+    if failures:
+        raise Failed("; ".join(failures))
+    return work.figures
 
 
 def profile(work):
@@ -310,22 +318,17 @@ def profile(work):
     ncu = programs.cuda_tool("ncu")
     if ncu is None:
         raise Failed("no ncu in PATH or the CUDA toolkit")
-    path = work.scratch / "llama8b-bf16.gguf"
-    if not path.exists():
-        raise Failed("the stage decode8b left no model")
+    path = model_8b(work)
     table = work.out / "profile.csv"
-    try:
-        # Two steps of eleven operations a layer, and some.
-        tool = [ncu, "--target-processes", "all", "--clock-control", "none", "--metrics",
-                "gpu__time_duration.sum", "--launch-count", "1200", "--csv", "--page", "raw", "--log-file", table]
-        with Server(work.files, path, 1, work.log, work.left(), prefix=tool,
-                    options=["--max-model-len", "1024", "--max-num-seqs", "8", "--kv-cache-memory", "4GiB"],
-                    threads=max(1, os.cpu_count() - 2)) as server:
-            server.token_ids(list(range(1, 141)), 4, work.left())
-        work.figures = kernels_of_a_step(table.read_text())
-        return work.figures
-    finally:
-        path.unlink(missing_ok=True)
+    # Two steps of eleven operations a layer, and some.
+    tool = [ncu, "--target-processes", "all", "--clock-control", "none", "--metrics", "gpu__time_duration.sum",
+            "--launch-count", "1200", "--csv", "--page", "raw", "--log-file", table]
+    with Server(work.files, path, 1, work.log, work.left(), prefix=tool,
+                options=["--max-model-len", "1024", "--max-num-seqs", "8", "--kv-cache-memory", "4GiB"],
+                threads=max(1, os.cpu_count() - 2)) as server:
+        server.token_ids(list(range(1, 141)), 4, work.left())
+    work.figures = kernels_of_a_step(table.read_text())
+    return work.figures
 
 
 def kernels_of_a_step(text):
@@ -353,10 +356,11 @@ def kernels_of_a_step(text):
 
 def share_of_limit(work, name, milliseconds):
     """Of what reading alone would take for the weights of a token, where the stage `kernels` measured it."""
-    measured = work.out / "kernels.own.json"
-    if not measured.exists():
+    try:
+        reading = json.loads((work.out / "kernels.own.json").read_text())["read_gb_per_s"]
+    except (OSError, ValueError):  # not there, or cut off
         return None
-    return llama8b.bytes_of_a_token(name) / json.loads(measured.read_text())["read_gb_per_s"] * 1e-6 / milliseconds
+    return llama8b.bytes_of_a_token(name) / reading * 1e-6 / milliseconds
 
 
 def decode_rates(work, path, name, options, batches):

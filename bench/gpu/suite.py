@@ -49,10 +49,9 @@ def find_programs(chosen, scratch):
     return Programs(chosen.build or HERE.parents[1] / "build/cuda-release", False)
 
 
-def run_stage(stage, later, files, chosen, left):
+def run_stage(stage, files, chosen, left):
     name, function, limit, _ = stage
-    scratch = chosen.scratch or pathlib.Path("/dev/shm" if os.path.isdir("/dev/shm") else tempfile.gettempdir())
-    work = stages.Work(name, files, chosen.out, min(limit, left), scratch, chosen.device, later)
+    work = stages.Work(name, files, chosen.out, min(limit, left), chosen.scratch, chosen.device)
     begin = time.monotonic()
     status, reason = "ok", ""
     try:
@@ -105,6 +104,8 @@ def report(results):
 def main():
     chosen = options()
     chosen.out = pathlib.Path(chosen.out)
+    chosen.scratch = chosen.scratch or pathlib.Path(
+        "/dev/shm" if os.path.isdir("/dev/shm") else tempfile.gettempdir())
     wanted = [stage for stage in stages.ALL if not chosen.only or stage[0] in chosen.only]
     with tempfile.TemporaryDirectory() as scratch:
         begin = time.monotonic()
@@ -119,9 +120,9 @@ def main():
             return dry_run(files, wanted)
         chosen.out.mkdir(parents=True, exist_ok=True)
         results = []
-        for i, stage in enumerate(wanted):
+        for stage in wanted:
             left = chosen.seconds - (time.monotonic() - begin)
-            result = run_stage(stage, [name for name, *_ in wanted[i + 1:]], files, chosen, left)
+            result = run_stage(stage, files, chosen, left)
             results.append(result)
             print(f"{result['stage']:10} {result['status']:8} {result['seconds']:6.1f} s  "
                   f"{' '.join(result['reason'].split())[:160]}", file=sys.stderr, flush=True)
@@ -129,6 +130,7 @@ def main():
             (chosen.out / "results.json").write_text(json.dumps(
                 {"seconds": round(time.monotonic() - begin, 1), "stages": results}, indent=1))
             (chosen.out / "results.md").write_text(report(results))
+        (chosen.scratch / stages.NAME_8B).unlink(missing_ok=True)
     print(report(results), end="")
     return 0 if all(result["status"] == "ok" for result in results) else 1
 

@@ -9,15 +9,13 @@ template <CacheFormat format>
 __global__ void __launch_bounds__(AttentionMemory::kThreads)
     attention_kernel(const __grid_constant__ AttentionArgs args) {
   GpuThread thread;
-  thread.let_next_begin();
-  thread.wait_for_earlier();
+  thread.begin_in_line();
   attention<format>(thread, args);
 }
 
 __global__ void combine_parts_kernel(const __grid_constant__ AttentionArgs args) {
   GpuThread thread;
-  thread.let_next_begin();
-  thread.wait_for_earlier();
+  thread.begin_in_line();
   combine_parts(thread, args);
 }
 

@@ -7,8 +7,7 @@ namespace {
 
 __global__ void copy_rows_kernel(const CopyRowsArgs args) {
   GpuThread thread;
-  thread.let_next_begin();
-  thread.wait_for_earlier();
+  thread.begin_in_line();
   copy_rows(thread, args);
 }
 

@@ -7,8 +7,7 @@ namespace {
 
 __global__ void embedding_kernel(const EmbeddingArgs args) {
   GpuThread thread;
-  thread.let_next_begin();
-  thread.wait_for_earlier();
+  thread.begin_in_line();
   embedding(thread, args);
 }
 

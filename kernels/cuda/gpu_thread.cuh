@@ -35,6 +35,12 @@ struct GpuThread {
 #endif
   }
 
+  // Of kernels that have nothing to do before.
+  LOCKSTEP_DEVICE void begin_in_line() {
+    let_next_begin();
+    wait_for_earlier();
+  }
+
   // Waits for all threads of the block; what they wrote to shared memory can be read then.
   LOCKSTEP_DEVICE void sync() { __syncthreads(); }
   // The same for a warp.

@@ -26,8 +26,7 @@ template <class Tile>
 __global__ void __launch_bounds__(kProductWarps* kWarp)
     many_rows_kernel(const __grid_constant__ Call<ManyRows> call) {
   GpuThread thread;
-  thread.let_next_begin();
-  thread.wait_for_earlier();
+  thread.begin_in_line();
   product_many<Tile>(thread, call.args, call.shape);
 }
 
@@ -55,14 +54,8 @@ void launch_product(const ProductArgs& args, const ProductShape& shape, StreamHa
   if (const auto* wide = std::get_if<WideRows>(&shape)) {
     return launch_wide_product(args, *wide, stream);
   }
-  switch (args.weights.format) {
-    case TileFormat::bf16: return launch_format<Bf16Tile>(args, shape, stream);
-    case TileFormat::int8_channel: return launch_format<Int8ChannelTile>(args, shape, stream);
-    case TileFormat::int8_group: return launch_format<Int8GroupTile>(args, shape, stream);
-    case TileFormat::e4m3_channel: return launch_format<E4m3ChannelTile>(args, shape, stream);
-    case TileFormat::e4m3_block: return launch_format<E4m3BlockTile>(args, shape, stream);
-    case TileFormat::int4_group: return launch_format<Int4Tile>(args, shape, stream);
-  }
+  with_tile(args.weights.format,
+            [&]<class Tile>(Tile) { launch_format<Tile>(args, shape, stream); });
 }
 
 }  // namespace lockstep::kernels::cuda

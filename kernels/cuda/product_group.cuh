@@ -17,7 +17,7 @@ struct WarpSums {
   Pack<float, 4> at[kRowTiles][kColumnTiles] = {};
 };
 
-// Sixteen rows of x in a group as the unit takes them: a lane's words of either step.
+// Sixteen rows of a group as the unit takes them, of x or of W: a lane's words of either step.
 struct RowsOfGroup {
   Words steps[2];
 
@@ -81,9 +81,32 @@ LOCKSTEP_DEVICE void multiply_group(Thread& t, const Tile& tile,
   }
 }
 
-// The same of up to eight rows of x, as columns of the unit, by sixteen rows of W at once: the
-// products and the sums are the same, with half the steps. Of sums.at[i], with lane() = 4 * g + q,
-// rows g and 8 + g of tiles 2 * i and on by rows 2 * q and the next of x.
+// Adds a pack of dot products of sixteen rows of W, each a group's, with their scales; `sums_of_x`:
+// of the same rows of x in the group, where there is a minimum.
+template <class Tile, class Thread>
+LOCKSTEP_DEVICE void add_scaled(Thread& t, const typename Tile::RowScales& scales,
+                                const Pack<float, 4>& dots, const Pack<float, 4>& sums_of_x,
+                                Pack<float, 4>& sums) {
+#pragma unroll
+  for (int i = 0; i < 4; ++i) {
+    sums[i] = fmaf(dots[i], scales.of(t, i / 2), sums[i]);
+    if constexpr (Tile::kHasMinimum) {
+      sums[i] = fmaf(sums_of_x[i], scales.minimum(t, i / 2), sums[i]);
+    }
+  }
+}
+
+// Multiplies a pack of sums of sixteen rows of W by the rows' scales.
+template <class Tile, class Thread>
+LOCKSTEP_DEVICE void scale_rows(Thread& t, const typename Tile::RowScales& scales,
+                                Pack<float, 4>& sums) {
+#pragma unroll
+  for (int i = 0; i < 4; ++i) sums[i] *= scales.of(t, i / 2);
+}
+
+// What multiply_group() does, of up to eight rows of x, as columns of the unit, by sixteen rows of
+// W at once: the products and the sums are the same, with half the steps. Of sums.at[i], with
+// lane() = 4 * g + q, rows g and 8 + g of tiles 2 * i and on by rows 2 * q and the next of x.
 template <int kPairs>
 struct TurnedSums {
   Pack<float, 4> at[kPairs] = {};
@@ -92,35 +115,22 @@ struct TurnedSums {
 template <class Tile, class Thread>
 LOCKSTEP_DEVICE void multiply_turned(Thread& t, const Tile& tile, const TilePlace& place,
                                      const Words& x, TurnedSums<Tile::kColumnTiles / 2>& sums) {
-  const auto add = [&](Pack<float, 4>& to, const Words& upper, const Words& lower) {
-#pragma unroll
-    for (int i = 0; i < 2; ++i) {
-      t.multiply_add(to, {{upper[2 * i], lower[2 * i], upper[2 * i + 1], lower[2 * i + 1]}},
-                     {{x[2 * i], x[2 * i + 1]}});
-    }
-  };
   [[maybe_unused]] Pack<float, 4> sums_of_x{};
   if constexpr (Tile::kHasMinimum) {
     constexpr std::uint32_t kOnes = 0x3f803f80;
-    add(sums_of_x, {{kOnes, kOnes, kOnes, kOnes}}, {{kOnes, kOnes, kOnes, kOnes}});
+    constexpr Words kRow = {{kOnes, kOnes, kOnes, kOnes}};
+    add_group(t, sums_of_x, {{kRow, kRow}}, x);
   }
 #pragma unroll
   for (int i = 0; i < Tile::kColumnTiles / 2; ++i) {
-    const Words upper = tile.pairs(t, 2 * i), lower = tile.pairs(t, 2 * i + 1);
+    RowsOfGroup w;
+    w.set(tile.pairs(t, 2 * i), tile.pairs(t, 2 * i + 1));
     if constexpr (Tile::kScaled != Scaled::groups) {
-      add(sums.at[i], upper, lower);
+      add_group(t, sums.at[i], w, x);
     } else {
       Pack<float, 4> dots{};
-      add(dots, upper, lower);
-      const typename Tile::RowScales scales(t, place, 2 * i);
-#pragma unroll
-      for (int j = 0; j < 4; ++j) {
-        float& sum = sums.at[i][j];
-        sum = fmaf(dots[j], scales.of(t, j / 2), sum);
-        if constexpr (Tile::kHasMinimum) {
-          sum = fmaf(sums_of_x[j], scales.minimum(t, j / 2), sum);
-        }
-      }
+      add_group(t, dots, w, x);
+      add_scaled<Tile>(t, typename Tile::RowScales(t, place, 2 * i), dots, sums_of_x, sums.at[i]);
     }
   }
 }
@@ -146,9 +156,7 @@ template <class Tile, class Thread>
 LOCKSTEP_DEVICE void finish_turned(Thread& t, const TilePlace& place,
                                    TurnedSums<Tile::kColumnTiles / 2>& sums) {
   if constexpr (Tile::kScaled == Scaled::rows) {
-    const typename Tile::RowScales scales(t, place, 0);
-#pragma unroll
-    for (int i = 0; i < 4; ++i) sums.at[0][i] *= scales.of(t, i / 2);
+    scale_rows<Tile>(t, typename Tile::RowScales(t, place, 0), sums.at[0]);
   }
 }
 

@@ -14,6 +14,7 @@
 #include "kernels/cuda/device_function.h"
 #include "kernels/cuda/pack.h"
 #include "kernels/cuda/product.h"
+#include "kernels/cuda/product_group.cuh"
 #include "kernels/cuda/sum_stack.cuh"
 #include "kernels/cuda/tile_formats.cuh"
 
@@ -125,21 +126,15 @@ class WideTiles {
   LOCKSTEP_DEVICE int first_column_tile() const {
     return kRows <= 16 ? 0 : t_.warp() % (kRows / 16) * 2;
   }
-  // ... and the four words of both steps of the unit, as multiply_add() wants its `a`.
-  LOCKSTEP_DEVICE void rows(const TilePlace& place, Words (&steps)[2]) {
-    Words upper, lower;
+  // ... and what the unit takes of them.
+  LOCKSTEP_DEVICE void rows(const TilePlace& place, RowsOfGroup& rows) {
     if constexpr (kRows == 8) {
-      upper = reinterpret_cast<const Words*>(place.tile)[t_.lane()];
-      lower = reinterpret_cast<const Words*>(place.tile + kWideGroups * kBytes)[t_.lane()];
+      rows.set(reinterpret_cast<const Words*>(place.tile)[t_.lane()],
+               reinterpret_cast<const Words*>(place.tile + kWideGroups * kBytes)[t_.lane()]);
     } else {
       Tile tile;
       tile.words = reinterpret_cast<const Words*>(place.tile)[t_.lane()];
-      upper = tile.pairs(t_, first_column_tile());
-      lower = tile.pairs(t_, first_column_tile() + 1);
-    }
-#pragma unroll
-    for (int i = 0; i < 2; ++i) {
-      steps[i] = {{upper[2 * i], lower[2 * i], upper[2 * i + 1], lower[2 * i + 1]}};
+      rows.set(tile.pairs(t_, first_column_tile()), tile.pairs(t_, first_column_tile() + 1));
     }
   }
 
@@ -230,34 +225,34 @@ LOCKSTEP_DEVICE void multiply_chunk(Thread& t, const ChunkCursor<Thread>& chunk,
                                     const Work& meanwhile) {
   const int groups = chunk.groups();
   if (chunk.begins_leaf()) sums = {};
-  Words steps[kWideGroups][2] = {};  // none is written to while the warpgroup may read it
+  RowsOfGroup w[kWideGroups] = {};  // none is written to while the warpgroup may read it
   if constexpr (Tile::kScaled != Scaled::groups) {
     t.begin_rows(sums.at);
 #pragma unroll
     for (int i = 0; i < kWideGroups; ++i) {
       if (i >= groups) break;
-      tiles.rows(tiles.place(i, 0), steps[i]);
-      t.multiply_rows(sums.at, steps[i][0], x.group(place, i), 0);
-      t.multiply_rows(sums.at, steps[i][1], x.group(place, i), 1);
+      tiles.rows(tiles.place(i, 0), w[i]);
+      t.multiply_rows(sums.at, w[i].steps[0], x.group(place, i), 0);
+      t.multiply_rows(sums.at, w[i].steps[1], x.group(place, i), 1);
     }
     t.commit_rows();
     meanwhile();
     t.finish_rows(sums.at);
 #pragma unroll
     for (int i = 0; i < kWideGroups; ++i) {
-      t.keep(steps[i][0]);
-      t.keep(steps[i][1]);
+      t.keep(w[i].steps[0]);
+      t.keep(w[i].steps[1]);
     }
   } else {
 #pragma unroll
     for (int i = 0; i < kWideGroups; ++i) {
       if (i >= groups) break;
-      tiles.rows(tiles.place(i, chunk.first_group() + i), steps[i]);
+      tiles.rows(tiles.place(i, chunk.first_group() + i), w[i]);
       WideSums<kRows> dots = {};
       [[maybe_unused]] WideSums<kRows> sums_of_x = {};
       t.begin_rows(dots.at);
-      t.multiply_rows(dots.at, steps[i][0], x.group(place, i), 0);
-      t.multiply_rows(dots.at, steps[i][1], x.group(place, i), 1);
+      t.multiply_rows(dots.at, w[i].steps[0], x.group(place, i), 0);
+      t.multiply_rows(dots.at, w[i].steps[1], x.group(place, i), 1);
       if constexpr (Tile::kHasMinimum) {
         constexpr std::uint32_t kOnes = 0x3f803f80;
         const Words ones = {{kOnes, kOnes, kOnes, kOnes}};
@@ -269,20 +264,13 @@ LOCKSTEP_DEVICE void multiply_chunk(Thread& t, const ChunkCursor<Thread>& chunk,
       if (i == 0) meanwhile();
       t.finish_rows(dots.at);
       if constexpr (Tile::kHasMinimum) t.finish_rows(sums_of_x.at);
-      t.keep(steps[i][0]);
-      t.keep(steps[i][1]);
+      t.keep(w[i].steps[0]);
+      t.keep(w[i].steps[1]);
       const typename Tile::RowScales scales(t, tiles.place(i, chunk.first_group() + i),
                                             tiles.first_column_tile());
 #pragma unroll
       for (int j = 0; j < WideSums<kRows>::kPacks; ++j) {
-#pragma unroll
-        for (int k = 0; k < 4; ++k) {
-          float& sum = sums.at[j][k];
-          sum = fmaf(dots.at[j][k], scales.of(t, k / 2), sum);
-          if constexpr (Tile::kHasMinimum) {
-            sum = fmaf(sums_of_x.at[j][k], scales.minimum(t, k / 2), sum);
-          }
-        }
+        add_scaled<Tile>(t, scales, dots.at[j], sums_of_x.at[j], sums.at[j]);
       }
     }
   }
@@ -340,10 +328,7 @@ LOCKSTEP_DEVICE void product_wide(Thread& t, const ProductArgs& args, const Wide
       if constexpr (Tile::kScaled == Scaled::rows) {
         const typename Tile::RowScales scales(t, tiles.place(0, 0), 0);
 #pragma unroll
-        for (int j = 0; j < WideSums<kRows>::kPacks; ++j) {
-#pragma unroll
-          for (int k = 0; k < 4; ++k) sums.at[j][k] *= scales.of(t, k / 2);
-        }
+        for (int j = 0; j < WideSums<kRows>::kPacks; ++j) scale_rows<Tile>(t, scales, sums.at[j]);
       }
       stack.push(sums, chunk.merges());
     }

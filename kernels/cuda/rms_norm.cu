@@ -7,8 +7,7 @@ namespace {
 
 __global__ void rms_norm_kernel(const RmsNormArgs args) {
   GpuThread thread;
-  thread.let_next_begin();
-  thread.wait_for_earlier();
+  thread.begin_in_line();
   rms_norm(thread, args);
 }
 

@@ -7,8 +7,7 @@ namespace {
 
 __global__ void rope_kv_kernel(const RopeKvArgs args) {
   GpuThread thread;
-  thread.let_next_begin();
-  thread.wait_for_earlier();
+  thread.begin_in_line();
   rope_kv(thread, args);
 }
 

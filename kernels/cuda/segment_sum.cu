@@ -7,8 +7,7 @@ namespace {
 
 __global__ void segment_sum_kernel(const SegmentSumArgs args) {
   GpuThread thread;
-  thread.let_next_begin();
-  thread.wait_for_earlier();
+  thread.begin_in_line();
   segment_sum(thread, args);
 }
 

@@ -7,8 +7,7 @@ namespace {
 
 __global__ void swiglu_kernel(const SwigluArgs args) {
   GpuThread thread;
-  thread.let_next_begin();
-  thread.wait_for_earlier();
+  thread.begin_in_line();
   swiglu(thread, args);
 }
 

@@ -260,4 +260,17 @@ struct E4m3BlockTile : E4m3Tile {
   };
 };
 
+// body(tile) with an empty tile of a format: what is instantiated for all of them.
+template <class Body>
+void with_tile(TileFormat format, const Body& body) {
+  switch (format) {
+    case TileFormat::bf16: return body(Bf16Tile{});
+    case TileFormat::int8_channel: return body(Int8ChannelTile{});
+    case TileFormat::int8_group: return body(Int8GroupTile{});
+    case TileFormat::e4m3_channel: return body(E4m3ChannelTile{});
+    case TileFormat::e4m3_block: return body(E4m3BlockTile{});
+    case TileFormat::int4_group: return body(Int4Tile{});
+  }
+}
+
 }  // namespace lockstep::kernels::cuda

@@ -7,29 +7,25 @@ namespace {
 
 __global__ void modify_logits_kernel(const TokenChoiceArgs args) {
   GpuThread thread;
-  thread.let_next_begin();
-  thread.wait_for_earlier();
+  thread.begin_in_line();
   modify_logits(thread, args);
 }
 
 __global__ void choose_in_slices_kernel(const TokenChoiceArgs args) {
   GpuThread thread;
-  thread.let_next_begin();
-  thread.wait_for_earlier();
+  thread.begin_in_line();
   choose_in_slices(thread, args);
 }
 
 __global__ void choose_among_slices_kernel(const TokenChoiceArgs args) {
   GpuThread thread;
-  thread.let_next_begin();
-  thread.wait_for_earlier();
+  thread.begin_in_line();
   choose_among_slices(thread, args);
 }
 
 __global__ void choose_among_ranks_kernel(const RankWinnersArgs args) {
   GpuThread thread;
-  thread.let_next_begin();
-  thread.wait_for_earlier();
+  thread.begin_in_line();
   choose_among_ranks(thread, args);
 }
 

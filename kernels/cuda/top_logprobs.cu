@@ -7,22 +7,19 @@ namespace {
 
 __global__ void best_of_slices_kernel(const TopLogprobsArgs args) {
   GpuThread thread;
-  thread.let_next_begin();
-  thread.wait_for_earlier();
+  thread.begin_in_line();
   best_of_slices(thread, args);
 }
 
 __global__ void weights_of_slices_kernel(const TopLogprobsArgs args) {
   GpuThread thread;
-  thread.let_next_begin();
-  thread.wait_for_earlier();
+  thread.begin_in_line();
   weights_of_slices(thread, args);
 }
 
 __global__ void logprobs_of_rows_kernel(const TopLogprobsArgs args) {
   GpuThread thread;
-  thread.let_next_begin();
-  thread.wait_for_earlier();
+  thread.begin_in_line();
   logprobs_of_rows(thread, args);
 }
 

@@ -7,8 +7,7 @@ namespace {
 
 __global__ void __launch_bounds__(1024) truncate_rows_kernel(const TruncationArgs args) {
   GpuThread thread;
-  thread.let_next_begin();
-  thread.wait_for_earlier();
+  thread.begin_in_line();
   truncate_rows(thread, args);
 }
 

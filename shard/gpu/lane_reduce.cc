@@ -28,9 +28,15 @@ std::size_t bytes(std::int64_t floats) { return static_cast<std::size_t>(floats 
 
 }  // namespace
 
-SegmentTree segment_tree(const LaneTree& tree, std::span<const Range> runs) {
-  SegmentTree result{{}, tree.finish(runs)};
-  for (const Range& run : runs) result.counts.push_back(tree.segments(run));
+SegmentTree segment_tree(const LaneTree& tree, std::span<const std::vector<Range>> runs) {
+  SegmentTree result;
+  std::vector<Range> all;
+  for (const std::vector<Range>& of_rank : runs) {
+    std::int32_t& count = result.counts.emplace_back(0);
+    for (const Range& run : of_rank) count += tree.segments(run);
+    all.insert(all.end(), of_rank.begin(), of_rank.end());
+  }
+  result.merges = tree.finish(all);
   return result;
 }
 

@@ -25,8 +25,8 @@ struct SegmentTree {
   std::vector<std::int32_t> merges;  // LaneTree::finish()
 };
 
-// `runs`: the lanes of every rank.
-SegmentTree segment_tree(const LaneTree& tree, std::span<const Range> runs);
+// `runs`: the lanes of every rank, in one run or in several whose sums stay apart.
+SegmentTree segment_tree(const LaneTree& tree, std::span<const std::vector<Range>> runs);
 // One segment a rank, added one after the other.
 SegmentTree one_segment_each(int ranks);
 

@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <bit>
-#include <numeric>
 
 #include "base/error.h"
 #include "kernels/cuda/attention.h"
@@ -25,30 +24,14 @@ constexpr std::int64_t kMostPartFloats = 64 << 20;
 // travel.
 constexpr int kCutsOfOneRank = 1;
 
-// The runs of lanes of which each rank leaves one sum or, where it must, several.
-struct LaneRuns {
-  std::vector<Range> attention, mlp;
-};
-LaneRuns lane_runs_of(const model::ModelConfig& config, const std::vector<Partition>& parts) {
-  if (parts.size() > 1) {
-    return {lane_runs(parts, &Partition::query_heads), lane_runs(parts, &Partition::mlp_lanes)};
-  }
-  const LaneTrees trees = lane_trees(config);
-  return {trees.attention.pieces(kCutsOfOneRank), trees.mlp.pieces(kCutsOfOneRank)};
-}
-
-std::vector<SegmentTree> trees_of(const model::ModelConfig& config,
-                                  const std::vector<Partition>& parts) {
-  const LaneTrees trees = lane_trees(config);
-  const LaneRuns runs = lane_runs_of(config, parts);
-  std::vector<SegmentTree> result = {one_segment_each(static_cast<int>(parts.size())),
-                                     segment_tree(trees.attention, runs.attention),
-                                     segment_tree(trees.mlp, runs.mlp)};
-  if (parts.size() > 1) return result;
-  for (SegmentTree& tree : result) {
-    tree.counts = {std::accumulate(tree.counts.begin(), tree.counts.end(), 0)};
-  }
-  return result;
+// The runs of lanes of every rank, each of which leaves a sum or, where it must, several.
+using RankRuns = std::vector<std::vector<Range>>;
+RankRuns runs_of(const LaneTree& tree, const std::vector<Partition>& parts,
+                 Range Partition::*lanes) {
+  if (parts.size() == 1) return {tree.pieces(kCutsOfOneRank)};
+  RankRuns runs;
+  for (const Partition& part : parts) runs.push_back({part.*lanes});
+  return runs;
 }
 
 void require_common_group(const model::ModelConfig& config, int ranks) {
@@ -137,7 +120,12 @@ std::size_t gpu_kv_block_bytes(const model::ModelConfig& config, const Partition
 GpuRunnerSizes::GpuRunnerSizes(const model::ModelConfig& config,
                                const std::vector<Partition>& parts, int rank_of,
                                const GpuRunnerOptions& options)
-    : rank(rank_of), trees(trees_of(config, parts)) {
+    : rank(rank_of) {
+  const LaneTrees lanes = lane_trees(config);
+  const RankRuns attention = runs_of(lanes.attention, parts, &Partition::query_heads);
+  const RankRuns mlp = runs_of(lanes.mlp, parts, &Partition::mlp_lanes);
+  trees = {one_segment_each(static_cast<int>(parts.size())),
+           segment_tree(lanes.attention, attention), segment_tree(lanes.mlp, mlp)};
   const Partition& part = parts[static_cast<std::size_t>(rank)];
   const std::int64_t tokens = options.max_batch_tokens, width = config.hidden_size;
   const std::int64_t granules = whole_granules(options.max_batch_tokens);
@@ -149,14 +137,9 @@ GpuRunnerSizes::GpuRunnerSizes(const model::ModelConfig& config,
   logits_stride = divide_up(part.vocabulary.size(), kPlainRows) * kPlainRows;
   reduce = {tokens, width, options.gather_below};
   hidden_plan = make_sum_plan(kernels::whole_sum(width));
-  if (parts.size() > 1) {
-    attention_plan = make_sum_plan(attention_program(config, part));
-    mlp_plan = make_sum_plan(mlp_program(config, part));
-  } else {
-    const LaneRuns lanes = lane_runs_of(config, parts);
-    attention_plan = make_sum_plan(attention_program(config, lanes.attention));
-    mlp_plan = make_sum_plan(mlp_program(config, lanes.mlp));
-  }
+  attention_plan =
+      make_sum_plan(attention_program(config, attention[static_cast<std::size_t>(rank)]));
+  mlp_plan = make_sum_plan(mlp_program(config, mlp[static_cast<std::size_t>(rank)]));
   runs = head_runs(first_queries(config, part));
   if (options.attention != AttentionBackend::own) {
     require_common_group(config, static_cast<int>(parts.size()));

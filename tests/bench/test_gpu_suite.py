@@ -180,6 +180,8 @@ def test_the_share_of_the_limit_is_of_what_a_token_reads(tmp_path):
     """Llama-3.1-8B: 8,030,261,248 numbers, of which 525,336,576 are the embedding and as many the head."""
     work = stages.Work("decode8b", None, tmp_path, 1, tmp_path)
     assert stages.share_of_limit(work, "bf16", 5) is None
+    (tmp_path / "kernels.own.json").write_text("")
+    assert stages.share_of_limit(work, "bf16", 5) is None
     (tmp_path / "kernels.own.json").write_text('{"read_gb_per_s": 5000}')
     # 2 x 7,504,658,432 bytes at 5 TB/s are 3.0 ms. (The norms' few numbers are left out.)
     assert stages.share_of_limit(work, "bf16", 6.0037267456) == pytest.approx(0.5)

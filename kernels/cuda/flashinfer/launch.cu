@@ -14,8 +14,7 @@ namespace {
 __global__ void combine_flashinfer_parts_kernel(
     const __grid_constant__ FlashInferCombineArgs args) {
   GpuThread thread;
-  thread.let_next_begin();
-  thread.wait_for_earlier();
+  thread.begin_in_line();
   combine_flashinfer_parts(thread, args);
 }
 

@@ -32,14 +32,8 @@ void launch_format(const ProductArgs& args, const WideRows& shape, StreamHandle 
 bool warpgroups_built_in() { return true; }
 
 void launch_wide_product(const ProductArgs& args, const WideRows& shape, StreamHandle stream) {
-  switch (args.weights.format) {
-    case TileFormat::bf16: return launch_format<Bf16Tile>(args, shape, stream);
-    case TileFormat::int8_channel: return launch_format<Int8ChannelTile>(args, shape, stream);
-    case TileFormat::int8_group: return launch_format<Int8GroupTile>(args, shape, stream);
-    case TileFormat::e4m3_channel: return launch_format<E4m3ChannelTile>(args, shape, stream);
-    case TileFormat::e4m3_block: return launch_format<E4m3BlockTile>(args, shape, stream);
-    case TileFormat::int4_group: return launch_format<Int4Tile>(args, shape, stream);
-  }
+  with_tile(args.weights.format,
+            [&]<class Tile>(Tile) { launch_format<Tile>(args, shape, stream); });
 }
 
 }  // namespace lockstep::kernels::cuda

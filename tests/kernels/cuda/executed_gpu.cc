@@ -193,7 +193,7 @@ void ExecutedGpu::run(const ProductArgs& args) {
 }
 
 void ExecutedGpu::run(const ProductArgs& args, const ProductShape& shape) {
-  const auto run_format = [&]<class Tile>(Tile) {
+  with_tile(args.weights.format, [&]<class Tile>(Tile) {
     put_kernel(product_grid(args, shape), args, [shape](auto& t, const auto& a) {
       if (std::holds_alternative<ManyRows>(shape)) {
         return product_many<Tile>(t, a, std::get<ManyRows>(shape));
@@ -207,15 +207,7 @@ void ExecutedGpu::run(const ProductArgs& args, const ProductShape& shape) {
         product_wide<Tile, rows, warpgroups>(t, a, wide);
       });
     });
-  };
-  switch (args.weights.format) {
-    case TileFormat::bf16: return run_format(Bf16Tile{});
-    case TileFormat::int8_channel: return run_format(Int8ChannelTile{});
-    case TileFormat::int8_group: return run_format(Int8GroupTile{});
-    case TileFormat::e4m3_channel: return run_format(E4m3ChannelTile{});
-    case TileFormat::e4m3_block: return run_format(E4m3BlockTile{});
-    case TileFormat::int4_group: return run_format(Int4Tile{});
-  }
+  });
 }
 
 void ExecutedGpu::run(const RopeKvArgs& args) {

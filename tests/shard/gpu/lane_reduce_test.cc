@@ -92,9 +92,12 @@ TEST(GpuLaneReducer, GivesTheBitsOfOneRankInEveryCut) {
               kernels::cuda::ExecutedGpu gpu(kernels::cuda::Runs::once);
               ExecutedExchange exchange(gpu, communicator,
                                         way.peers ? std::optional(kAmple) : std::nullopt);
+              std::vector<std::vector<Range>> of_ranks;
+              for (const Range& run : runs) of_ranks.push_back({run});
               // Beside another tree, which shares the buffers.
               GpuLaneReducer reducer(
-                  gpu, exchange, {one_segment_each(communicator.size()), segment_tree(tree, runs)},
+                  gpu, exchange,
+                  {one_segment_each(communicator.size()), segment_tree(tree, of_ranks)},
                   {5, columns, way.gather_below});
               const auto mine =
                   segments_of(tree, runs[static_cast<std::size_t>(communicator.rank())], values);
