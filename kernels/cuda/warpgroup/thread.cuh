@@ -40,6 +40,7 @@ struct WarpgroupThread : GpuThread {
     const auto address = static_cast<std::uint32_t>(__cvta_generic_to_shared(rows)) + 32 * step;
     // Eight rows to the next eight: 512 bytes; kind of swizzling: 2.
     const std::uint64_t rows_at = (address & 0x3ffff) >> 4 | 1ull << 16 | 32ull << 32 | 2ull << 62;
+    // The instruction has a name for each number of rows, and every sum is an operand of it.
     if constexpr (kPacks == 8) {
       asm volatile(
           "{\n"
