@@ -13,9 +13,11 @@ namespace lockstep::kernels {
 // The q* types are GGUF's: blocks along a row (ggml-common.h in llama.cpp).
 //   q4_0: 32 values: f16 scale d, 16 bytes of nibbles; value = d * (nibble - 8)
 //   q4_1: 32 values: f16 scale d, f16 minimum m, 16 bytes of nibbles; value = d * nibble + m
+//   q5_0: 32 values: f16 scale d, 32 high bits, 16 bytes of nibbles; value = d * (number - 16)
+//   q5_1: 32 values: f16 scale d, f16 minimum m, high bits, nibbles; value = d * number + m
 //   q8_0: 32 values: f16 scale d, 32 signed bytes; value = d * byte
-//   q4_k, q6_k: 256 values with scales of their own inside (gguf_k_blocks.h)
-// Nibbles of q4_0 and q4_1: byte i holds value i in its low half and value i + 16 in its high half.
+//   q4_k, q5_k, q6_k: 256 values with scales of their own inside (gguf_k_blocks.h)
+// Nibbles of q4_0 to q5_1: byte i holds value i in its low half and value i + 16 in its high half.
 //
 // gptq and awq are those quantizers' files: nibbles in words, with scales and zero points in
 // tensors of their own (gptq_layout.h, awq_layout.h); gptq_8 and awq_8 are such, and every zero
@@ -29,8 +31,11 @@ enum class DType {
   i64,
   q4_0,
   q4_1,
+  q5_0,
+  q5_1,
   q8_0,
   q4_k,
+  q5_k,
   q6_k,
   gptq,
   gptq_8,

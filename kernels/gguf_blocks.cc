@@ -2,6 +2,7 @@
 
 #include <cstring>
 
+#include "kernels/centred_bytes.h"
 #include "kernels/half.h"
 #include "kernels/load.h"
 
@@ -24,6 +25,17 @@ QuantizedGroup nibbles(const std::byte* bytes) {
   return group;
 }
 
+// Numbers of five bits: their high bits in a word, the lowest first, then nibbles as above.
+std::array<std::uint8_t, 32> five_bits(const std::byte* bytes) {
+  const auto high = load<std::uint32_t>(bytes);
+  const QuantizedGroup low = nibbles(bytes + 4);
+  std::array<std::uint8_t, 32> numbers;
+  for (std::size_t i = 0; i < numbers.size(); ++i) {
+    numbers[i] = static_cast<std::uint8_t>(low.values[i] | static_cast<int>(high >> i & 1) << 4);
+  }
+  return numbers;
+}
+
 }  // namespace
 
 QuantizedGroup read_q4_0(const StoredMatrix& matrix, std::int64_t row, std::int64_t group) {
@@ -40,6 +52,23 @@ QuantizedGroup read_q4_1(const StoredMatrix& matrix, std::int64_t row, std::int6
   read.scale = load<std::uint16_t>(from);
   read.minimum = load<std::uint16_t>(from + 2);
   return read;
+}
+
+QuantizedGroup read_q5_0(const StoredMatrix& matrix, std::int64_t row, std::int64_t group) {
+  const std::byte* from = block(matrix, row, group);
+  const auto numbers = five_bits(from + 2);
+  QuantizedGroup read;
+  for (std::size_t i = 0; i < numbers.size(); ++i) {
+    read.values[i] = static_cast<std::int8_t>(numbers[i] - 16);
+  }
+  read.scale = load<std::uint16_t>(from);
+  return read;
+}
+
+QuantizedGroup read_q5_1(const StoredMatrix& matrix, std::int64_t row, std::int64_t group) {
+  const std::byte* from = block(matrix, row, group);
+  return centred_bytes(five_bits(from + 4), f16_to_float(load<std::uint16_t>(from)),
+                       f16_to_float(load<std::uint16_t>(from + 2)));
 }
 
 QuantizedGroup read_q8_0(const StoredMatrix& matrix, std::int64_t row, std::int64_t group) {

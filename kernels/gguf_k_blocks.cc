@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstdlib>
 
+#include "kernels/centred_bytes.h"
 #include "kernels/half.h"
 #include "kernels/load.h"
 
@@ -18,17 +19,31 @@ const std::byte* superblock(const StoredMatrix& matrix, std::int64_t row, std::i
 
 int byte_at(const std::byte* bytes, std::size_t i) { return std::to_integer<int>(bytes[i]); }
 
+// What a group's numbers are multiplied by, and what is added.
 struct ScaleAndMinimum {
-  int scale;
-  int minimum;
+  float scale;
+  float minimum;
 };
 
-// Of group `g` of a q4_k superblock, from its 12 bytes.
-ScaleAndMinimum six_bits(const std::byte* packed, std::size_t g) {
-  if (g < 4) return {byte_at(packed, g) & 63, byte_at(packed, g + 4) & 63};
-  const int low = byte_at(packed, g + 4);
-  return {(low & 15) | (byte_at(packed, g - 4) >> 6) << 4, (low >> 4) | (byte_at(packed, g) >> 6)
-                                                                            << 4};
+// Of group `g` of a superblock of q4_k or q5_k: d, dmin, and 12 bytes of six bits each.
+ScaleAndMinimum scale_and_minimum(const std::byte* superblock, std::size_t g) {
+  const float d = f16_to_float(load<std::uint16_t>(superblock));
+  const float dmin = f16_to_float(load<std::uint16_t>(superblock + 2));
+  const std::byte* packed = superblock + 4;
+  int scale = byte_at(packed, g), minimum = byte_at(packed, g + 4);
+  if (g < 4) {
+    scale &= 63, minimum &= 63;
+  } else {
+    const int low = minimum;
+    scale = (low & 15) | (byte_at(packed, g - 4) >> 6) << 4;
+    minimum = (low >> 4) | (byte_at(packed, g) >> 6) << 4;
+  }
+  return {d * static_cast<float>(scale), -(dmin * static_cast<float>(minimum))};
+}
+
+// Number `i` of group `g`, from 128 bytes of nibbles.
+int nibble_at(const std::byte* nibbles, std::size_t g, std::size_t i) {
+  return byte_at(nibbles, 32 * (g / 2) + i) >> (g % 2 == 0 ? 0 : 4) & 15;
 }
 
 // numerator / denominator to the nearest, halves away from zero. REQUIRES: denominator != 0.
@@ -42,18 +57,27 @@ int rounded_quotient(int numerator, int denominator) {
 QuantizedGroup read_q4_k(const StoredMatrix& matrix, std::int64_t row, std::int64_t group) {
   const std::byte* from = superblock(matrix, row, group);
   const auto g = static_cast<std::size_t>(group % kGroups);
-  const float d = f16_to_float(load<std::uint16_t>(from));
-  const float dmin = f16_to_float(load<std::uint16_t>(from + 2));
-  const auto [scale, minimum] = six_bits(from + 4, g);
-  const std::byte* nibbles = from + 16 + 32 * (g / 2);
-  const int shift = g % 2 == 0 ? 0 : 4;
+  const auto [scale, minimum] = scale_and_minimum(from, g);
   QuantizedGroup read;
   for (std::size_t i = 0; i < 32; ++i) {
-    read.values[i] = static_cast<std::int8_t>(byte_at(nibbles, i) >> shift & 15);
+    read.values[i] = static_cast<std::int8_t>(nibble_at(from + 16, g, i));
   }
-  read.scale = float_to_f16(d * static_cast<float>(scale));
-  read.minimum = float_to_f16(-(dmin * static_cast<float>(minimum)));
+  read.scale = float_to_f16(scale);
+  read.minimum = float_to_f16(minimum);
   return read;
+}
+
+QuantizedGroup read_q5_k(const StoredMatrix& matrix, std::int64_t row, std::int64_t group) {
+  const std::byte* from = superblock(matrix, row, group);
+  const auto g = static_cast<std::size_t>(group % kGroups);
+  const auto [scale, minimum] = scale_and_minimum(from, g);
+  const std::byte* high = from + 16;
+  std::array<std::uint8_t, 32> numbers;
+  for (std::size_t i = 0; i < 32; ++i) {
+    const int fifth = byte_at(high, i) >> g & 1;
+    numbers[i] = static_cast<std::uint8_t>(nibble_at(from + 48, g, i) | fifth << 4);
+  }
+  return centred_bytes(numbers, scale, minimum);
 }
 
 QuantizedGroup read_q6_k(const StoredMatrix& matrix, std::int64_t row, std::int64_t group) {

@@ -1,4 +1,5 @@
-// GGUF's superblocks of 256 values (block_q4_K and block_q6_K of ggml-common.h in llama.cpp).
+// GGUF's superblocks of 256 values (block_q4_K, block_q5_K and block_q6_K of ggml-common.h
+// in llama.cpp).
 #pragma once
 
 #include "kernels/stored_matrix.h"
@@ -13,6 +14,10 @@ namespace lockstep::kernels {
 //
 // The products d * sc and dmin * m are rounded to f16: by at most 2^-11 of each.
 QuantizedGroup read_q4_k(const StoredMatrix& matrix, std::int64_t row, std::int64_t group);
+
+// 176 bytes: as q4_k, with 32 bytes of high bits in front of the nibbles: bit g of byte i is the
+// fifth bit of number i of group g. The minimum goes into the bytes: centred_bytes().
+QuantizedGroup read_q5_k(const StoredMatrix& matrix, std::int64_t row, std::int64_t group);
 
 // 210 bytes: 128 bytes of the low four bits, 64 bytes of the high two, 16 signed bytes of scales
 // (sc), one for 16 values, f16 d; value = d * sc * (bits - 32). Of each half of the superblock,

@@ -21,10 +21,10 @@ struct GgufTensorType {
 constexpr std::array kTypes{
     GgufTensorType{0, "f32", DType::f32},     GgufTensorType{1, "f16", DType::f16},
     GgufTensorType{2, "q4_0", DType::q4_0},   GgufTensorType{3, "q4_1", DType::q4_1},
-    GgufTensorType{6, "q5_0", std::nullopt},  GgufTensorType{7, "q5_1", std::nullopt},
+    GgufTensorType{6, "q5_0", DType::q5_0},   GgufTensorType{7, "q5_1", DType::q5_1},
     GgufTensorType{8, "q8_0", DType::q8_0},   GgufTensorType{10, "q2_k", std::nullopt},
     GgufTensorType{11, "q3_k", std::nullopt}, GgufTensorType{12, "q4_k", DType::q4_k},
-    GgufTensorType{13, "q5_k", std::nullopt}, GgufTensorType{14, "q6_k", DType::q6_k},
+    GgufTensorType{13, "q5_k", DType::q5_k},  GgufTensorType{14, "q6_k", DType::q6_k},
     GgufTensorType{30, "bf16", DType::bf16},
 };
 

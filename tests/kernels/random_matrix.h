@@ -203,10 +203,33 @@ class MatrixWriter {
         }
         break;
       }
+      case DType::q5_0:
+      case DType::q5_1: write_q5(made); break;
       case DType::q4_k: write_q4_k(made); break;
+      case DType::q5_k: write_q5_k(made); break;
       case DType::q6_k: write_q6_k(made); break;
       default: break;
     }
+  }
+
+  // As quantize_row_q5_0_ref and quantize_row_q5_1_ref of ggml-quants.c pack. What a minimum makes
+  // of q5_1 is what bytes hold exactly: a quarter of its scale is their step, and the number 0
+  // stands for -127 of them.
+  void write_q5(RandomMatrix& made) {
+    const bool has_minimum = made.type == DType::q5_1;
+    const float step = short_float(4) / 16;
+    const double scale = append_f16(made.bytes, has_minimum ? 4 * step : step);
+    const double minimum = has_minimum ? append_f16(made.bytes, -127 * step) : -16 * scale;
+    int q[32];
+    for (int& number : q) number = integer(0, 31);
+    if (has_minimum) q[integer(0, 31)] = 0;
+    std::uint32_t high = 0;
+    for (int i = 0; i < 32; ++i) high |= static_cast<std::uint32_t>(q[i] >> 4) << i;
+    append(made.bytes, high);
+    for (int i = 0; i < 16; ++i) {
+      append(made.bytes, static_cast<std::uint8_t>((q[i] & 15) | (q[i + 16] & 15) << 4));
+    }
+    for (const int number : q) made.values.push_back(scale * number + minimum);
   }
 
   // As quantize_row_q4_K_ref of ggml-quants.c packs.
@@ -214,9 +237,47 @@ class MatrixWriter {
     const double d = append_f16(made.bytes, short_float(5) / 16);
     const double dmin = append_f16(made.bytes, short_float(5));
     int scale[8], minimum[8], q[256];
+    for (int j = 0; j < 8; ++j) {
+      scale[j] = integer(0, 63);
+      minimum[j] = integer(0, 63);
+    }
+    append_six_bits(made, scale, minimum);
+    for (int& value : q) value = integer(0, 15);
+    append_nibbles(made, q);
+    for (int i = 0; i < 256; ++i) {
+      made.values.push_back(d * scale[i / 32] * q[i] - dmin * minimum[i / 32]);
+    }
+  }
+
+  // As quantize_row_q5_K_ref packs, with what bytes hold exactly (write_q5()).
+  void write_q5_k(RandomMatrix& made) {
+    const float step = short_float(4) / 128;
+    const double d = append_f16(made.bytes, step);
+    const double dmin = append_f16(made.bytes, 127 * step);
+    int scale[8], minimum[8], q[256];
+    for (int j = 0; j < 8; ++j) {
+      minimum[j] = integer(0, 15);
+      scale[j] = 4 * minimum[j];
+    }
+    append_six_bits(made, scale, minimum);
+    for (int& value : q) value = integer(0, 31);
+    for (int j = 0; j < 8; ++j) q[32 * j + integer(0, 31)] = 0;
+    for (int l = 0; l < 32; ++l) {
+      int high = 0;
+      for (int j = 0; j < 8; ++j) high |= q[32 * j + l] >> 4 << j;
+      append(made.bytes, static_cast<std::uint8_t>(high));
+    }
+    append_nibbles(made, q);
+    for (int i = 0; i < 256; ++i) {
+      made.values.push_back(d * scale[i / 32] * q[i] - dmin * minimum[i / 32]);
+    }
+  }
+
+  // Scales and minima of a superblock of q4_k or q5_k.
+  static void append_six_bits(RandomMatrix& made, const int* scale, const int* minimum) {
     std::uint8_t packed[12] = {};
     for (int j = 0; j < 8; ++j) {
-      const int ls = scale[j] = integer(0, 63), lm = minimum[j] = integer(0, 63);
+      const int ls = scale[j], lm = minimum[j];
       if (j < 4) {
         packed[j] = static_cast<std::uint8_t>(ls);
         packed[j + 4] = static_cast<std::uint8_t>(lm);
@@ -227,14 +288,14 @@ class MatrixWriter {
       }
     }
     for (const std::uint8_t byte : packed) append(made.bytes, byte);
-    for (int& value : q) value = integer(0, 15);
+  }
+
+  // The low four bits of a superblock's 256 numbers.
+  static void append_nibbles(RandomMatrix& made, const int* q) {
     for (int j = 0; j < 256; j += 64) {
       for (int l = 0; l < 32; ++l) {
-        append(made.bytes, static_cast<std::uint8_t>(q[j + l] | (q[j + l + 32] << 4)));
+        append(made.bytes, static_cast<std::uint8_t>((q[j + l] & 15) | (q[j + l + 32] & 15) << 4));
       }
-    }
-    for (int i = 0; i < 256; ++i) {
-      made.values.push_back(d * scale[i / 32] * q[i] - dmin * minimum[i / 32]);
     }
   }
 

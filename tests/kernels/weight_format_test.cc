@@ -5,10 +5,13 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <cmath>
+#include <limits>
 
 #include "base/error.h"
 #include "kernels/activation_format.h"
 #include "kernels/byte_layout.h"
+#include "kernels/centred_bytes.h"
 #include "kernels/flush_denormals.h"
 #include "kernels/gptq_layout.h"
 #include "tests/kernels/random_matrix.h"
@@ -16,10 +19,10 @@
 namespace lockstep::kernels {
 namespace {
 
-constexpr DType kWeights[]{DType::f32,  DType::f16,    DType::bf16, DType::q4_0,
-                           DType::q4_1, DType::q8_0,   DType::q4_k, DType::q6_k,
-                           DType::gptq, DType::gptq_8, DType::awq,  DType::awq_8,
-                           DType::i8,   DType::u8,     DType::u4,   DType::e4m3};
+constexpr DType kWeights[]{DType::f32,  DType::f16,  DType::bf16,   DType::q4_0, DType::q4_1,
+                           DType::q5_0, DType::q5_1, DType::q8_0,   DType::q4_k, DType::q5_k,
+                           DType::q6_k, DType::gptq, DType::gptq_8, DType::awq,  DType::awq_8,
+                           DType::i8,   DType::u8,   DType::u4,     DType::e4m3};
 
 // The values of columns [first, first + columns) of every row, packed and read again.
 std::vector<float> packed_values(const StoredMatrix& stored, std::int64_t first,
@@ -184,10 +187,10 @@ TEST(WeightFormat, FindsANanOfE4m3InTheColumnsAskedFor) {
   }
 }
 
-// One superblock: byte i is 37 * i + 11, but for the f16 values that `halves` places.
-RandomMatrix superblock(DType type,
-                        const std::vector<std::pair<std::size_t, std::uint16_t>>& halves) {
-  RandomMatrix matrix{type, 1, 256, {}, {}, {}, {}};
+// One block: byte i is 37 * i + 11, but for the f16 values that `halves` places.
+RandomMatrix one_block(DType type,
+                       const std::vector<std::pair<std::size_t, std::uint16_t>>& halves) {
+  RandomMatrix matrix{type, 1, static_cast<std::int64_t>(block_values(type)), {}, {}, {}, {}};
   for (std::size_t i = 0; i < block_bytes(type); ++i) {
     matrix.bytes.push_back(std::byte(static_cast<std::uint8_t>(37 * i + 11)));
   }
@@ -195,10 +198,43 @@ RandomMatrix superblock(DType type,
   return matrix;
 }
 
-// The expected values are those of gguf.quants.dequantize (PyPI gguf 0.19) for every 17th of the
-// 256.
+// The expected values are those of gguf.quants.dequantize (PyPI gguf 0.19): every second of 32, or
+// every 17th of 256.
+TEST(WeightFormat, Q50IsWhatTheGgufPackageReads) {
+  const auto values = packed_values(one_block(DType::q5_0, {{0, 0x211f}}).stored(), 0, 32);
+  const float expected[]{
+      0.09001922607421875f,  0.03000640869140625f,  0.13002777099609375f, 0.07001495361328125f,
+      -0.15003204345703125f, -0.05001068115234375f, 0.05001068115234375f, 0.15003204345703125f,
+      0.1400299072265625f,   0.03000640869140625f,  0.07001495361328125f, -0.040008544921875f,
+      -0.15003204345703125f, 0.05001068115234375f,  -0.0600128173828125f, 0.1400299072265625f};
+  for (std::size_t i = 0; i < 16; ++i) EXPECT_EQ(values[2 * i], expected[i]) << i;
+}
+
+TEST(WeightFormat, Q51IsWhatTheGgufPackageReads) {
+  const auto matrix = one_block(DType::q5_1, {{0, 0x211f}, {2, 0xa666}});
+  const auto values = packed_values(matrix.stored(), 0, 32);
+  const float expected[]{
+      0.16504669189453125f, 0.26506805419921875f, 0.20505523681640625f, -0.01499176025390625f,
+      0.08502960205078125f, 0.18505096435546875f, 0.12503814697265625f, 0.22505950927734375f,
+      0.16504669189453125f, 0.04502105712890625f, 0.09503173828125f,    0.14504241943359375f,
+      0.02501678466796875f, 0.2350616455078125f,  0.1150360107421875f,  0.00501251220703125f};
+  // The largest value is 0.275: half a 127th of it is lost, and 2^-11 of the value by the scale.
+  for (std::size_t i = 0; i < 16; ++i) EXPECT_NEAR(values[2 * i], expected[i], 0.00122) << i;
+}
+
+TEST(WeightFormat, Q5kIsWhatTheGgufPackageReads) {
+  const auto matrix = one_block(DType::q5_k, {{0, 0x211f}, {2, 0x1e66}});
+  const auto values = packed_values(matrix.stored(), 0, 256);
+  const float expected[]{
+      8.053115844726562f,  -0.31867218017578125f, 0.01007080078125f,   0.930267333984375f,
+      12.331558227539062f, 7.820594787597656f,    3.00823974609375f,   3.9884490966796875f,
+      1.0952682495117188f, 9.287017822265625f,    5.8138275146484375f, 1.0128021240234375f,
+      3.3245086669921875f, 5.775032043457031f,    0.6214828491210938f, 1.0415725708007812f};
+  for (std::size_t i = 0; i < 16; ++i) EXPECT_NEAR(values[17 * i], expected[i], 0.08) << i;
+}
+
 TEST(WeightFormat, Q4kIsWhatTheGgufPackageReads) {
-  const auto matrix = superblock(DType::q4_k, {{0, 0x211f}, {2, 0x1e66}});
+  const auto matrix = one_block(DType::q4_k, {{0, 0x211f}, {2, 0x1e66}});
   const auto values = packed_values(matrix.stored(), 0, 256);
   const float expected[]{
       3.0920562744140625f, -0.31867218017578125f, 0.2501220703125f,     -0.109954833984375f,
@@ -209,7 +245,7 @@ TEST(WeightFormat, Q4kIsWhatTheGgufPackageReads) {
 }
 
 TEST(WeightFormat, Q6kIsWhatTheGgufPackageReads) {
-  const auto matrix = superblock(DType::q6_k, {{208, 0x151f}});
+  const auto matrix = one_block(DType::q6_k, {{208, 0x151f}});
   const auto values = packed_values(matrix.stored(), 0, 256);
   const float expected[]{-1.7891321182250977f,
                          0.64013671875f,
@@ -291,6 +327,50 @@ TEST(WeightFormat, Q6kLosesAtMostAnEighthOfTheLargerStep) {
           << round << ": " << i;
     }
   }
+}
+
+TEST(WeightFormat, Q5kLosesHalfA127thOfAGroupsLargestValue) {
+  std::mt19937 random(17);
+  for (int round = 0; round < 50; ++round) {
+    RandomMatrix matrix{DType::q5_k, 1, 256, random_bytes(176, random), {}, {}, {}};
+    const std::uint16_t halves[2]{static_cast<std::uint16_t>(0x2000 + random() % 0x800),
+                                  static_cast<std::uint16_t>(0x2000 + random() % 0x800)};
+    std::memcpy(matrix.bytes.data(), halves, 4);
+    if (round == 0) std::fill_n(&matrix.bytes[0], 16, std::byte{0});  // zeros alone
+    const auto* bytes = reinterpret_cast<const std::uint8_t*>(matrix.bytes.data());
+    const double d = round == 0 ? 0 : f16_to_float(halves[0]);
+    const double dmin = round == 0 ? 0 : f16_to_float(halves[1]);
+    const auto values = packed_values(matrix.stored(), 0, 256);
+    double expected[256], largest[8] = {};
+    for (int i = 0; i < 256; ++i) {
+      const int j = i / 32;
+      const std::uint8_t* s = bytes + 4;
+      const int sc = j < 4 ? s[j] & 63 : (s[j + 4] & 15) | ((s[j - 4] >> 6) << 4);
+      const int m = j < 4 ? s[j + 4] & 63 : (s[j + 4] >> 4) | ((s[j] >> 6) << 4);
+      const int low = bytes[48 + i / 64 * 32 + i % 32] >> (i % 64 < 32 ? 0 : 4) & 15;
+      const int high = bytes[16 + i % 32] >> j & 1;
+      expected[i] = d * sc * (low + 16 * high) - dmin * m;
+      largest[j] = std::max(largest[j], std::fabs(expected[i]));
+    }
+    for (int i = 0; i < 256; ++i) {
+      const double bound = largest[i / 32] / 254 + std::ldexp(largest[i / 32], -11) + 1e-7;
+      EXPECT_NEAR(values[static_cast<std::size_t>(i)], expected[i], bound) << round << ": " << i;
+    }
+  }
+}
+
+TEST(WeightFormat, CentredBytesDoNotHideWhatIsNotFinite) {
+  constexpr float kInfinity = std::numeric_limits<float>::infinity();
+  constexpr float kNan = std::numeric_limits<float>::quiet_NaN();
+  for (const auto& [scale, minimum] : {std::pair{kInfinity, 0.0f},
+                                       {kNan, 0.0f},
+                                       {0.5f, kNan},
+                                       {0.5f, -kInfinity},
+                                       {1e30f, 0.0f}}) {
+    const QuantizedGroup group = centred_bytes({1, 2, 31}, scale, minimum);
+    EXPECT_FALSE(std::isfinite(f16_to_float(group.scale))) << scale << ", " << minimum;
+  }
+  EXPECT_EQ(f16_to_float(centred_bytes({1, 2, 31}, 1e-12f, 0).scale), 0);
 }
 
 TEST(Half, ConvertsEveryF16ThereAndBack) {

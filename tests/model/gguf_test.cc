@@ -59,8 +59,10 @@ INSTANTIATE_TEST_SUITE_P(
     All, GgufType,
     testing::Values(TypeCase{"f32", 0, DType::f32, 1024}, TypeCase{"f16", 1, DType::f16, 512},
                     TypeCase{"q4_0", 2, DType::q4_0, 144}, TypeCase{"q4_1", 3, DType::q4_1, 160},
-                    TypeCase{"q8_0", 8, DType::q8_0, 272}, TypeCase{"bf16", 30, DType::bf16, 512},
-                    TypeCase{"q4_k", 12, DType::q4_k, 144}, TypeCase{"q6_k", 14, DType::q6_k, 210}),
+                    TypeCase{"q5_0", 6, DType::q5_0, 176}, TypeCase{"q5_1", 7, DType::q5_1, 192},
+                    TypeCase{"q5_k", 13, DType::q5_k, 176}, TypeCase{"q8_0", 8, DType::q8_0, 272},
+                    TypeCase{"bf16", 30, DType::bf16, 512}, TypeCase{"q4_k", 12, DType::q4_k, 144},
+                    TypeCase{"q6_k", 14, DType::q6_k, 210}),
     [](const auto& info) { return info.param.name; });
 
 TEST(Gguf, ReadsEveryMetadataType) {
@@ -263,9 +265,9 @@ std::vector<BadFile> bad_structure() {
        }),
        {field + "shape [1, 4611686018427387904] overflows 64 bits"}},
       {"UnsupportedType",
-       bent([=](GgufWriter& w) { w.tensor(q).type = 13; }),
-       {field + "GGUF tensor type 13 (q5_k) is not supported; supported are f32, f16, q4_0, q4_1, "
-                "q8_0, q4_k, q6_k, bf16"}},
+       bent([=](GgufWriter& w) { w.tensor(q).type = 11; }),
+       {field + "GGUF tensor type 11 (q3_k) is not supported; supported are f32, f16, q4_0, q4_1, "
+                "q5_0, q5_1, q8_0, q4_k, q5_k, q6_k, bf16"}},
       {"UnknownType",
        bent([=](GgufWriter& w) { w.tensor(q).type = 99; }),
        {field + "GGUF tensor type 99 is not supported"}},

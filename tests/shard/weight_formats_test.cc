@@ -67,6 +67,8 @@ INSTANTIATE_TEST_SUITE_P(
         Formats{"q4_0", DType::q4_0, {DType::q4_0}}, Formats{"q4_1", DType::q4_1, {DType::q4_1}},
         Formats{"q8_0", DType::q8_0, {DType::q8_0}}, Formats{"q4_k", DType::q4_k, {DType::q4_k}},
         Formats{"q6_k", DType::q6_k, {DType::q6_k}},
+        Formats{"q5_0_and_q5_1", DType::q8_0, {DType::q5_0, DType::q5_1}},
+        Formats{"q5_k_m", DType::q6_k, {DType::q5_k, DType::q5_k, DType::q6_k}},
         Formats{"q4_k_m", DType::q6_k, {DType::q4_k, DType::q4_k, DType::q6_k}},
         Formats{"gptq", DType::f16, {DType::gptq}}, Formats{"awq", DType::bf16, {DType::awq}},
         Formats{"gptq_8_and_awq_8", DType::f16, {DType::gptq_8, DType::awq_8}},
@@ -122,6 +124,7 @@ TEST(GpuWeightFormats, AreNearTheCpusAndTheSameAtEveryWorldSize) {
                                        {DType::gptq_8, DType::awq_8},
                                        {DType::u4},
                                        {DType::u8},
+                                       {DType::q5_0, DType::q5_1, DType::q5_k},
                                        {DType::q4_k, DType::q6_k, DType::f16}}) {
     model::Model model;
     model.path = "random";
