@@ -331,6 +331,70 @@ void attention(Bench& bench, std::int32_t rows, std::int32_t length) {
             4.0 * rows * length * kHeads * kHeadDim);
 }
 
+// Queries of `rows` sequences at their last of `length` positions, or of the last `rows` positions
+// of one, by FlashInfer's kernel in chunks of so many positions.
+void flashinfer(Bench& bench, std::int32_t rows, std::int32_t length, bool prompt,
+                std::int32_t chunk) {
+  constexpr std::int32_t kBlockSize = 64, kGroup = kQueryHeads / kHeads;
+  const std::int32_t blocks = (length + kBlockSize - 1) / kBlockSize;
+  const std::int32_t sequences = prompt ? 1 : rows, chunks = (length + chunk - 1) / chunk;
+  const auto bytes = static_cast<std::size_t>(sequences) * static_cast<std::size_t>(blocks) *
+                     kBlockSize * kHeads * kHeadDim * 2;
+  const int copies = copies_of(2 * bytes);
+  const auto keys = bench.array(bytes * static_cast<std::size_t>(copies), "keys");
+  const auto values = bench.array(bytes * static_cast<std::size_t>(copies), "values");
+  std::vector<std::int32_t> table;
+  for (std::int32_t i = 0; i < sequences * blocks; ++i) table.push_back(i);
+  std::vector<RowPlace> places;
+  for (std::int32_t i = 0; i < rows; ++i) {
+    places.push_back(prompt ? RowPlace{0, length - rows + i} : RowPlace{i, length - 1});
+  }
+  const std::int64_t long_tiles = prompt ? divide_up(rows, kLongTile / kGroup) : 0;
+  const FlashInferLayout layout({.rows = rows,
+                                 .short_items = prompt ? 0 : rows * chunks,
+                                 .long_items = static_cast<std::int32_t>(long_tiles) * chunks,
+                                 .parts = std::int64_t{rows} * chunks});
+  std::vector<std::byte> plan(static_cast<std::size_t>(layout.bytes));
+  const FlashInferPlan planned = plan_flashinfer({.group = kGroup,
+                                                  .block_size = kBlockSize,
+                                                  .stride = blocks,
+                                                  .sequences = sequences,
+                                                  .chunk = chunk},
+                                                 places, layout, plan);
+  const auto tables = bench.array_of(table, "block tables");
+  const auto plan_at = bench.array_of(plan, "plan");
+  const std::size_t row_floats = std::size_t{kQueryHeads} * kHeadDim;
+  const auto parts = static_cast<std::size_t>(layout.limits.parts);
+  const auto part_values = bench.array(parts * row_floats * sizeof(float), "parts");
+  const auto part_weights = bench.array(parts * kQueryHeads * sizeof(float), "weights of parts");
+  const auto q = bench.array(static_cast<std::size_t>(rows) * row_floats * 2, "q");
+  const auto out = bench.array(q.size(), "out");
+  const double micros = bench.time(copies, [&](int copy) {
+    const auto turn = static_cast<std::size_t>(copy) * bytes;
+    const FlashInferArgs args{.q = at<std::uint16_t>(q),
+                              .cache = {.keys = at<void*>(keys, turn),
+                                        .values = at<void*>(values, turn),
+                                        .format = CacheFormat::bf16,
+                                        .heads = kHeads,
+                                        .block_size = kBlockSize,
+                                        .head_dim = kHeadDim},
+                              .blocks = at<std::int32_t>(tables),
+                              .plan = at<std::byte>(plan_at),
+                              .values = at<float>(part_values),
+                              .weights = at<float>(part_weights),
+                              .out = at<std::uint16_t>(out),
+                              .query_heads = kQueryHeads,
+                              .scale = 1.0f / std::sqrt(static_cast<float>(kHeadDim))};
+    const FlashInferWave& wave = planned.waves.front();
+    bench.gpu().run(args, layout, wave, grid_of(wave));
+  });
+  bench.add({{"kernel", prompt ? "flashinfer, prompt" : "flashinfer"},
+             {"m", rows},
+             {"length", length},
+             {"chunk", chunk}},
+            micros, 4.0 * sequences * length * kHeads * kHeadDim);
+}
+
 void measure_shapes() {
   const Device device(find_devices(), 0, 0, 1);
   Bench bench(device, 0.004);
@@ -361,6 +425,16 @@ void measure(double seconds, bool quick) {
   for (const std::int32_t rows : {1, 128}) rms_norm(bench, rows);
   for (const auto& [rows, length] : {std::pair{1, 1024}, {1, 16384}, {32, 1024}, {128, 1024}}) {
     attention(bench, rows, length);
+  }
+  for (const std::int32_t chunk : {128, 256, 512, 1024, 2048}) {
+    if (!flashinfer_built_in() || (quick && chunk != kFlashInferChunk)) continue;
+    for (const auto& [rows, length] :
+         {std::pair{1, 200}, {1, 1024}, {1, 16384}, {32, 1024}, {128, 200}, {128, 1024}}) {
+      flashinfer(bench, rows, length, /*prompt=*/false, chunk);
+    }
+    for (const std::int32_t length : {2048, 8192}) {
+      flashinfer(bench, 2048, length, /*prompt=*/true, chunk);
+    }
   }
   if (seconds > 0) std::puts(bench.result().dump(2).c_str());
 }

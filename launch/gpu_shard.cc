@@ -51,6 +51,7 @@ shard::GpuRunnerOptions runner_options(const ServeOptions& options, const Replic
           .max_sequences = options.max_num_seqs,
           .max_positions = sizes.max_model_len,
           .attention = attention,
+          .weights_ahead = std::int64_t{options.weights_ahead_mib} << 20,
           .warpgroups = options.products == "warpgroups",
           .product_algorithms =
               options.weight_cache.empty() ? "" : options.weight_cache + "/matmul-algorithms",

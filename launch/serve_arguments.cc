@@ -162,6 +162,13 @@ void add_machine_options(CLI::App& serve, ServeOptions& options, Typed& typed) {
       ->capture_default_str()
       ->type_name("NAME");
   serve
+      .add_option("--weights-ahead", options.weights_ahead_mib,
+                  "On GPUs (Hopper and later), of the weights that are multiplied next, what is "
+                  "fetched into the second cache while smaller kernels run; 0: nothing")
+      ->check(CLI::Range(0, 1024))
+      ->capture_default_str()
+      ->type_name("MIB");
+  serve
       .add_option("--deadline-ms", typed.deadline_ms,
                   "A rank that is missing for so long ends the job")
       ->check(CLI::Range(100, 3'600'000))

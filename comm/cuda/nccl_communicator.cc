@@ -257,7 +257,7 @@ void NcclCommunicator::all_gather(const void* mine, void* all, std::span<const s
   const Operation operation = begin(what);
   if (communicator_ != nullptr && all_equal(counts)) {
     if (counts[rank] == 0) return;
-    if (does_not_wait()) kernels::cuda::launch_full_stop(stream.get());
+    if (!windows_.empty() && does_not_wait()) kernels::cuda::launch_full_stop(stream.get());
     require(ncclAllGather(mine, all, counts[rank], ncclUint8, communicator_, stream.get()),
             "ncclAllGather", operation);
     return settle("ncclAllGather", operation);

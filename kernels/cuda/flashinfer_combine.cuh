@@ -10,23 +10,26 @@
 namespace lockstep::kernels::cuda {
 
 // Combines a row's parts in their order, four numbers a thread: sum(2^w v) / sum(2^w). A row has
-// the chunks up to its own position, whatever its tile has: one chunk alone stays as it is.
+// the chunks up to its own position, whatever its tile has: one chunk alone stays as it is. The
+// plan, which no kernel writes, is read before earlier kernels are waited for.
 template <class Thread>
 LOCKSTEP_DEVICE void combine_flashinfer_parts(Thread& t, const FlashInferCombineArgs& args) {
   constexpr float kLn2 = 0.693147181f;
   const std::int32_t size = args.query_heads * args.head_dim;
   const std::int32_t i = 4 * (t.block_y() * t.count() + t.index());
-  if (i >= size) return;
   const std::int64_t row = t.block_x();
   const std::int64_t first = t.load(args.row_part + row);
   const std::int32_t chunks = t.load(args.row_chunks + row);
+  const std::int32_t head = i / args.head_dim;
+  t.wait_for_earlier();
+  if (i >= size) return;
   Pack<float, 4> total{};
   float largest = 0.0f;
   float sum = 1.0f;
   for (std::int32_t chunk = 0; chunk < chunks; ++chunk) {
     const std::int64_t part = first + chunk;
     const Pack<float, 4> value = t.load(as_pack<4>(args.values + part * size + i));
-    const float weight = t.load(args.weights + part * args.query_heads + i / args.head_dim);
+    const float weight = t.load(args.weights + part * args.query_heads + head);
     if (chunk == 0) {
       total = value;
       largest = weight;

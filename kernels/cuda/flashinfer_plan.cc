@@ -38,10 +38,6 @@ class Places {
   std::int64_t end_ = 0;
 };
 
-constexpr std::int32_t chunks_of(std::int32_t keys) {
-  return (keys + kFlashInferChunk - 1) / kFlashInferChunk;
-}
-
 class Planner {
  public:
   Planner(const FlashInferShape& shape, std::span<const RowPlace> places,
@@ -49,7 +45,7 @@ class Planner {
       : shape_(shape), places_(places), layout_(layout), buffer_(buffer) {
     check();
     std::fill(buffer.begin(), buffer.end(), std::byte{0});
-    *ints(layout.chunk_size) = kFlashInferChunk;
+    *ints(layout.chunk_size) = shape.chunk;
     const auto table_end = static_cast<std::int32_t>(shape.sequences * shape.stride);
     ints(layout.short_tiles.first_block)[layout.limits.short_items] = table_end;
     ints(layout.long_tiles.first_block)[layout.limits.long_items] = table_end;
@@ -78,6 +74,9 @@ class Planner {
     if (shape_.sequences * shape_.stride * shape_.block_size >
         std::numeric_limits<std::int32_t>::max()) {
       fail("its block tables are of more than 2^31 positions");
+    }
+    if (shape_.chunk < 64 || shape_.chunk % 64 != 0) {
+      fail("a chunk of " + std::to_string(shape_.chunk) + " positions is no multiple of 64");
     }
     if (static_cast<std::int64_t>(buffer_.size()) < layout_.bytes) fail("its buffer is too small");
     if (static_cast<std::int64_t>(places_.size()) > limits.rows) {
@@ -136,6 +135,10 @@ class Planner {
       ++rows;
     }
     return rows;
+  }
+
+  std::int32_t chunks_of(std::int32_t keys) const {
+    return (keys + shape_.chunk - 1) / shape_.chunk;
   }
 
   void begin_wave_if_full(std::int32_t row, std::int64_t parts) {

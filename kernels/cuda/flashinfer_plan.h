@@ -35,6 +35,9 @@ struct FlashInferShape {
   std::int32_t block_size;  // positions of a block of the cache
   std::int64_t stride;      // of the block tables: blocks a sequence
   std::int32_t sequences;   // in the block tables
+  // Positions of a chunk, a multiple of 64. Another one gives other bits: bench/cuda_kernels.cc
+  // asks what it costs.
+  std::int32_t chunk = kFlashInferChunk;
 };
 
 // The most of everything that a plan may hold; it fixes the addresses in the buffer.
@@ -66,7 +69,7 @@ struct FlashInferLayout {
   FlashInferTiles short_tiles, long_tiles;
   std::int64_t row_part;    // int32 [rows]: a row's first part; the others follow it
   std::int64_t row_chunks;  // int32 [rows]
-  std::int64_t chunk_size;  // int32: kFlashInferChunk
+  std::int64_t chunk_size;  // int32: the shape's chunk
   std::int64_t bytes;       // of the whole buffer
 };
 

@@ -40,6 +40,11 @@ inline bool waits_for_earlier(const void* kernel, const char* name) {
 template <class Args>
 void launch_overlapping(const char* name, void (*kernel)(Args), dim3 blocks, dim3 threads,
                         std::size_t shared_bytes, const Args& args, StreamHandle stream) {
+  // One share of shared memory for all kernels: a multiprocessor that has to change it must be
+  // empty first, and nothing would overlap.
+  check_launch(cudaFuncSetAttribute(kernel, cudaFuncAttributePreferredSharedMemoryCarveout,
+                                    cudaSharedmemCarveoutMaxShared),
+               name);
   cudaLaunchAttribute overlap{};
   overlap.id = cudaLaunchAttributeProgrammaticStreamSerialization;
   overlap.val.programmaticStreamSerializationAllowed = 1;
@@ -61,11 +66,6 @@ template <class Args>
 void launch_kernel(const char* name, void (*kernel)(Args), const Grid& grid, const Args& args,
                    StreamHandle stream) {
   if (grid.x == 0 || grid.y == 0) return;
-  // One share of shared memory for all kernels: a multiprocessor that has to change it must be
-  // empty first, and nothing would overlap.
-  check_launch(cudaFuncSetAttribute(kernel, cudaFuncAttributePreferredSharedMemoryCarveout,
-                                    cudaSharedmemCarveoutMaxShared),
-               name);
   // Beyond this a kernel has to ask. It asks for the most, whatever this launch takes: a recording
   // may hold one that takes more.
   if (grid.shared_bytes > (48 << 10)) {

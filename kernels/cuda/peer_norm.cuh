@@ -54,7 +54,7 @@ LOCKSTEP_DEVICE bool comes(Thread& t, const PeerSum& sum, int peer, std::uint64_
 }
 
 // A block a row. A thread tells one rank, and waits for that one.
-template <class Thread>
+template <int kPacks, class Thread>
 LOCKSTEP_DEVICE void peer_norm(Thread& t, const PeerNormArgs& args) {
   const PeerSum& sum = args.update;
   const int columns = args.norm.columns, channel = t.block_x();
@@ -83,8 +83,8 @@ LOCKSTEP_DEVICE void peer_norm(Thread& t, const PeerNormArgs& args) {
   // Not before: the next kernel's blocks might have the room that another rank's kernels need to
   // come, where ranks share a GPU.
   t.let_next_begin();
-  rms_norm_row(t, args.norm, row,
-               {slot_of(sum, sum.rank, channel, turn), columns, sum.all, sum.merges}, 0);
+  rms_norm_row<kPacks>(t, args.norm, row,
+                       {slot_of(sum, sum.rank, channel, turn), columns, sum.all, sum.merges}, 0);
 }
 
 }  // namespace lockstep::kernels::cuda

@@ -91,8 +91,8 @@ ManyRows many_rows(const ProductArgs& args, std::int64_t shared_bytes) {
   return shape;
 }
 
-// As many rows and warpgroups as leave a block for every multiprocessor, and as many stages as
-// there is room for. Nothing if not even two fit.
+// As many rows and warpgroups as leave a block for nearly every multiprocessor, and as many stages
+// as there is room for. Nothing if not even two fit.
 std::optional<WideRows> wide_rows(const ProductArgs& args, std::int64_t shared_bytes) {
   // Registers hold the sums of 128 rows only if there are no groups with scales of their own, and
   // shared memory those that wait only if there are none.
@@ -101,7 +101,7 @@ std::optional<WideRows> wide_rows(const ProductArgs& args, std::int64_t shared_b
                              args.weights.format == TileFormat::int4_group;
   const auto suits = [&](const WideRows& shape) {
     const Grid grid = product_grid(args, shape);
-    return grid.shared_bytes <= shared_bytes && grid.x * grid.y >= kMultiprocessors;
+    return grid.shared_bytes <= shared_bytes && 12 * grid.x * grid.y >= 11 * kMultiprocessors;
   };
   WideRows shape{64, 1, 2};
   if (args.m > 64 && !scaled_groups && args.plan.depth == 0 && suits({128, 2, 2})) {
@@ -119,6 +119,21 @@ std::optional<WideRows> wide_rows(const ProductArgs& args, std::int64_t shared_b
 }
 
 }  // namespace
+
+WeightsAhead weights_ahead(const WeightTiles& weights, std::int64_t most) {
+  const std::int64_t row_bytes = bytes_of_tile_row(weights);
+  const std::int64_t part_bytes = row_bytes / kProductWarps / 16 * 16;
+  const std::int64_t parts = weights.rows == 0 || part_bytes == 0
+                                 ? 0
+                                 : bytes_of_tiles(weights) / row_bytes * kProductWarps;
+  const std::int64_t bytes = parts == 0 ? 0 : std::min(part_bytes, most / parts / 16 * 16);
+  if (bytes == 0) return {};
+  return {.tiles = weights.tiles,
+          .row_bytes = row_bytes,
+          .part_bytes = part_bytes,
+          .bytes = static_cast<std::uint32_t>(bytes),
+          .parts = static_cast<std::int32_t>(parts)};
+}
 
 ProductShape product_shape(const ProductArgs& args, std::int64_t shared_bytes) {
   if (args.warpgroups && args.m > kFewBesideWarpgroups) {

@@ -16,11 +16,13 @@
 
 namespace lockstep::kernels::cuda {
 
-// Weights that a later product will read.
+// What of a matrix is asked for before its product: the beginnings of equal parts of its tile rows.
 struct WeightsAhead {
   const std::byte* tiles = nullptr;
-  std::int64_t bytes = 0;      // of them all
-  std::int64_t row_bytes = 1;  // of a tile row
+  std::int64_t row_bytes = 0;   // of a tile row
+  std::int64_t part_bytes = 0;  // of a part, kProductWarps of them a tile row; multiples of 16
+  std::uint32_t bytes = 0;      // at the beginning of each; a multiple of 16
+  std::int32_t parts = 0;       // of the whole matrix; 0: nothing is asked for
 };
 
 struct ProductArgs {
@@ -34,14 +36,12 @@ struct ProductArgs {
   float* out;
   std::int64_t row_stride;
   std::int64_t segment_stride;
-  // Asked for when this product's own have been, up to kMostAhead, where a few rows are multiplied:
-  // the device's memory is not idle until the next product begins.
+  // Asked for when this product's own have been, where a few rows are multiplied: the device's
+  // memory is not idle until the next product begins.
   WeightsAhead ahead = {};
   // Many rows go by warpgroups. REQUIRES: Gpu::has_warpgroups().
   bool warpgroups = false;
 };
-// What stays in a large GPU's second cache (50 MiB on Hopper) beside what else is read meanwhile.
-inline constexpr std::int64_t kMostAhead = 32 << 20;
 
 // How the work is cut: no bit depends on it.
 struct FewRows {
@@ -134,6 +134,10 @@ struct WideRowsMemory {
   }
   constexpr std::int64_t bytes() const { return sums() + depth * level_bytes(); }
 };
+
+// Up to `most` bytes of a matrix. The warps of its product share out the leaves of each tile row:
+// they begin with the beginnings of its parts.
+WeightsAhead weights_ahead(const WeightTiles& weights, std::int64_t most);
 
 // `shared_bytes`: of shared memory, what a block may ask for. Throws Error, naming the limit, if
 // the sums of one row of x, or of many those that wait for others, are more than it holds.

@@ -145,8 +145,8 @@ class LeafStages {
   }
 
   LOCKSTEP_DEVICE void copy(std::byte* to, const std::byte* from, int i, bool there) {
-    t_.copy_async(reinterpret_cast<Words*>(to) + i, reinterpret_cast<const Words*>(from) + i,
-                  there);
+    t_.copy_async_once(reinterpret_cast<Words*>(to) + i, reinterpret_cast<const Words*>(from) + i,
+                       there);
   }
 
   Thread& t_;
@@ -233,21 +233,17 @@ class SharedTree {
   std::int32_t* segments_;
 };
 
-// Asks for what the warps of the next product read first: they share out the leaves of each tile
-// row, so it is the beginning of every eighth of one. All lanes of a grid take turns.
+// Asks for the beginnings of the parts of what is multiplied next. A warp has one lane's worth of
+// the unit that fetches, and all blocks end at once: parts are dealt out to blocks first, then to
+// warps, then to lanes.
 template <class Thread>
-LOCKSTEP_DEVICE void request_ahead(Thread& t, const ProductArgs& args) {
-  const WeightsAhead& ahead = args.ahead;
-  const std::int64_t piece = ahead.row_bytes / kProductWarps / 16 * 16;
-  if (ahead.bytes == 0 || piece == 0) return;
-  const std::int64_t most = kMostAhead * piece / ahead.bytes / 16 * 16;
-  const auto bytes = static_cast<std::uint32_t>(piece < most ? piece : most);
-  const std::int64_t pieces = ahead.bytes / ahead.row_bytes * kProductWarps;
-  const std::int64_t first = std::int64_t{t.block_x()} * t.count() + t.index();
-  for (std::int64_t i = first; bytes > 0 && i < pieces;
-       i += std::int64_t{t.blocks_x()} * t.count()) {
-    t.prefetch(ahead.tiles + i / kProductWarps * ahead.row_bytes + i % kProductWarps * piece,
-               bytes);
+LOCKSTEP_DEVICE void request_ahead(Thread& t, const WeightsAhead& ahead) {
+  const int blocks = t.blocks_x();
+  for (int i = (t.lane() * kProductWarps + t.warp()) * blocks + t.block_x(); i < ahead.parts;
+       i += kWarp * kProductWarps * blocks) {
+    t.prefetch(
+        ahead.tiles + i / kProductWarps * ahead.row_bytes + i % kProductWarps * ahead.part_bytes,
+        ahead.bytes);
   }
 }
 
@@ -282,7 +278,7 @@ LOCKSTEP_DEVICE void multiply_leaves(Thread& t, const ProductArgs& args, const s
   };
   static_assert(kStages == 2);
   Leaf leaf = request(0, begin), next = request(1, begin + 1);
-  if (begin < end && begin + 2 >= end) request_ahead(t, args);
+  if (begin < end && begin + 2 >= end) request_ahead(t, args.ahead);
   tree.fetch();
   t.wait_for_earlier();
   LeafOfX<kHalves> leaf_of_x;
@@ -299,7 +295,7 @@ LOCKSTEP_DEVICE void multiply_leaves(Thread& t, const ProductArgs& args, const s
     }
     leaf = next;
     next = request(stage, unit + 2);
-    if (unit + 3 == end) request_ahead(t, args);
+    if (unit + 3 == end) request_ahead(t, args.ahead);
   }
 }
 

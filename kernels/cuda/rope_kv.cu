@@ -7,7 +7,7 @@ namespace {
 
 __global__ void rope_kv_kernel(const RopeKvArgs args) {
   GpuThread thread;
-  thread.begin_in_line();
+  thread.let_next_begin();
   rope_kv(thread, args);
 }
 

@@ -19,7 +19,7 @@ struct RopeKvArgs {
   std::int64_t stride;     // a multiple of 4
   const float* cos;        // [positions, head_dim / 2]
   const float* sin;        // the same
-  const RowPlace* places;  // [rows], all different
+  const RowPlace* places;  // [rows], all different; these and the tables no kernel writes
   BlockTables tables;
   std::uint16_t* rotated_q;  // bf16 [rows, query_heads, head_dim]
   PagedCache cache;
@@ -27,8 +27,14 @@ struct RopeKvArgs {
   std::int32_t query_heads;
 };
 
-// A block a row.
-constexpr Grid rope_kv_grid(const RopeKvArgs& args) { return {.x = args.rows, .threads = 256}; }
+// A thread for every eight numbers of a row's queries and keys, and for every four of its values.
+constexpr Grid rope_kv_grid(const RopeKvArgs& args) {
+  constexpr int kThreads = 256;
+  const std::int64_t eights = args.query_heads + 3 * std::int64_t{args.cache.heads};
+  return {.x = args.rows,
+          .y = divide_up(eights * args.cache.head_dim / 8, kThreads),
+          .threads = kThreads};
+}
 
 void launch_rope_kv(const RopeKvArgs& args, StreamHandle stream);
 

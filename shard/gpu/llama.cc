@@ -319,8 +319,7 @@ void GpuLlamaRunner::multiply(const GpuMatrix& weights, const std::uint16_t* x,
                        .row_stride = out_stride,
                        .segment_stride = segment_stride,
                        .ahead = ahead != nullptr && !ahead->plain
-                                    ? WeightsAhead{ahead->view.tiles, bytes_of_tiles(ahead->view),
-                                                   bytes_of_tile_row(ahead->view)}
+                                    ? weights_ahead(ahead->view, options_.weights_ahead)
                                     : WeightsAhead{},
                        .warpgroups = options_.warpgroups});
 }

@@ -29,6 +29,8 @@ struct GpuRunnerOptions {
   std::int64_t gather_below = 4 << 20;  // ReduceOptions
   // The kernel that attends; not automatic.
   kernels::cuda::AttentionBackend attention = kernels::cuda::AttentionBackend::own;
+  // Bytes of the matrix that is multiplied next, asked for into the GPU's second cache.
+  std::int64_t weights_ahead = 32 << 20;
   bool warpgroups = false;              // multiply many rows, where they are own products
   std::string product_algorithms = {};  // a file (gpu.h) for products of plain weights; "": none
   // Of decoding steps; 0: none are made. The steps of further shapes run without.

@@ -75,6 +75,7 @@ TEST_F(ServeArguments, LeaveDefaultsWhereNothingIsSaid) {
   EXPECT_EQ(options.weight_cache, "");
   EXPECT_EQ(options.all_reduce, "auto");
   EXPECT_FALSE(options.nccl_windows);
+  EXPECT_EQ(options.weights_ahead_mib, 32);
   EXPECT_EQ(options.trace.path, "");
   EXPECT_EQ(options.trace.steps, 10);
   EXPECT_EQ(options.trace.skip, 20);
@@ -124,6 +125,8 @@ TEST_F(ServeArguments, SetEveryOption) {
                                       "--all-reduce",
                                       "nccl",
                                       "--nccl-windows",
+                                      "--weights-ahead",
+                                      "7",
                                       "--deadline-ms",
                                       "2500",
                                       "--log-level",
@@ -156,6 +159,7 @@ TEST_F(ServeArguments, SetEveryOption) {
   EXPECT_EQ(options.kernels, "avx2");
   EXPECT_EQ(options.all_reduce, "nccl");
   EXPECT_TRUE(options.nccl_windows);
+  EXPECT_EQ(options.weights_ahead_mib, 7);
   EXPECT_EQ(options.deadline, std::chrono::milliseconds(2500));
   EXPECT_EQ(options.log_level, "debug");
   EXPECT_EQ(options.trace.path, "t.json");

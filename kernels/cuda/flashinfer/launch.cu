@@ -14,7 +14,7 @@ namespace {
 __global__ void combine_flashinfer_parts_kernel(
     const __grid_constant__ FlashInferCombineArgs args) {
   GpuThread thread;
-  thread.begin_in_line();
+  thread.let_next_begin();
   combine_flashinfer_parts(thread, args);
 }
 

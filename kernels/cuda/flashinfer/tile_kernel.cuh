@@ -14,6 +14,7 @@
 #include <flashinfer/page.cuh>
 
 #include "kernels/cuda/flashinfer/tile_launch.h"
+#include "kernels/cuda/gpu_thread.cuh"
 #include "kernels/cuda/launch.cuh"
 
 namespace lockstep::kernels::cuda {
@@ -96,6 +97,17 @@ struct Tile {
   static_assert(!Traits::IsInvalid());
 };
 
+// FlashInfer's own (BatchPrefillWithPagedKVCacheKernel) lets the next kernel begin only at its end.
+template <class Traits, class Params>
+__global__ void __launch_bounds__(Traits::NUM_THREADS)
+    tile_kernel(const __grid_constant__ Params params) {
+  GpuThread thread;
+  thread.let_next_begin();
+  extern __shared__ std::uint8_t memory[];
+  auto& storage = reinterpret_cast<typename Traits::SharedStorage&>(memory);
+  flashinfer::BatchPrefillWithPagedKVCacheDevice<Traits>(params, storage);
+}
+
 template <std::uint32_t kRows, std::uint32_t kHeadDim, class Cached>
 void launch_tile(const TileLaunch& launch, StreamHandle stream) {
   using Traits = typename Tile<kRows, kHeadDim, Cached>::Traits;
@@ -139,7 +151,7 @@ void launch_tile(const TileLaunch& launch, StreamHandle stream) {
   params.keys = ints(tiles.keys);
 
   constexpr const char* kName = "attention by FlashInfer";
-  const auto kernel = flashinfer::BatchPrefillWithPagedKVCacheKernel<Traits, Params>;
+  const auto kernel = tile_kernel<Traits, Params>;
   constexpr std::size_t kSharedBytes = sizeof(typename Traits::SharedStorage);
   check_launch(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
                                     static_cast<int>(kSharedBytes)),

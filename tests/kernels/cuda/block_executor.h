@@ -98,6 +98,9 @@ class FiberThread {
     if (there) check_load(from, sizeof *from, alignof(Pack<std::uint32_t, 4>));
     copies_.push_back({to, there ? from : nullptr, copy_groups_});
   }
+  void copy_async_once(Pack<std::uint32_t, 4>* to, const Pack<std::uint32_t, 4>* from, bool there) {
+    copy_async(to, from, there);
+  }
   void commit_copies() { ++copy_groups_; }
   template <int kLeft>
   void wait_copies() {

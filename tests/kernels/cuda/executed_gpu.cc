@@ -177,14 +177,20 @@ void ExecutedGpu::run(const EmbeddingArgs& args) {
 }
 
 void ExecutedGpu::run(const RmsNormArgs& args) {
-  put_kernel(rms_norm_grid(args), args, [](auto& t, const auto& a) { rms_norm(t, a); });
+  put_kernel(rms_norm_grid(args), args, [](auto& t, const auto& a) {
+    t.begins_early();
+    with_norm_packs(a, [&](auto packs) { rms_norm<packs>(t, a); });
+  });
 }
 
 void ExecutedGpu::run(const PeerNormArgs& args) {
   put([this, args] {
     ++launches_;
-    run_blocks(
-        arrays_, peer_norm_grid(args), [&](FiberThread& t) { peer_norm(t, args); }, Runs::once);
+    with_norm_packs(args.norm, [&](auto packs) {
+      run_blocks(
+          arrays_, peer_norm_grid(args), [&](FiberThread& t) { peer_norm<packs>(t, args); },
+          Runs::once);
+    });
   });
 }
 
@@ -211,7 +217,10 @@ void ExecutedGpu::run(const ProductArgs& args, const ProductShape& shape) {
 }
 
 void ExecutedGpu::run(const RopeKvArgs& args) {
-  put_kernel(rope_kv_grid(args), args, [](auto& t, const auto& a) { rope_kv(t, a); });
+  put_kernel(rope_kv_grid(args), args, [](auto& t, const auto& a) {
+    t.begins_early();
+    rope_kv(t, a);
+  });
 }
 
 void ExecutedGpu::run(const AttentionArgs& args) {
@@ -251,8 +260,10 @@ void ExecutedGpu::run(const FlashInferArgs& args, const FlashInferLayout& layout
     std::ranges::copy(parts.weights, args.weights);
   });
   const FlashInferCombineArgs combine = combination_of(args, layout, wave, grid);
-  put_kernel(flashinfer_combine_grid(combine), combine,
-             [](auto& t, const auto& a) { combine_flashinfer_parts(t, a); });
+  put_kernel(flashinfer_combine_grid(combine), combine, [](auto& t, const auto& a) {
+    t.begins_early();
+    combine_flashinfer_parts(t, a);
+  });
 }
 
 void ExecutedGpu::run(const Fa3Args& args, const Fa3Layout& layout) {

@@ -1,11 +1,14 @@
 // How kernels are launched, and what is refused before: no GPU is needed.
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <bit>
+#include <vector>
 
 #include "base/error.h"
 #include "kernels/cuda/attention.h"
 #include "kernels/cuda/product.h"
+#include "kernels/cuda/product_few.cuh"
 
 namespace lockstep::kernels::cuda {
 namespace {
@@ -72,9 +75,10 @@ TEST(CudaProductShape, OfManyRowsHasBlocksForEveryMultiprocessor) {
 
 TEST(CudaProductShape, OfWarpgroupsHasBlocksForEveryMultiprocessor) {
   const auto expect = [](TileFormat format, std::int32_t m, std::int32_t rows, std::int32_t depth,
-                         const WideRows& expected) {
+                         const WideRows& expected, std::int32_t segments = 1) {
     ProductArgs args = args_of(format, m, rows, 16);
     args.plan.depth = depth;
+    args.plan.num_segments = segments;
     args.warpgroups = true;
     EXPECT_EQ(std::get<WideRows>(product_shape(args)), expected);
   };
@@ -82,6 +86,7 @@ TEST(CudaProductShape, OfWarpgroupsHasBlocksForEveryMultiprocessor) {
   expect(TileFormat::bf16, 64, 28672, 0, {64, 2, 4});
   expect(TileFormat::bf16, 64, 6144, 0, {64, 1, 4});   // 96 blocks
   expect(TileFormat::bf16, 128, 4096, 0, {64, 1, 4});  // 128 blocks
+  expect(TileFormat::bf16, 128, 4096, 2, {64, 2, 4}, 2);  // the same, of two segments
   expect(TileFormat::bf16, 512, 4096, 3, {64, 2, 3});
   expect(TileFormat::int4_group, 512, 4096, 0, {64, 2, 4});
 }
@@ -99,6 +104,66 @@ TEST(CudaProductShape, OfFewRowsHasBlocksOfEqualWork) {
   EXPECT_EQ(tiles(TileFormat::e4m3_channel, 16, 6144, 16), 2);
   EXPECT_EQ(tiles(TileFormat::int4_group, 16, 28672, 16), 1);
   EXPECT_EQ(tiles(TileFormat::bf16, 1, 100, 1), 8);  // a leaf for every warp
+}
+
+WeightsAhead ahead_of(TileFormat format, std::int32_t rows, std::int32_t groups,
+                      std::int64_t most) {
+  return weights_ahead(
+      {.format = format, .tiles = {}, .scales = {}, .rows = rows, .groups = groups}, most);
+}
+
+TEST(CudaWeightsAhead, AreTheBeginningsOfEqualParts) {
+  // 512 tile rows of 64 KiB: eighths of 8 KiB, of each 4.
+  const WeightsAhead some = ahead_of(TileFormat::bf16, 4096, 128, 16 << 20);
+  EXPECT_EQ(some.row_bytes, 64 << 10);
+  EXPECT_EQ(some.part_bytes, 8 << 10);
+  EXPECT_EQ(some.parts, 512 * 8);
+  EXPECT_EQ(some.bytes, 4u << 10);
+  EXPECT_EQ(ahead_of(TileFormat::bf16, 4096, 128, 1 << 30).bytes, 8u << 10);  // all of it
+  const WeightsAhead odd = ahead_of(TileFormat::int4_group, 33, 3, 1 << 20);  // two, of 1,920 bytes
+  EXPECT_EQ(odd.parts, 16);
+  EXPECT_EQ(odd.bytes, 240u);
+  EXPECT_EQ(ahead_of(TileFormat::bf16, 4096, 128, 0).parts, 0);
+  EXPECT_EQ(ahead_of(TileFormat::bf16, 4096, 128, 65535).parts, 0);  // less than 16 bytes of each
+  EXPECT_EQ(ahead_of(TileFormat::bf16, 0, 128, 1 << 20).parts, 0);
+}
+
+// A thread that only asks.
+struct AskingThread {
+  int lane() const { return lane_of; }
+  int warp() const { return warp_of; }
+  int block_x() const { return block; }
+  int blocks_x() const { return blocks; }
+  void prefetch(const std::byte* from, std::uint32_t) { asked->push_back(from); }
+
+  int lane_of, warp_of, block, blocks;
+  std::vector<const std::byte*>* asked;
+};
+
+TEST(CudaWeightsAhead, AreAskedForOnceByAllBlocksAlike) {
+  for (const std::int32_t rows : {8, 4096, 28672}) {
+    for (const int blocks : {1, 192, 256}) {
+      const WeightsAhead ahead = ahead_of(TileFormat::bf16, rows, 128, 8 << 20);
+      std::vector<const std::byte*> all;
+      std::size_t least = ~std::size_t{0}, most = 0;
+      for (int block = 0; block < blocks; ++block) {
+        std::vector<const std::byte*> asked;
+        for (int thread = 0; thread < kProductWarps * kWarp; ++thread) {
+          AskingThread t{thread % kWarp, thread / kWarp, block, blocks, &asked};
+          request_ahead(t, ahead);
+        }
+        least = std::min(least, asked.size());
+        most = std::max(most, asked.size());
+        all.insert(all.end(), asked.begin(), asked.end());
+      }
+      EXPECT_LE(most - least, 1u);
+      std::ranges::sort(all);
+      ASSERT_EQ(std::ssize(all), ahead.parts);
+      for (std::size_t i = 0; i < all.size(); ++i) {
+        EXPECT_EQ(all[i], ahead.tiles + static_cast<std::int64_t>(i) * ahead.part_bytes);
+      }
+    }
+  }
 }
 
 TEST(CudaProductShape, RefusesMoreLeavesThanSharedMemoryHolds) {

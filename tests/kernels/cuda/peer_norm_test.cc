@@ -67,7 +67,7 @@ Outcome gathered(const std::vector<Turn>& turns, std::int32_t columns) {
                            .rows = static_cast<std::int32_t>(turn.rows.size()),
                            .columns = columns,
                            .eps = kEps};
-    run_blocks(memory, rms_norm_grid(args), [&](FiberThread& t) { rms_norm(t, args); });
+    run_blocks(memory, rms_norm_grid(args), [&](FiberThread& t) { rms_norm<2>(t, args); });
     outcome.outs.push_back(memory.values(out));
   }
   outcome.hidden = memory.values(hidden);
@@ -186,7 +186,7 @@ class PeerWorld {
       self.launches.push_back({peer_norm_grid(args), [args, i, &self](FiberThread& t) {
                                  PeerNormArgs own = args;
                                  own.update.patience = self.patience[i];
-                                 peer_norm(t, own);
+                                 peer_norm<2>(t, own);
                                }});
     }
   }

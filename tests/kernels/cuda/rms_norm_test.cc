@@ -30,7 +30,7 @@ Normed norm(const std::vector<float>& hidden, const std::vector<float>& weight,
   const auto rows = row_indices.empty() ? hidden.size() / weight.size() : row_indices.size();
   const RmsNormArgs args{
       .hidden = memory.variable(hidden, "hidden"),
-      .update = {.segments = memory.constant(update.values, "segments"),
+      .update = {.segments = memory.variable(update.values, "segments"),
                  .stride = static_cast<std::int64_t>(hidden.size()),
                  .count = static_cast<std::int32_t>(update.merges.size()),
                  .merges = memory.constant(update.merges, "merges")},
@@ -40,6 +40,7 @@ Normed norm(const std::vector<float>& hidden, const std::vector<float>& weight,
       .rows = static_cast<std::int32_t>(rows),
       .columns = static_cast<std::int32_t>(weight.size()),
       .eps = kEps};
+  memory.require_waiting();
   memory.gpu().run(args);
   return {memory.values(args.hidden), memory.values(args.out)};
 }
@@ -104,7 +105,9 @@ TEST_P(CudaRmsNorm, GivesARowTheSameBitsInAnyBatch) {
 
 INSTANTIATE_TEST_SUITE_P(Shapes, CudaRmsNorm,
                          testing::Values(std::pair(1, 4), std::pair(1, 2048), std::pair(2, 36),
-                                         std::pair(7, 576), std::pair(3, 2060), std::pair(16, 96)),
+                                         std::pair(7, 576), std::pair(3, 2060), std::pair(16, 96),
+                                         std::pair(2, 4096), std::pair(1, 8192), std::pair(2, 9000),
+                                         std::pair(1, 20000)),
                          [](const auto& info) {
                            return "m" + std::to_string(info.param.first) + "_k" +
                                   std::to_string(info.param.second);

@@ -42,7 +42,7 @@ class CudaRopeKv : public OnTestGpu, public testing::WithParamInterface<RopeCase
     }
     const auto cached = static_cast<std::size_t>(kBlocks * heads * kBlockSize * head_dim);
     const std::size_t bytes = cached * (format == CacheFormat::bf16 ? 2 : 1);
-    const float* qkv = memory.constant(qkv_, "qkv");
+    const float* qkv = memory.variable(qkv_, "qkv");
     args_ = {.q = qkv,
              .k = qkv + query_heads * head_dim,
              .v = qkv + (query_heads + heads) * head_dim,
@@ -63,6 +63,7 @@ class CudaRopeKv : public OnTestGpu, public testing::WithParamInterface<RopeCase
                        .value_scale = format == CacheFormat::bf16 ? 1.0f : value_scale_},
              .rows = static_cast<std::int32_t>(places_.size()),
              .query_heads = query_heads};
+    memory.require_waiting();
     memory.gpu().run(args_);
     rotated_q_ = memory.values(args_.rotated_q);
     keys_ = memory.values(static_cast<std::uint8_t*>(args_.cache.keys));
@@ -146,9 +147,11 @@ INSTANTIATE_TEST_SUITE_P(Heads, CudaRopeKv,
                          testing::Values(RopeCase{32, 1, 1, CacheFormat::bf16},
                                          RopeCase{64, 9, 3, CacheFormat::bf16},
                                          RopeCase{128, 4, 2, CacheFormat::e4m3},
-                                         RopeCase{96, 3, 1, CacheFormat::e4m3}),
+                                         RopeCase{96, 3, 1, CacheFormat::e4m3},
+                                         RopeCase{128, 32, 8, CacheFormat::bf16}),
                          [](const auto& info) {
-                           return "dim" + std::to_string(info.param.head_dim) +
+                           return "dim" + std::to_string(info.param.head_dim) + "_q" +
+                                  std::to_string(info.param.query_heads) +
                                   (info.param.format == CacheFormat::bf16 ? "_bf16" : "_e4m3");
                          });
 
