@@ -141,9 +141,13 @@ TEST(FlashInferPlan, RefusesWhatItHasNoRoomFor) {
   EXPECT_THAT(
       refusal(kShape, rows_of(0, 0, 5), {.rows = 5, .short_items = 9, .long_items = 0, .parts = 9}),
       HasSubstr("more than 0 items of long tiles"));
-  EXPECT_THAT(
-      refusal(kShape, {{0, 3199}}, {.rows = 1, .short_items = 4, .long_items = 4, .parts = 3}),
-      HasSubstr("need 4 parts"));
+  constexpr std::int32_t kChunks = (3200 + kChunk - 1) / kChunk;
+  EXPECT_THAT(refusal(kShape, {{0, 3199}},
+                      {.rows = 1, .short_items = kChunks, .long_items = 0, .parts = kChunks - 1}),
+              HasSubstr("need " + std::to_string(kChunks) + " parts"));
+  shape = kShape;
+  shape.chunk = 96;
+  EXPECT_THAT(refusal(shape, {{0, 0}}, kLimits), HasSubstr("96 positions"));
   shape = kShape;
   shape.stride = 1 << 27;
   EXPECT_THAT(refusal(shape, {{0, 0}}, kLimits), HasSubstr("2^31 positions"));
