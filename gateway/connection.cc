@@ -72,6 +72,11 @@ std::optional<HttpResponse> refusal_of_head(const Parser& parser) {
   return std::nullopt;
 }
 
+ReadResult refused(const Parser& parser, HttpResponse response) {
+  response.head_only = parser.get().method() == http::verb::head;
+  return response;
+}
+
 std::string text_of(boost::beast::string_view view) { return {view.data(), view.size()}; }
 
 HttpRequest take_request(Parser& parser) {
@@ -138,7 +143,7 @@ asio::awaitable<ReadResult> Connection::read_request() {
   error_code error;
   co_await http::async_read_header(socket_, buffer_, parser, error_to(error));
   if (!error) {
-    if (auto response = refusal_of_head(parser)) co_return std::move(*response);
+    if (auto response = refusal_of_head(parser)) co_return refused(parser, std::move(*response));
     if (parser.get().count(http::field::expect) > 0 && !parser.is_done()) {
       constexpr std::string_view kContinue = "HTTP/1.1 100 Continue\r\n\r\n";
       co_await asio::async_write(socket_, asio::buffer(kContinue), error_to(error));
@@ -148,7 +153,7 @@ asio::awaitable<ReadResult> Connection::read_request() {
   if (!error) co_await http::async_read(socket_, buffer_, parser, error_to(error));
   if (!error) co_return take_request(parser);
   if (auto response = refusal(error, deadline.expired(), in_head, options_)) {
-    co_return std::move(*response);
+    co_return refused(parser, std::move(*response));
   }
   co_return Closed{};
 }

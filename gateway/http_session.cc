@@ -94,6 +94,7 @@ asio::awaitable<Served> serve(ServerContext& context, Connection& connection,
   }
   HttpResponse response = routed.error;
   if (routed.found) response = co_await status_response(context, routed.route, request);
+  response.head_only = request.method == "HEAD";
   const bool keep_alive = request.keep_alive && !context.stopping;
   const std::string bytes = http_text(response, keep_alive);
   const bool written = co_await connection.write(bytes);

@@ -51,6 +51,11 @@ bool matches(const RouteEntry& entry, std::string_view path) {
   return path.size() > entry.path.size() && path.starts_with(entry.path);
 }
 
+// HEAD is GET without the body (RFC 9110 section 9.3.2).
+bool allows(const RouteEntry& entry, std::string_view method) {
+  return method == entry.method || (method == "HEAD" && entry.method == "GET");
+}
+
 // "Application/JSON; charset=utf-8" counts. Anything else does not: a web page may send text/plain
 // or a form to any server of the user's machine, but not JSON.
 bool is_json(std::string_view content_type) {
@@ -84,7 +89,9 @@ std::string http_text(const HttpResponse& response, bool keep_alive) {
                      "\r\nContent-Length: " + std::to_string(response.body.size()) +
                      "\r\nConnection: " + (keep_alive ? "keep-alive" : "close") + "\r\n";
   for (const auto& [name, value] : response.headers) text += name + ": " + value + "\r\n";
-  return text + "\r\n" + response.body;
+  text += "\r\n";
+  if (!response.head_only) text += response.body;
+  return text;
 }
 
 std::string event_stream_head(const std::string& request_id, bool chunked, bool keep_alive) {
@@ -124,10 +131,10 @@ RouteOrError find_route(const HttpRequest& request) {
   }
   result.label = entry->path;
   result.route = entry->route;
-  if (request.method != entry->method) {
+  if (!allows(*entry, request.method)) {
     result.error = error_response(405, invalid("the method must be " + std::string(entry->method) +
                                                ", not " + shortened(request.method)));
-    result.error.headers.emplace_back("Allow", entry->method);
+    result.error.headers.emplace_back("Allow", entry->method == "GET" ? "GET, HEAD" : "POST");
   } else if (entry->method == "POST" && !is_json(request.content_type)) {
     result.error = error_response(415, invalid("Content-Type must be application/json"));
   } else {

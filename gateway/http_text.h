@@ -24,6 +24,7 @@ struct HttpResponse {
   std::string content_type = "application/json";
   std::string body;
   std::vector<std::pair<std::string, std::string>> headers;  // besides the usual ones
+  bool head_only = false;  // to HEAD: the body's length is told, and the body left out
 };
 
 // OpenAI's error body; 503 carries Retry-After.
@@ -43,8 +44,8 @@ inline constexpr std::string_view kLastChunk = "0\r\n\r\n";
 enum class Route { kModels, kModel, kCompletions, kChat, kHealth, kMetrics, kVersion };
 
 // Which route a request takes, or the error response: 404 for a path that is not known, 405 (with
-// Allow) for another method, 415 for a body that is not declared as application/json. The query is
-// ignored.
+// Allow) for another method, 415 for a body that is not declared as application/json. HEAD goes
+// where GET does. The query is ignored.
 struct RouteOrError {
   Route route = Route::kModels;
   std::string label;  // for metrics: the route's own path, "other" when there is none

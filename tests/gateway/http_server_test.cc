@@ -346,6 +346,25 @@ TEST(HttpServer, ListsTheModel) {
   EXPECT_EQ(fixture.get("/v1/models/huge").json()["error"]["code"], "model_not_found");
 }
 
+TEST(HttpServer, AnswersHeadAsGetWithoutTheBody) {
+  ServerFixture fixture;
+  HttpClient client(fixture.port());
+  const auto head = [&](const std::string& path) {
+    client.send("HEAD " + path + " HTTP/1.1\r\nHost: test\r\n\r\n");
+    return client.read_until("\r\n\r\n");
+  };
+  for (const char* path : {"/health", "/version", "/v1/models", "/v1/models/tiny", "/metrics"}) {
+    EXPECT_THAT(head(path), StartsWith("HTTP/1.1 200")) << path;
+  }
+  EXPECT_THAT(head("/health"), HasSubstr("\r\nContent-Length: 20\r\n"));  // {"status":"healthy"}
+  EXPECT_THAT(head("/nowhere"), StartsWith("HTTP/1.1 404"));
+  EXPECT_THAT(head("/v1/completions"), StartsWith("HTTP/1.1 405"));
+  EXPECT_EQ(client.get("/version").json()["version"], "1.2.3");  // what comes is this answer alone
+  client.send("HEAD /health HTTP/1.1\r\n\r\n");                  // without Host, refused unread
+  EXPECT_THAT(client.read_until("\r\n\r\n"), StartsWith("HTTP/1.1 400"));
+  EXPECT_TRUE(client.sees_end());
+}
+
 TEST(HttpServer, AppendsItsMetricsToTheBackends) {
   FakeCoordinator::Script script = friendly_script();
   script.status = [](const comm::StatusRequest& request) {
