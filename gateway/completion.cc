@@ -77,12 +77,15 @@ class CompletionServer {
                     [&connection] { connection.close(); }) {}
 
   asio::awaitable<Served> serve() {
-    const Clock::time_point deadline = Clock::now() + context_.options.request_timeout;
+    Clock::time_point deadline = Clock::now() + context_.options.request_timeout;
     if (!generation_.start(id_, std::move(requests_))) {
       progress_.fail({"overloaded", "the server takes no more requests now", ""});
     }
     while (true) {
-      while (auto reply = generation_.next()) progress_.take(std::move(*reply));
+      while (auto reply = generation_.next()) {
+        progress_.take(std::move(*reply));
+        if (stream_) deadline = Clock::now() + context_.options.request_timeout;
+      }
       if (generation_.overflowed()) co_return slow_reader();
       if (connection_.peer_gone()) co_return Served{kClientGone, false};
       if (progress_.fault()) break;
@@ -140,10 +143,9 @@ class CompletionServer {
   bool keeps_alive() const { return keep_alive_ && !context_.stopping && (chunked_ || !stream_); }
 
   Fault timeout() const {
-    return {"timeout",
-            "the answer was not complete after " +
-                std::to_string(context_.options.request_timeout.count()) + " ms",
-            ""};
+    const std::string what =
+        stream_ ? "nothing more of the answer came within " : "the answer was not complete after ";
+    return {"timeout", what + std::to_string(context_.options.request_timeout.count()) + " ms", ""};
   }
 
   Served not_written() {

@@ -21,11 +21,13 @@ struct HttpOptions {
   // that has more is cancelled and its connection closed.
   std::size_t max_queued_bytes = std::size_t{4} << 20;
 
-  std::chrono::milliseconds read_timeout{30'000};      // first to last byte of a request
-  std::chrono::milliseconds idle_timeout{75'000};      // between two requests
-  std::chrono::milliseconds write_timeout{60'000};     // for the client to take what is written
-  std::chrono::milliseconds request_timeout{600'000};  // for the whole answer
-  std::chrono::milliseconds health_timeout{1'000};     // for the backend to tell its status
+  std::chrono::milliseconds read_timeout{30'000};   // first to last byte of a request
+  std::chrono::milliseconds idle_timeout{75'000};   // between two requests
+  std::chrono::milliseconds write_timeout{60'000};  // for the client to take what is written
+  // For the whole answer; of a stream, for whatever comes next of it: one that goes on is never
+  // cut.
+  std::chrono::milliseconds request_timeout{600'000};
+  std::chrono::milliseconds health_timeout{1'000};  // for the backend to tell its status
   // With requests open and nothing heard from the backend for so long, it counts as gone.
   std::chrono::milliseconds backend_timeout{30'000};
   std::chrono::milliseconds drain_timeout{5'000};  // for open requests to end after a stop

@@ -76,6 +76,7 @@ struct Front::Impl {
       gateway::HttpOptions http;
       http.address = options.http;
       http.served_model_name = served_name(options);
+      http.request_timeout = options.request_timeout;
       http_host = options.http.substr(0, options.http.rfind(':'));
       gateway.emplace(http, context, kGatewayEndpoint);
     }

@@ -31,9 +31,10 @@ const std::map<std::string, bool> kBindings{{"auto", true}, {"none", false}};
 struct Typed {
   std::string config;
   std::int64_t deadline_ms = ServeOptions{}.deadline.count();
+  std::int64_t request_timeout_s = ServeOptions{}.request_timeout.count();
 };
 
-void add_engine_options(CLI::App& serve, ServeOptions& options) {
+void add_engine_options(CLI::App& serve, ServeOptions& options, Typed& typed) {
   const auto defaults = [](CLI::Option* option) { return option->capture_default_str(); };
   defaults(serve.add_option("--max-num-seqs", options.max_num_seqs,
                             "Sequences that run at the same time"))
@@ -67,6 +68,10 @@ void add_engine_options(CLI::App& serve, ServeOptions& options) {
   defaults(serve.add_option("--max-queue", options.max_queue,
                             "Waiting requests; more are refused as overloaded"))
       ->check(CLI::Range(1, 1 << 20));
+  defaults(serve.add_option("--request-timeout-s", typed.request_timeout_s,
+                            "Over HTTP, the time for a whole answer, queueing included; of a "
+                            "stream, for whatever comes next of it"))
+      ->check(CLI::Range(1, 604'800));
   defaults(serve.add_option("--seed", options.seed, "Seed of requests that bring none"))
       ->check(check_unsigned);
 }
@@ -235,12 +240,13 @@ void add_serve_arguments(CLI::App& serve, ServeOptions& options, std::function<v
       ->type_name("ADDRESS");
   serve.add_option("--served-model-name", options.served_model_name,
                    "The model's name in the API; default: the file's");
-  add_engine_options(serve, options);
+  add_engine_options(serve, options, *typed);
   add_machine_options(serve, options, *typed);
   add_trace_options(serve, options);
   serve.callback([&serve, &options, typed, done = std::move(done)] {
     if (!typed->config.empty()) apply_toml(typed->config, serve);
     options.deadline = std::chrono::milliseconds(typed->deadline_ms);
+    options.request_timeout = std::chrono::seconds(typed->request_timeout_s);
     check(options);
     done();
   });

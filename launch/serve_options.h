@@ -32,7 +32,9 @@ struct ServeOptions {
   std::size_t kv_cache_memory = 0;
   double gpu_memory_utilization = 0.9;  // of a GPU's memory, weights and all else included
   KvCacheType kv_cache_dtype = KvCacheType::bf16;
-  std::int32_t max_queue = 4096;      // waiting requests
+  std::int32_t max_queue = 4096;  // waiting requests
+  // Over HTTP: for a whole answer; of a stream, for whatever comes next of it
+  std::chrono::seconds request_timeout{600};
   std::uint64_t seed = 0;             // of requests without one
   Device device = Device::automatic;  // what computes
   int threads = 0;                    // per rank; 0: this rank's share of the cores

@@ -239,6 +239,23 @@ TEST(HttpServer, GivesUpOnAnAnswerThatTakesTooLong) {
   EXPECT_EQ(fixture.coordinator.wait_for_cancels(1).size(), 1u);
 }
 
+TEST(HttpServer, CutsAStreamOnlyWhenNothingMoreComes) {
+  HttpOptions options = test_options();
+  options.request_timeout = 600ms;
+  ServerFixture fixture(accepting_script(), options);
+  HttpClient client(fixture.port());
+  client.send(post_text("/v1/completions", kStreamedPrompt));
+  const std::string id = fixture.coordinator.wait_for_requests(1).at(0).id;
+  for (std::int32_t token = 1; token <= 5; ++token) {  // a second in all
+    std::this_thread::sleep_for(200ms);
+    fixture.coordinator.send(delta_reply(id, "word", token));
+    EXPECT_THAT(client.read_until("\n\n"), HasSubstr("\"word\"")) << token;
+  }
+  const std::string rest = client.read_until("0\r\n\r\n");
+  EXPECT_THAT(rest, AllOf(HasSubstr("\"timeout\""), HasSubstr("within 600 ms")));
+  EXPECT_EQ(fixture.coordinator.wait_for_cancels(1), std::vector{id});
+}
+
 TEST(HttpServer, GivesUpOnABackendThatIsSilent) {
   HttpOptions options = test_options();
   options.backend_timeout = 80ms;

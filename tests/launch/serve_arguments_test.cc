@@ -69,6 +69,7 @@ TEST_F(ServeArguments, LeaveDefaultsWhereNothingIsSaid) {
   EXPECT_EQ(options.zmq, "tcp://127.0.0.1:5555");
   EXPECT_EQ(options.max_num_seqs, 64);
   EXPECT_EQ(options.deadline, std::chrono::milliseconds(10000));
+  EXPECT_EQ(options.request_timeout, std::chrono::minutes(10));
   EXPECT_EQ(options.transport, comm::Transport::automatic);
   EXPECT_EQ(options.device, Device::automatic);
   EXPECT_TRUE(options.bind);
@@ -108,6 +109,8 @@ TEST_F(ServeArguments, SetEveryOption) {
                                       "fp8",
                                       "--max-queue",
                                       "9",
+                                      "--request-timeout-s",
+                                      "3600",
                                       "--seed",
                                       "18446744073709551615",
                                       "--threads",
@@ -150,6 +153,7 @@ TEST_F(ServeArguments, SetEveryOption) {
   EXPECT_EQ(options.gpu_memory_utilization, 0.5);
   EXPECT_EQ(options.kv_cache_dtype, KvCacheType::fp8);
   EXPECT_EQ(options.max_queue, 9);
+  EXPECT_EQ(options.request_timeout, std::chrono::hours(1));
   EXPECT_EQ(options.seed, 18446744073709551615u);
   EXPECT_EQ(options.threads, 5);
   EXPECT_EQ(options.device, Device::cuda);
@@ -204,6 +208,8 @@ TEST_F(ServeArguments, RefuseWhatIsOutOfRangeAndNameTheOption) {
       {"--transport", "pigeon"},
       {"--kernels", "mmx"},
       {"--deadline-ms", "99"},
+      {"--request-timeout-s", "0"},
+      {"--request-timeout-s", "604801"},
       {"--log-level", "loud"},
       {"--trace-steps", "0"},
       {"--trace-skip", "-1"},
@@ -227,7 +233,8 @@ TEST_F(ServeArguments, RefuseWhatIsOutOfRangeAndNameTheOption) {
 TEST_F(ServeArguments, TakeTheFileWhereTheCommandLineIsSilent) {
   const std::string config = file(
       "model = \"from-file\"\nmax_num_seqs = 3\nmax-num-batched-tokens = 99\n"
-      "kv_cache_memory = \"2GiB\"\ndeadline_ms = 777\ntransport = \"mpi\"\ntp = 2\n"
+      "kv_cache_memory = \"2GiB\"\ndeadline_ms = 777\nrequest_timeout_s = 30\ntransport = "
+      "\"mpi\"\ntp = 2\n"
       "trace = \"t.json\"\ntrace_steps = 4\n");
   const ServeOptions options = parse({"--config", config, "--max-num-seqs", "7"});
   EXPECT_EQ(options.model, "from-file");
@@ -235,6 +242,7 @@ TEST_F(ServeArguments, TakeTheFileWhereTheCommandLineIsSilent) {
   EXPECT_EQ(options.max_num_batched_tokens, 99);
   EXPECT_EQ(options.kv_cache_memory, 2147483648u);
   EXPECT_EQ(options.deadline, std::chrono::milliseconds(777));
+  EXPECT_EQ(options.request_timeout, std::chrono::seconds(30));
   EXPECT_EQ(options.transport, comm::Transport::mpi);
   EXPECT_EQ(options.tensor_parallel_size, 2);
   EXPECT_EQ(options.trace.path, "t.json");
