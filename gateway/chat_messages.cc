@@ -77,7 +77,8 @@ Json read_tool_call(const Json& from, const std::string& path, FaultSlot& faults
   if (!arguments) function.refuse("arguments", "is required");
   function.finish();
   if (faults.fault()) return {};
-  Result<Json> parsed = parse_json(*arguments);
+  // Empty where there are none, as of a stream whose calls had no arguments.
+  Result<Json> parsed = arguments->empty() ? Result<Json>(Json::object()) : parse_json(*arguments);
   if (!parsed || !parsed->is_object()) {
     function.refuse("arguments", "must be the text of a JSON object");
     return {};

@@ -401,6 +401,12 @@ TEST(OpenAiRequest, PassesMessagesOn) {
       {"role": "tool", "tool_call_id": "c1", "content": "2"}])"));
 }
 
+TEST(OpenAiRequest, TakesEmptyArgumentsOfAToolCallForNone) {
+  const json messages = messages_of(R"({"messages": [{"role": "assistant", "tool_calls": [
+      {"id": "c1", "type": "function", "function": {"name": "now", "arguments": ""}}]}]})");
+  EXPECT_EQ(messages.at(0)["tool_calls"][0]["function"]["arguments"], json::object());
+}
+
 TEST(OpenAiRequest, PassesToolsAndTemplateVariablesOn) {
   const CompletionCall call = must_read(Endpoint::kChat, chat_with(R"({
       "tools": [{"type": "function", "function": {"name": "f", "parameters": {"type": "object"}}}],
