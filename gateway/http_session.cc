@@ -43,11 +43,9 @@ HttpResponse models(const ServerContext& context, const comm::StatusReply& statu
       {{"object", "list"}, {"data", OrderedJson::array({model_json(context, status)})}});
 }
 
-// GET /v1/models/<name>; names may contain slashes.
+// GET /v1/models/<name>; names may contain slashes, encoded or as they are.
 HttpResponse model(const ServerContext& context, const comm::StatusReply& status,
-                   std::string_view target) {
-  constexpr std::string_view kPrefix = "/v1/models/";
-  const std::string_view name = path_of_target(target).substr(kPrefix.size());
+                   const std::string& name) {
   if (name == context.options.served_model_name) return json_response(model_json(context, status));
   return error_response(
       {"model_not_found", "the model '" + shortened(name) + "' does not exist", "model"});
@@ -71,15 +69,15 @@ HttpResponse metrics(ServerContext& context, const MaybeStatus& status) {
 }
 
 // All routes but the two that generate: each tells something of the backend's status.
-asio::awaitable<HttpResponse> status_response(ServerContext& context, Route route,
-                                              const HttpRequest& request) {
+asio::awaitable<HttpResponse> status_response(ServerContext& context, const RouteOrError& routed) {
+  const Route route = routed.route;
   const MaybeStatus status =
       co_await context.backend.status(route == Route::kMetrics, context.options.health_timeout);
   if (route == Route::kMetrics) co_return metrics(context, status);
   if (!status) co_return no_answer(context.options);
   switch (route) {
     case Route::kModels: co_return models(context, *status);
-    case Route::kModel: co_return model(context, *status, request.target);
+    case Route::kModel: co_return model(context, *status, routed.model);
     case Route::kVersion: co_return version(*status);
     default: co_return health(*status);
   }
@@ -93,7 +91,7 @@ asio::awaitable<Served> serve(ServerContext& context, Connection& connection,
     co_return co_await serve_completion(context, connection, request, endpoint);
   }
   HttpResponse response = routed.error;
-  if (routed.found) response = co_await status_response(context, routed.route, request);
+  if (routed.found) response = co_await status_response(context, routed);
   response.head_only = request.method == "HEAD";
   const bool keep_alive = request.keep_alive && !context.stopping;
   const std::string bytes = http_text(response, keep_alive);

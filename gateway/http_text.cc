@@ -4,6 +4,7 @@
 #include <array>
 #include <cctype>
 #include <charconv>
+#include <optional>
 
 #include "gateway/answer.h"
 #include "gateway/json_text.h"
@@ -66,6 +67,27 @@ bool is_json(std::string_view content_type) {
   return media_type == "application/json";
 }
 
+// RFC 3986 section 2.1; nothing where a '%' is not followed by two hexadecimal digits.
+std::optional<std::string> percent_decoded(std::string_view text) {
+  std::string decoded;
+  for (std::size_t i = 0; i < text.size(); ++i) {
+    if (text[i] != '%') {
+      decoded += text[i];
+      continue;
+    }
+    const std::string_view digits = text.substr(i + 1, 2);
+    unsigned char byte = 0;
+    const auto [end, error] =
+        std::from_chars(digits.data(), digits.data() + digits.size(), byte, 16);
+    if (digits.size() < 2 || error != std::errc() || end != digits.data() + digits.size()) {
+      return std::nullopt;
+    }
+    decoded += static_cast<char>(byte);
+    i += digits.size();
+  }
+  return decoded;
+}
+
 Fault invalid(std::string message) { return {"invalid_request_error", std::move(message), ""}; }
 
 }  // namespace
@@ -115,12 +137,9 @@ std::string http_chunk(std::string_view data) {
   return text;
 }
 
-std::string_view path_of_target(std::string_view target) {
-  return target.substr(0, target.find('?'));
-}
-
 RouteOrError find_route(const HttpRequest& request) {
-  const std::string_view path = path_of_target(request.target);
+  const std::string_view path =
+      std::string_view(request.target).substr(0, request.target.find('?'));
   const auto entry = std::find_if(kRoutes.begin(), kRoutes.end(),
                                   [&](const RouteEntry& e) { return matches(e, path); });
   RouteOrError result;
@@ -137,6 +156,14 @@ RouteOrError find_route(const HttpRequest& request) {
     result.error.headers.emplace_back("Allow", entry->method == "GET" ? "GET, HEAD" : "POST");
   } else if (entry->method == "POST" && !is_json(request.content_type)) {
     result.error = error_response(415, invalid("Content-Type must be application/json"));
+  } else if (entry->route == Route::kModel) {
+    const auto model = percent_decoded(path.substr(kModelPrefix.size()));
+    result.found = model.has_value();
+    result.model = model.value_or("");
+    if (!model) {
+      result.error = error_response(
+          400, invalid("the model's name is not percent-encoded: " + shortened(path)));
+    }
   } else {
     result.found = true;
   }

@@ -44,17 +44,15 @@ inline constexpr std::string_view kLastChunk = "0\r\n\r\n";
 enum class Route { kModels, kModel, kCompletions, kChat, kHealth, kMetrics, kVersion };
 
 // Which route a request takes, or the error response: 404 for a path that is not known, 405 (with
-// Allow) for another method, 415 for a body that is not declared as application/json. HEAD goes
-// where GET does. The query is ignored.
+// Allow) for another method, 415 for a body that is not declared as application/json, 400 for a
+// model's name whose percent-encoding is broken. HEAD goes where GET does. The query is ignored.
 struct RouteOrError {
   Route route = Route::kModels;
   std::string label;  // for metrics: the route's own path, "other" when there is none
+  std::string model;  // of kModel: the name, decoded
   bool found = false;
   HttpResponse error;  // unless found
 };
 RouteOrError find_route(const HttpRequest& request);
-
-// The path of `target`, without the query.
-std::string_view path_of_target(std::string_view target);
 
 }  // namespace lockstep::gateway

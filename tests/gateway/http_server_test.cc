@@ -363,6 +363,22 @@ TEST(HttpServer, ListsTheModel) {
   EXPECT_EQ(fixture.get("/v1/models/huge").json()["error"]["code"], "model_not_found");
 }
 
+TEST(HttpServer, FindsAModelByItsEncodedName) {
+  HttpOptions options = test_options();
+  options.served_model_name = "org/tiny model";
+  ServerFixture fixture(friendly_script(), options);
+  const auto status = [&](const std::string& name) {
+    return fixture.get("/v1/models/" + name).status;
+  };
+  EXPECT_EQ(fixture.get("/v1/models/org%2Ftiny%20model").json()["id"], "org/tiny model");
+  EXPECT_EQ(status("org/tiny%20model?x=1"), 200);
+  EXPECT_EQ(status("org%2ftiny+model"), 404);
+  EXPECT_EQ(status("%ff%00"), 404);
+  for (const char* broken : {"%", "org%2", "org%2Ftiny%2", "%zz", "%-1", "%%20"}) {
+    EXPECT_EQ(status(broken), 400) << broken;
+  }
+}
+
 TEST(HttpServer, AnswersHeadAsGetWithoutTheBody) {
   ServerFixture fixture;
   HttpClient client(fixture.port());
