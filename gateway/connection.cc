@@ -127,7 +127,7 @@ Connection::Connection(asio::ip::tcp::socket socket, const HttpOptions& options)
       buffer_(options.max_header_bytes + 2 * kReadBytes),
       timer_(socket_.get_executor()),
       signal_(socket_.get_executor()),
-      watch_ended_(socket_.get_executor()) {
+      reading_ended_(socket_.get_executor()) {
   error_code ignored;  // without it the answers are only slower
   socket_.set_option(asio::ip::tcp::no_delay(true), ignored);
 }
@@ -188,17 +188,16 @@ void Connection::watch() {
 }
 
 void Connection::watch_more() {
-  if (buffer_.size() > options_.max_header_bytes) {
-    watching_ = false;
-    return watch_ended_.raise();
-  }
+  // A read that had succeeded when unwatch() came cannot be cancelled: none may follow it.
+  reading_ = watching_ && buffer_.size() <= options_.max_header_bytes;
+  if (!reading_) return reading_ended_.raise();
   socket_.async_read_some(
       buffer_.prepare(kReadBytes),
       [self = shared_from_this()](const error_code& error, std::size_t num_bytes) {
         self->buffer_.commit(num_bytes);
         if (!error) return self->watch_more();
-        self->watching_ = false;
-        self->watch_ended_.raise();
+        self->reading_ = false;
+        self->reading_ended_.raise();
         if (error == asio::error::operation_aborted) return;
         self->peer_gone_ = true;
         self->signal_.raise();
@@ -206,9 +205,10 @@ void Connection::watch_more() {
 }
 
 asio::awaitable<void> Connection::unwatch() {
+  watching_ = false;
   error_code ignored;  // the socket may be closed already
   socket_.cancel(ignored);
-  while (watching_) co_await watch_ended_.wait_until(Clock::time_point::max());
+  while (reading_) co_await reading_ended_.wait_until(Clock::time_point::max());
 }
 
 asio::awaitable<void> Connection::linger() {

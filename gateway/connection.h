@@ -68,8 +68,9 @@ class Connection : public std::enable_shared_from_this<Connection> {
   asio::steady_timer timer_;
   std::uint64_t num_deadlines_ = 0;
   Signal signal_;
-  Signal watch_ended_;
-  bool watching_ = false;
+  bool watching_ = false;  // from watch() to unwatch()
+  bool reading_ = false;   // for the watch; after unwatch() until the last read has ended
+  Signal reading_ended_;
   bool peer_gone_ = false;
   bool idle_ = false;
 };
