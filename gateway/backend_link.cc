@@ -132,16 +132,23 @@ bool BackendLink::drain() {
     zmq::message_t frame;
     if (!socket_.recv(frame, zmq::recv_flags::dontwait)) return true;
     last_heard_ = Clock::now();
-    Result<comm::ServerMessage> message =
-        comm::decode_server_message({static_cast<const std::byte*>(frame.data()), frame.size()});
-    if (message) {
+    const std::span bytes(static_cast<const std::byte*>(frame.data()), frame.size());
+    if (Result<comm::ServerMessage> message = comm::decode_server_message(bytes)) {
       dispatch(std::move(*message));
     } else {
       spdlog::error("gateway: cannot read an answer of the backend: {}", message.fault().message);
-      fail_all({"replica_failed", "the answer could not be read", ""});
+      fail_unreadable(comm::readable_id(bytes));
     }
   }
   return false;
+}
+
+// Without an id it may be anyone's, and whoever goes on waiting for it waits in vain.
+void BackendLink::fail_unreadable(const std::string& id) {
+  const Fault fault{"replica_failed", "the answer could not be read", ""};
+  if (id.empty()) return fail_all(fault);
+  dispatch(comm::ErrorReply{id, fault});
+  forget(id, /*cancel=*/true);  // the backend does not know that it has ended
 }
 
 void BackendLink::dispatch(comm::ServerMessage message) {
@@ -156,7 +163,10 @@ void BackendLink::dispatch(comm::ServerMessage message) {
 }
 
 void BackendLink::fail_all(const Fault& fault) {
-  for (const auto& [id, handler] : handlers_) handler(comm::ErrorReply{id, fault});
+  for (const auto& [id, handler] : handlers_) {
+    handler(comm::ErrorReply{id, fault});
+    cancels_.push_back(id);  // the backend, if it is there, does not know that it has ended
+  }
 }
 
 void BackendLink::check_silence(Clock::time_point now) {

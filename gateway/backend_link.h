@@ -57,6 +57,7 @@ class BackendLink {
   bool drain();
   void dispatch(comm::ServerMessage message);
   void fail_all(const Fault& fault);
+  void fail_unreadable(const std::string& id);
   void check_silence(Clock::time_point now);
   void check_epoch(const comm::StatusReply& reply);
 

@@ -268,6 +268,22 @@ TEST(HttpServer, GivesUpOnABackendThatIsSilent) {
   EXPECT_EQ(response.json()["error"]["code"], "replica_failed");
 }
 
+TEST(HttpServer, FailsOnlyTheRequestWhoseAnswerCannotBeRead) {
+  ServerFixture fixture(accepting_script());
+  HttpClient first(fixture.port()), second(fixture.port());
+  first.send(post_text("/v1/completions", kPrompt));
+  const std::string broken = fixture.coordinator.wait_for_requests(1).at(0).id;
+  second.send(post_text("/v1/completions", kPrompt));
+  const std::string whole = fixture.coordinator.wait_for_requests(2).at(1).id;
+  fixture.coordinator.send(delta_reply(broken, "\xff", 1));  // not UTF-8
+  const ClientResponse response = first.read();
+  EXPECT_EQ(response.status, 503);
+  EXPECT_THAT(response.body, HasSubstr("could not be read"));
+  EXPECT_EQ(fixture.coordinator.wait_for_cancels(1), std::vector{broken});
+  fixture.coordinator.send(done_reply(whole, 0));
+  EXPECT_EQ(second.read().status, 200);
+}
+
 TEST(HttpServer, WaitsForABackendThatIsSlowButTellsItsStatus) {
   HttpOptions options = test_options();
   options.backend_timeout = 80ms;
