@@ -115,8 +115,8 @@ asio::awaitable<std::optional<comm::StatusReply>> BackendLink::status(
 }
 
 bool BackendLink::send(const comm::ClientMessage& message) {
-  const std::string bytes = comm::encode(message);
-  const bool taken = socket_.send(zmq::buffer(bytes), zmq::send_flags::dontwait).has_value();
+  zmq::message_t frame = counted_message(comm::encode(message), waiting_bytes_);
+  const bool taken = socket_.send(frame, zmq::send_flags::dontwait).has_value();
   // The send may have eaten the event that receive() waits for.
   error_code ignored;  // there is nothing to cancel when it does not wait
   descriptor_.cancel(ignored);

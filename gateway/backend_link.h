@@ -7,12 +7,14 @@
 #include <deque>
 #include <functional>
 #include <map>
+#include <memory>
 #include <optional>
 #include <string>
 #include <zmq.hpp>
 
 #include "comm/client_message.h"
 #include "gateway/asio.h"
+#include "gateway/counted_message.h"
 #include "gateway/signal.h"
 
 namespace lockstep::gateway {
@@ -43,6 +45,8 @@ class BackendLink {
   // Sends `message`, whose answers go to `handler`. False: the backend does not take messages now.
   // A handler that is gone must have been forgotten.
   bool open(const std::string& id, const comm::ClientMessage& message, Handler handler);
+  // The bytes of what was sent and not yet taken by the backend (or by the network).
+  std::size_t waiting_bytes() const { return waiting_bytes_->load(); }
   // No more answers to `id`. `cancel` also tells the backend.
   void forget(const std::string& id, bool cancel);
 
@@ -63,6 +67,7 @@ class BackendLink {
 
   asio::any_io_executor executor_;
   std::chrono::milliseconds silence_limit_;
+  const ByteCount waiting_bytes_ = make_byte_count();
   zmq::socket_t socket_;
   asio::posix::stream_descriptor descriptor_;  // ZMQ_FD, which belongs to socket_
   asio::steady_timer tick_;

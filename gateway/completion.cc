@@ -78,7 +78,8 @@ class CompletionServer {
 
   asio::awaitable<Served> serve() {
     Clock::time_point deadline = Clock::now() + context_.options.request_timeout;
-    if (!generation_.start(id_, std::move(requests_))) {
+    const bool has_room = context_.backend.waiting_bytes() < context_.options.max_backend_bytes;
+    if (!has_room || !generation_.start(id_, std::move(requests_))) {
       progress_.fail({"overloaded", "the server takes no more requests now", ""});
     }
     while (true) {
@@ -174,7 +175,7 @@ class CompletionServer {
 }  // namespace
 
 asio::awaitable<Served> serve_completion(ServerContext& context, Connection& connection,
-                                         const HttpRequest& request, Endpoint endpoint) {
+                                         HttpRequest request, Endpoint endpoint) {
   const std::string& model = context.options.served_model_name;
   Result<CompletionCall> call = endpoint == Endpoint::kChat
                                     ? read_chat_request(request.body, model)
@@ -186,6 +187,7 @@ asio::awaitable<Served> serve_completion(ServerContext& context, Connection& con
     const bool written = co_await connection.write(bytes);
     co_return Served{response.status, written && keep_alive};
   }
+  std::string().swap(request.body);  // not needed for as long as the answer takes
   connection.watch();
   Served served;
   {

@@ -18,6 +18,6 @@ struct Served {
 // Answers one call over `connection`: reads the body, hands its requests to the backend, and writes
 // what comes back as it comes. When the client goes away, the requests are cancelled at once.
 asio::awaitable<Served> serve_completion(ServerContext& context, Connection& connection,
-                                         const HttpRequest& request, Endpoint endpoint);
+                                         HttpRequest request, Endpoint endpoint);
 
 }  // namespace lockstep::gateway

@@ -21,6 +21,10 @@ struct HttpOptions {
   // that has more is cancelled and its connection closed.
   std::size_t max_queued_bytes = std::size_t{4} << 20;
 
+  // What all requests together may have waiting for the backend. With more there, a further call is
+  // refused as overloaded. (One call may bring 16 times the text of a body: once for each choice.)
+  std::size_t max_backend_bytes = std::size_t{128} << 20;
+
   std::chrono::milliseconds read_timeout{30'000};   // first to last byte of a request
   std::chrono::milliseconds idle_timeout{75'000};   // between two requests
   std::chrono::milliseconds write_timeout{60'000};  // for the client to take what is written

@@ -83,12 +83,12 @@ asio::awaitable<HttpResponse> status_response(ServerContext& context, const Rout
   }
 }
 
-asio::awaitable<Served> serve(ServerContext& context, Connection& connection,
-                              const HttpRequest& request, const RouteOrError& routed) {
+asio::awaitable<Served> serve(ServerContext& context, Connection& connection, HttpRequest request,
+                              const RouteOrError& routed) {
   if (routed.found && (routed.route == Route::kCompletions || routed.route == Route::kChat)) {
     const Endpoint endpoint =
         routed.route == Route::kChat ? Endpoint::kChat : Endpoint::kCompletions;
-    co_return co_await serve_completion(context, connection, request, endpoint);
+    co_return co_await serve_completion(context, connection, std::move(request), endpoint);
   }
   HttpResponse response = routed.error;
   if (routed.found) response = co_await status_response(context, routed);
@@ -104,7 +104,7 @@ asio::awaitable<Served> serve(ServerContext& context, Connection& connection,
 asio::awaitable<void> run_session(ServerContext& context, std::shared_ptr<Connection> connection) {
   bool keep_alive = true;
   while (keep_alive && !context.stopping) {
-    const ReadResult read = co_await connection->read_request();
+    ReadResult read = co_await connection->read_request();
     if (std::holds_alternative<Closed>(read)) break;
     const Clock::time_point start = Clock::now();
     std::string label = "unread";
@@ -114,10 +114,10 @@ asio::awaitable<void> run_session(ServerContext& context, std::shared_ptr<Connec
       const std::string bytes = http_text(*refusal, /*keep_alive=*/false);
       co_await connection->write(bytes);
     } else {
-      const HttpRequest& request = std::get<HttpRequest>(read);
+      HttpRequest& request = std::get<HttpRequest>(read);
       const RouteOrError routed = find_route(request);
       label = routed.label;
-      served = co_await serve(context, *connection, request, routed);
+      served = co_await serve(context, *connection, std::move(request), routed);
     }
     const std::chrono::duration<double> seconds = Clock::now() - start;
     context.metrics.request_done(label, served.status, seconds.count());

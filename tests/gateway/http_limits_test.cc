@@ -3,7 +3,9 @@
 #include <gtest/gtest.h>
 
 #include <atomic>
+#include <future>
 #include <memory>
+#include <mutex>
 
 #include "tests/gateway/server_fixture.h"
 
@@ -193,6 +195,33 @@ TEST(HttpLimits, CancelsTheRequestOfAClientThatTakesNothingInTime) {
   const std::string text(std::size_t{64} << 10, 'x');
   for (std::int32_t i = 0; i < 320; ++i) fixture.coordinator.send(delta_reply(id, text, i));
   EXPECT_EQ(fixture.coordinator.wait_for_cancels(1), std::vector{id});
+}
+
+TEST(HttpLimits, RefusesCallsWhileTooMuchWaitsForTheBackend) {
+  HttpOptions options = test_options();
+  options.max_backend_bytes = 4096;
+  std::promise<void> come, resume;
+  std::once_flag once;
+  FakeCoordinator::Script script = friendly_script();
+  script.generate = [&,
+                     resumed = resume.get_future().share()](const comm::GenerateRequest& request) {
+    std::call_once(once, [&] { come.set_value(); });
+    resumed.wait();
+    return answer_of_words(request, {"Hello"});
+  };
+  ServerFixture fixture(std::move(script), options);
+  // Nothing waits when it comes: all its choices are taken, beyond the limit.
+  HttpClient large(fixture.port());
+  const nlohmann::json body = {{"model", "tiny"}, {"prompt", std::string(3000, 'x')}, {"n", 4}};
+  large.send(post_text("/v1/completions", body.dump()));
+  come.get_future().wait();
+  const ClientResponse refused = fixture.post("/v1/completions", kPrompt);
+  resume.set_value();
+  ASSERT_EQ(refused.status, 503);
+  EXPECT_EQ(refused.json()["error"]["code"], "overloaded");
+  EXPECT_TRUE(refused.headers.contains("retry-after"));
+  EXPECT_EQ(large.read().status, 200);
+  EXPECT_EQ(fixture.post("/v1/completions", kPrompt).status, 200);  // there is room again
 }
 
 TEST(HttpLimits, RefusesMalformedRequests) {
