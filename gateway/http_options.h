@@ -8,8 +8,8 @@
 namespace lockstep::gateway {
 
 struct HttpOptions {
-  // IP address and port, "127.0.0.1:8000" or "[::1]:8000". Other machines reach the server only if
-  // the address says so (0.0.0.0, [::] or one of a network). Port 0: the system picks one.
+  // "127.0.0.1:8000", "[::1]:8000" or "localhost:8000". Other machines reach the server only if the
+  // address says so (0.0.0.0, [::] or one of a network). Port 0: the system picks one.
   std::string address = "127.0.0.1:8000";
   std::string served_model_name;  // what requests must call the model; not empty
 

@@ -9,6 +9,7 @@
 #include "base/error.h"
 #include "gateway/connection.h"
 #include "gateway/http_session.h"
+#include "gateway/listener.h"
 #include "gateway/server_context.h"
 
 namespace lockstep::gateway {
@@ -20,35 +21,6 @@ using asio::ip::tcp;
 constexpr std::size_t kMaxRefusals = 64;
 // After a failed accept, e.g. for want of file descriptors.
 constexpr std::chrono::milliseconds kAcceptPause{100};
-
-tcp::endpoint parse_address(const std::string& address) {
-  const std::size_t colon = address.rfind(':');
-  std::string host = address.substr(0, colon);
-  if (host.size() > 2 && host.front() == '[' && host.back() == ']') {
-    host = host.substr(1, host.size() - 2);
-  } else if (host.find(':') != std::string::npos) {
-    host.clear();  // an IPv6 address needs its brackets
-  }
-  error_code error;
-  const auto ip = asio::ip::make_address(host, error);
-  const std::string port = colon == std::string::npos ? "" : address.substr(colon + 1);
-  const bool digits = !port.empty() && port.size() <= 5 &&
-                      port.find_first_not_of("0123456789") == std::string::npos;
-  if (error || !digits || std::stoi(port) > 65535) {
-    throw Error("http address is '" + address +
-                "', must be an IP address and a port, such as 127.0.0.1:8000 or [::1]:8000");
-  }
-  return {ip, static_cast<std::uint16_t>(std::stoi(port))};
-}
-
-tcp::acceptor listen(asio::io_context& io, const std::string& address) {
-  const tcp::endpoint endpoint = parse_address(address);
-  try {
-    return tcp::acceptor(io, endpoint, /*reuse_addr=*/true);
-  } catch (const boost::system::system_error& error) {
-    throw Error("cannot listen on " + address + ": " + error.code().message());
-  }
-}
 
 HttpOptions checked(HttpOptions options) {
   if (options.served_model_name.empty()) throw Error("served_model_name must not be empty");

@@ -7,6 +7,8 @@
 #include <optional>
 #include <string_view>
 
+#include "gateway/http_address.h"
+
 namespace lockstep::launch {
 namespace {
 
@@ -42,13 +44,8 @@ std::string check_unsigned(const std::string& text) {
 }
 
 std::string check_http_address(const std::string& address) {
-  const std::size_t colon = address.rfind(':');
-  if (colon != std::string::npos && colon > 0) {
-    std::string_view rest = std::string_view(address).substr(colon + 1);
-    const auto port = take_number(rest);
-    if (port && *port <= 65535 && rest.empty()) return "";
-  }
-  return "'" + address + "' is no IP address and port, such as 127.0.0.1:8000";
+  const auto parsed = gateway::parse_http_address(address);
+  return parsed ? "" : parsed.fault().message;
 }
 
 std::string check_zmq_address(const std::string& address) {

@@ -9,8 +9,7 @@ namespace lockstep::launch {
 // An integer from 0 to 2^64 - 1 in digits.
 std::string check_unsigned(const std::string& text);
 
-// "127.0.0.1:8000", "[::1]:8000". The gateway checks the host; here a slip is found before any rank
-// has read its weights.
+// "127.0.0.1:8000", "[::1]:8000", "localhost:8000" (gateway/http_address.h).
 std::string check_http_address(const std::string& address);
 
 // "tcp://127.0.0.1:5555" or "ipc:///path".

@@ -21,6 +21,7 @@
 #include "launch/host_topology.h"
 #include "launch/kernel_choice.h"
 #include "launch/pipeline.h"
+#include "launch/port_check.h"
 #include "launch/replica_labels.h"
 #include "launch/replica_sizes.h"
 #include "launch/step_loop.h"
@@ -138,6 +139,7 @@ class Rank {
         times_(stage(), tracer(), links_.previous()) {}
 
   void serve() {
+    if (mpi_.rank() == 0) check_ports(options_);
     const auto runner = device_ == Device::cuda ? nullptr : make_runner();
     if (device_ == Device::cuda) {
       gpu_ = std::make_unique<GpuShard>(

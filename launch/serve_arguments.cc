@@ -231,7 +231,9 @@ void add_serve_arguments(CLI::App& serve, ServeOptions& options, std::function<v
       .add_option("--config", typed->config,
                   "TOML file with any of these options; options override it")
       ->check(CLI::ExistingFile);
-  serve.add_option("--http", options.http, "Serve the OpenAI API here, e.g. 127.0.0.1:8000")
+  serve
+      .add_option("--http", options.http,
+                  "Serve the OpenAI API here, e.g. 127.0.0.1:8000 or localhost:8000")
       ->check(check_http_address)
       ->type_name("HOST:PORT");
   serve.add_option("--zmq", options.zmq, "Serve native clients here")

@@ -18,7 +18,7 @@ enum class KvCacheType { bf16, int8, fp8 };
 // The names are vLLM's where it has them. A TOML file can say all of it.
 struct ServeOptions {
   std::string model;                          // a GGUF file or a Hugging Face folder
-  std::string http;                           // "127.0.0.1:8000"; empty: no HTTP
+  std::string http;                           // "localhost:8000"; empty: no HTTP
   std::string zmq = "tcp://127.0.0.1:5555";   // the native client port
   std::string served_model_name;              // empty: the file's or folder's name
   int tensor_parallel_size = 0;               // ranks of a stage; 0: all that mpirun has started

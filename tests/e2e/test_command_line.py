@@ -4,6 +4,7 @@ import os
 import pty
 import select
 import signal
+import socket
 import subprocess
 import time
 
@@ -32,6 +33,7 @@ def test_help_has_examples_and_succeeds():
     (["serve", "x", "--block-size", "24"], "--block-size"),
     (["serve", "x", "--max-num-seqs", "0"], "--max-num-seqs"),
     (["serve", "x", "--kernels", "mmx"], "--kernels"),
+    (["serve", "x", "--http", "localhost"], "--http"),
     (["serve", "x", "--device", "tpu"], "--device"),
     (["serve", "x", "--max-num-batched-tokens", "8"], "--max-num-batched-tokens"),
     (["generate", "--temperature", "hot"], "--temperature"),
@@ -79,6 +81,18 @@ def test_a_device_that_is_not_there_is_named_before_anything_is_loaded():
         assert any(reason in done.stderr for reason in (
             "no CUDA driver", "driver of this host", "shows no device", "CUDA code for sm_"))
     assert "/nowhere/model.gguf" not in done.stderr
+
+
+@pytest.mark.parametrize("option", ["--http", "--zmq"])
+def test_a_port_that_is_taken_is_named_before_the_weights_are_loaded(option):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        addresses = {"--http": "127.0.0.1:0", "--zmq": "tcp://127.0.0.1:*"}
+        addresses[option] = addresses[option][:-1] + str(port)
+        done = run("serve", cluster.find_model(), *sum(addresses.items(), ()), timeout=60)
+    assert done.returncode == 1
+    assert f"{option}: cannot listen on {addresses[option]}: Address already in use" in done.stderr
+    assert "of weights" not in done.stderr
 
 
 def test_generate_streams_text_and_prints_json(server):

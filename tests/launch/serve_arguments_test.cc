@@ -220,6 +220,9 @@ TEST_F(ServeArguments, RefuseWhatIsOutOfRangeAndNameTheOption) {
       {"--http", "127.0.0.1:65536"},
       {"--http", "127.0.0.1:80x"},
       {"--http", ":8000"},
+      {"--http", "::1:8000"},
+      {"--http", "127.0.0:8000"},
+      {"--http", "http://localhost:8000"},
       {"--zmq", "127.0.0.1:5555"},
       {"--zmq", "inproc://x"},
       {"--config", "/no/such/file"}};
