@@ -100,7 +100,11 @@ void read_real(const msgpack::object& from, Real& to, const Limit& limit, const 
   if (!std::isfinite(number)) wrong_type(from, "a finite number", path);
   const double low = std::max<double>(limit.low, std::numeric_limits<Real>::lowest());
   const double high = std::min<double>(limit.high, std::numeric_limits<Real>::max());
-  const auto inside = [&](double x) { return (limit.above_low ? x > low : x >= low) && x <= high; };
+  // As the field's type has it, too: 0.01f is a little less than 0.01.
+  const double least = std::min<double>(low, static_cast<Real>(low));
+  const auto inside = [&](double x) {
+    return (limit.above_low ? x > low : x >= least) && x <= high;
+  };
   // Twice, as narrowing may round onto a bound that is itself excluded.
   if (!inside(number) || !inside(static_cast<Real>(number))) {
     out_of_range(from, low, high, limit.above_low, path);

@@ -13,8 +13,8 @@ void sampling_fields(Io& io) {
   io.optional("top_p", &P::top_p, {.low = 0, .high = 1, .above_low = true});
   io.optional("top_k", &P::top_k, {.low = 0});
   io.optional("min_p", &P::min_p, {.low = 0, .high = 1});
-  io.optional("repetition_penalty", &P::repetition_penalty,
-              {.low = 0, .high = 100, .above_low = true});
+  // Not from 0: a logit divided by it, and then by the least temperature, stays finite.
+  io.optional("repetition_penalty", &P::repetition_penalty, {.low = 0.01, .high = 100});
   io.optional("presence_penalty", &P::presence_penalty, {.low = -2, .high = 2});
   io.optional("frequency_penalty", &P::frequency_penalty, {.low = -2, .high = 2});
   io.optional("logprobs", &P::logprobs, {.low = -1, .high = 20});

@@ -85,7 +85,7 @@ void read_sampling(ObjectReader& body, comm::SamplingParams& sampling) {
   body.number("temperature", {0, 100}, sampling.temperature);
   body.number("top_p", {0, 1, /*above_low=*/true}, sampling.top_p);
   body.number("min_p", {0, 1}, sampling.min_p);
-  body.number("repetition_penalty", {0, 100, /*above_low=*/true}, sampling.repetition_penalty);
+  body.number("repetition_penalty", {0.01, 100}, sampling.repetition_penalty);
   body.number("presence_penalty", {-2, 2}, sampling.presence_penalty);
   body.number("frequency_penalty", {-2, 2}, sampling.frequency_penalty);
   body.integer("top_k", {.low = -1}, sampling.top_k);

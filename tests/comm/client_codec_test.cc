@@ -268,6 +268,9 @@ TEST(ClientCodec, TakesEveryLimitItself) {
   for (int i = 0; i < 1024; ++i) g.sampling.logit_bias.push_back({i, i % 2 ? 100.0f : -100.0f});
   const auto decoded = decode_client_message(bytes_of(encode(ClientMessage(g))));
   EXPECT_TRUE(decoded.ok()) << decoded.fault().message;
+  g.sampling.repetition_penalty = 0.01f;  // a little less than 0.01
+  const auto decoded_least = decode_client_message(bytes_of(encode(ClientMessage(g))));
+  EXPECT_TRUE(decoded_least.ok()) << decoded_least.fault().message;
   GenerateRequest long_prompt;
   long_prompt.id = "x";
   long_prompt.prompt_token_ids.emplace(std::size_t{1} << 20, INT32_MAX);
@@ -389,7 +392,8 @@ std::vector<Malformed> malformed_messages() {
       field("top_k_huge", "top_k", 18446744073709551615ull, "must be between 0 and 2147483647"),
       field("min_p_negative", "min_p", -0.5, "must be between 0 and 1"),
       field("min_p_large", "min_p", 2, "must be between 0 and 1"),
-      field("repetition_zero", "repetition_penalty", 0.0, "above 0 and at most 100"),
+      field("repetition_zero", "repetition_penalty", 0.0, "must be between 0.01 and 100"),
+      field("repetition_tiny", "repetition_penalty", 1e-38, "must be between 0.01 and 100"),
       field("presence_large", "presence_penalty", 2.5, "must be between -2 and 2"),
       field("frequency_low", "frequency_penalty", -3, "must be between -2 and 2"),
       field("frequency_huge", "frequency_penalty", 1e300, "must be between -2 and 2"),

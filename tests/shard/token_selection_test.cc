@@ -266,6 +266,26 @@ TEST(SelectToken, NoLogprobsUnlessAskedForAndOnlyTheTokensOwnForZero) {
   EXPECT_TRUE(select_token(row, {.params = &params}).top_logprobs.empty());
 }
 
+// With the limits of comm/sampling_fields.h.
+TEST(SelectToken, NoRequestMakesALogitInfinite) {
+  TokenCounts counts;
+  for (const std::int32_t id : {0, 1}) counts.add_answer_token(id);
+  for (const float repetition_penalty : {0.01f, 100.0f}) {
+    for (const float temperature : {0.0f, kGreedyBelow, 100.0f}) {
+      comm::SamplingParams params = params_of({.temperature = temperature,
+                                               .repetition_penalty = repetition_penalty,
+                                               .presence_penalty = -2.0f,
+                                               .frequency_penalty = -2.0f});
+      params.logit_bias = {{0, 100.0f}, {1, -100.0f}};
+      for (const float logit : {-1e30f, 0.0f, 1e30f}) {
+        const std::vector<float> row = {logit, -logit};
+        const SamplingInput input{.params = &params, .counts = &counts, .num_answer_tokens = 2};
+        EXPECT_NO_THROW(select_token(row, input)) << logit << " " << temperature;
+      }
+    }
+  }
+}
+
 TEST(SelectToken, NamesTheSequenceWhenNothingCanBeChosen) {
   const comm::SamplingParams params = params_of({.temperature = 1.0f, .top_k = 3});
   const SamplingInput input{.sequence_id = 42, .params = &params, .position = 6};
