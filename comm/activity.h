@@ -10,7 +10,7 @@
 
 namespace lockstep::comm {
 
-// Scopes are opened and closed by one thread; snapshot() may be called by any other.
+// Scopes are opened, renewed and closed by one thread; snapshot() may be called by any other.
 class Activity {
  public:
   using Clock = std::chrono::steady_clock;
@@ -39,6 +39,12 @@ class Activity {
     Activity& activity_;
     const SharedLabel::Value outer_;
   };
+
+  // What is being done goes on as it should: its time counts from now.
+  void renew() {
+    const SharedLabel::Value now = label_.get();
+    label_.set(now.text, now.number, Clock::now().time_since_epoch().count());
+  }
 
   Snapshot snapshot() const {
     SharedLabel::Value value = label_.get();

@@ -80,6 +80,9 @@ struct StepReport {
   std::uint64_t epoch = 0;
   std::uint64_t sequence_number = 0;
   std::int32_t rank = 0;
+  // A sign that the rank works on a step that takes long, whose report is still to come. Of the
+  // fields below none counts.
+  bool underway = false;
   // Over the plan's bytes, the previous digest and all tokens that the rank's stage has sampled.
   std::uint64_t digest = 0;
   std::uint32_t compute_us = 0;  // the whole step

@@ -4,7 +4,8 @@
 // Not PUB and SUB: at its high-water mark PUB drops messages and neither side can tell. Here
 // every loss is an error: a peer that is gone or takes no more (ZMQ_ROUTER_MANDATORY), a gap in the
 // sequence numbers, another epoch. A peer is heard only after a hello with the replica's epoch and
-// a token that the launcher has given to its ranks alone.
+// a token that the launcher has given to its ranks alone. An empty frame tells a shard that the
+// coordinator is there and has no plan for it yet.
 #pragma once
 
 #include <chrono>
@@ -65,8 +66,13 @@ class PlanPublisher {
   // number not the next one, and when a rank is gone or more than kMaxPlansAhead behind.
   void publish(const StepPlan& plan);
 
+  // Tells the ranks that have reported every plan to wait on: others are still at work. Throws
+  // Error when one of them is gone.
+  void reassure();
+
   // The next report, or none within `timeout` (0: only what is there). Reports of one rank come in
-  // order and without gaps; ranks interleave. Throws Error naming the rank when one does not.
+  // order and without gaps, each after any number that say `underway`; ranks interleave. Throws
+  // Error naming the rank when one does not.
   std::optional<StepReport> receive_report(std::chrono::milliseconds timeout);
 
   // For zmq_poll: readable when receive_report(0) may have something.
@@ -80,6 +86,8 @@ class PlanPublisher {
     std::uint64_t last_report = 0;
   };
 
+  // Throws Error when the rank does not take it; `what` names it.
+  void send(std::size_t rank, const std::string& bytes, const std::string& what);
   // Takes one message off the socket, and returns it if it is a report.
   std::optional<StepReport> take_message();
   void accept_hello(const std::string& identity, const zmq::message_t& message);
@@ -101,8 +109,9 @@ class PlanSubscriber {
   // Connects and says hello; a publisher in another process may bind later. Throws Error.
   PlanSubscriber(zmq::context_t& context, const PlanBusAddress& address, int rank);
 
-  // The next plan. Throws Error when none comes in time, when its epoch is another, and when plans
-  // are missing before it.
+  // The next plan. Throws Error when neither it nor a word of the coordinator that it is there
+  // (PlanPublisher::reassure) comes for `deadline`, when its epoch is another, and when plans are
+  // missing before it.
   StepPlan receive(std::chrono::milliseconds deadline);
   // The same if it is there; never waits.
   std::optional<StepPlan> poll();

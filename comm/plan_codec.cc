@@ -69,6 +69,7 @@ void fields(Io& io, Type<StepReport>) {
   io.required("epoch", &StepReport::epoch);
   io.required("sequence_number", &StepReport::sequence_number);
   io.required("rank", &StepReport::rank);
+  io.optional("underway", &StepReport::underway);
   io.required("digest", &StepReport::digest);
   io.required("compute_us", &StepReport::compute_us);
   io.required("wait_us", &StepReport::wait_us);

@@ -73,24 +73,33 @@ void PlanPublisher::publish(const StepPlan& plan) {
                 std::to_string(kMaxPlanBytes));
   }
   for (std::size_t rank = 0; rank < subscribers_.size(); ++rank) {
-    const std::string& identity = subscribers_[rank].identity;
-    bool taken = false;
-    try {
-      taken = !identity.empty() &&
-              socket_.send(zmq::buffer(identity),
-                           zmq::send_flags::sndmore | zmq::send_flags::dontwait) &&
-              socket_.send(zmq::buffer(bytes), zmq::send_flags::dontwait);
-    } catch (const zmq::error_t& error) {
-      if (error.num() != EHOSTUNREACH) throw;
-    }
-    if (!taken) {
-      throw Error("plan bus: rank " + std::to_string(rank) + " takes no " +
-                  describe("plan", epoch_, plan.sequence_number) +
-                  ": it is gone or has fallen far behind; its last report was " +
-                  std::to_string(subscribers_[rank].last_report));
-    }
+    send(rank, bytes, describe("plan", epoch_, plan.sequence_number));
   }
   last_plan_ = plan.sequence_number;
+}
+
+// Only to those who wait: the queue of one that is at work for long would fill.
+void PlanPublisher::reassure() {
+  for (std::size_t rank = 0; rank < subscribers_.size(); ++rank) {
+    if (subscribers_[rank].last_report == last_plan_) send(rank, "", "word of the coordinator");
+  }
+}
+
+void PlanPublisher::send(std::size_t rank, const std::string& bytes, const std::string& what) {
+  const std::string& identity = subscribers_[rank].identity;
+  bool taken = false;
+  try {
+    taken =
+        !identity.empty() &&
+        socket_.send(zmq::buffer(identity), zmq::send_flags::sndmore | zmq::send_flags::dontwait) &&
+        socket_.send(zmq::buffer(bytes), zmq::send_flags::dontwait);
+  } catch (const zmq::error_t& error) {
+    if (error.num() != EHOSTUNREACH) throw;
+  }
+  if (taken) return;
+  throw Error("plan bus: rank " + std::to_string(rank) + " takes no " + what +
+              ": it is gone or has fallen far behind; its last report was " +
+              std::to_string(subscribers_[rank].last_report));
 }
 
 std::optional<StepReport> PlanPublisher::receive_report(std::chrono::milliseconds timeout) {
@@ -143,7 +152,7 @@ StepReport PlanPublisher::check_report(int rank, const zmq::message_t& message) 
     throw Error("plan bus: rank " + std::to_string(rank) + " sent " +
                 describe("report", epoch_, expected) + ", whose plan was never published");
   }
-  subscribers_[rank].last_report = expected;
+  if (!report.underway) subscribers_[rank].last_report = expected;
   return report;
 }
 

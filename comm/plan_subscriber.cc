@@ -21,7 +21,7 @@ PlanSubscriber::PlanSubscriber(zmq::context_t& context, const PlanBusAddress& ad
 }
 
 StepPlan PlanSubscriber::receive(std::chrono::milliseconds deadline) {
-  if (wait_readable(socket_, std::chrono::steady_clock::now() + deadline)) {
+  while (wait_readable(socket_, std::chrono::steady_clock::now() + deadline)) {
     if (std::optional<StepPlan> plan = poll()) return std::move(*plan);
   }
   throw Error("plan bus: no plan within " + std::to_string(deadline.count()) +
@@ -31,7 +31,9 @@ StepPlan PlanSubscriber::receive(std::chrono::milliseconds deadline) {
 
 std::optional<StepPlan> PlanSubscriber::poll() {
   zmq::message_t message;
-  if (!socket_.recv(message, zmq::recv_flags::dontwait)) return std::nullopt;
+  do {
+    if (!socket_.recv(message, zmq::recv_flags::dontwait)) return std::nullopt;
+  } while (message.empty());  // the coordinator is there, no more
   StepPlan plan = decode_step_plan(bytes_of(message));
   if (plan.epoch != epoch_ || plan.sequence_number != last_plan_ + 1) {
     throw Error("plan bus: rank " + std::to_string(rank_) + " got plan " +

@@ -2,6 +2,7 @@
 
 #include <cstring>
 #include <optional>
+#include <utility>
 
 #include "base/error.h"
 #include "comm/plan_codec.h"
@@ -71,17 +72,22 @@ void StageOutlet::send(std::span<const std::byte> activations) {
   if (!activations.empty()) {
     std::memcpy(bytes + kNumberBytes, activations.data(), activations.size());
   }
-  bool taken = false;
-  try {
-    taken = socket_.send(zmq::buffer(identity_),
-                         zmq::send_flags::sndmore | zmq::send_flags::dontwait) &&
-            socket_.send(message, zmq::send_flags::dontwait);
-  } catch (const zmq::error_t& error) {
-    if (error.num() != EHOSTUNREACH) throw;
-  }
-  if (!taken) {
+  if (!take(std::move(message))) {
     throw Error("stage link: " + rank_name(next_) + " takes no activations " +
                 std::to_string(sent_) + ": it is gone or has fallen far behind");
+  }
+}
+
+void StageOutlet::send_underway() { take(zmq::message_t()); }
+
+bool StageOutlet::take(zmq::message_t message) {
+  try {
+    return socket_.send(zmq::buffer(identity_),
+                        zmq::send_flags::sndmore | zmq::send_flags::dontwait) &&
+           socket_.send(message, zmq::send_flags::dontwait);
+  } catch (const zmq::error_t& error) {
+    if (error.num() != EHOSTUNREACH) throw;
+    return false;
   }
 }
 
@@ -102,12 +108,7 @@ void StageInlet::receive(std::span<std::byte> activations) {
   const auto began = Clock::now();
   const std::string what =
       "activations " + std::to_string(++received_) + " of " + rank_name(previous_);
-  zmq::message_t message;
-  if (!wait_readable(socket_, began + previous_.deadline) ||
-      !socket_.recv(message, zmq::recv_flags::dontwait)) {
-    throw Error("stage link: " + what + " did not come within " +
-                std::to_string(previous_.deadline.count()) + " ms");
-  }
+  const zmq::message_t message = next_message(what);
   std::uint64_t number = 0;
   if (message.size() >= kNumberBytes) std::memcpy(&number, message.data(), kNumberBytes);
   if (message.size() != kNumberBytes + activations.size() || number != received_) {
@@ -120,6 +121,17 @@ void StageInlet::receive(std::span<std::byte> activations) {
                 activations.size());
   }
   time_spent_ += Clock::now() - began;
+}
+
+zmq::message_t StageInlet::next_message(const std::string& what) {
+  zmq::message_t message;
+  while (wait_readable(socket_, Clock::now() + previous_.deadline)) {
+    if (!socket_.recv(message, zmq::recv_flags::dontwait)) continue;
+    if (!message.empty()) return message;
+    on_underway_();
+  }
+  throw Error("stage link: " + what + " did not come within " +
+              std::to_string(previous_.deadline.count()) + " ms");
 }
 
 }  // namespace lockstep::comm

@@ -3,14 +3,17 @@
 //
 // One connection for every rank of a stage that has a successor: an outlet, bound, and the inlet of
 // one rank of the next stage. As on the plan bus (comm/plan_bus.h) every loss is an error, and a
-// peer is heard only after a hello with the replica's epoch and token.
+// peer is heard only after a hello with the replica's epoch and token. An empty message says that
+// the stage before is at work on what comes next.
 #pragma once
 
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <span>
 #include <string>
+#include <utility>
 #include <zmq.hpp>
 
 #include "comm/plan_bus.h"
@@ -20,7 +23,7 @@ namespace lockstep::comm {
 // Who is at the other end of a link.
 struct StagePeer {
   int rank = 0;                        // of the replica; errors name it
-  std::chrono::milliseconds deadline;  // for its hello, and for each message
+  std::chrono::milliseconds deadline;  // for its hello, and for each message or sign
 };
 
 // Towards the next stage. Used by one thread.
@@ -39,9 +42,17 @@ class StageOutlet {
   // more than kMaxMessagesAhead behind.
   void send(std::span<const std::byte> activations);
 
-  static constexpr int kMaxMessagesAhead = 64;
+  // Tells the next stage, which may wait for activations, that they are still to come. A sign that
+  // it does not take is lost, and does no harm.
+  void send_underway();
+
+  // Most of them are signs, where the steps of both stages last many deadlines.
+  static constexpr int kMaxMessagesAhead = 1024;
 
  private:
+  // False: the next stage is gone, or its queue is full.
+  bool take(zmq::message_t message);
+
   const std::uint64_t epoch_;
   const std::string token_;
   const StagePeer next_;
@@ -60,15 +71,22 @@ class StageInlet {
              std::size_t max_bytes);
 
   // Fills `activations` with the next message. Throws Error naming the rank of the stage before
-  // when none comes in time, when one is missing before it, and when its size is another.
+  // when neither it nor a sign of work on it comes in time, when one is missing before it, and when
+  // its size is another.
   void receive(std::span<std::byte> activations);
+
+  // From now on receive() calls `hear` at every sign of the stage before.
+  void on_underway(std::function<void()> hear) { on_underway_ = std::move(hear); }
 
   // Time spent in receive() so far.
   std::chrono::nanoseconds time_spent() const { return time_spent_; }
 
  private:
+  zmq::message_t next_message(const std::string& what);
+
   const StagePeer previous_;
   zmq::socket_t socket_;
+  std::function<void()> on_underway_ = [] {};
   std::uint64_t received_ = 0;
   std::chrono::nanoseconds time_spent_{0};
 };

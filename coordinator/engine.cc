@@ -103,12 +103,12 @@ void Engine::wait(int wake_descriptor) {
   }
 }
 
-// Until the next heartbeat is due, or the oldest step late.
+// Until the next word to the shards is due, or a rank late.
 std::chrono::milliseconds Engine::longest_wait() const {
   const Clock::time_point now = Clock::now();
   const Clock::duration left = reports_.num_in_flight() > 0
-                                   ? reports_.deadline() - reports_.oldest_age(now)
-                                   : last_publication_ + options_.heartbeat_interval - now;
+                                   ? reports_.deadline() - reports_.longest_silence(now)
+                                   : last_word_ + options_.heartbeat_interval - now;
   // Rounded up: waking just before the time would be of no use.
   const auto milliseconds = std::chrono::ceil<std::chrono::milliseconds>(left);
   return std::clamp(milliseconds, std::chrono::milliseconds(0), options_.heartbeat_interval);
@@ -174,7 +174,7 @@ void Engine::handle(const std::string& client, const comm::CancelRequest& reques
 void Engine::handle(const std::string& client, const comm::StatusRequest& request) {
   comm::StatusReply reply;
   reply.id = request.id;
-  reply.healthy = !stopping_ && reports_.oldest_age(Clock::now()) <= options_.shard_deadline / 2;
+  reply.healthy = !stopping_ && reports_.longest_silence(Clock::now()) <= options_.shard_deadline / 2;
   reply.model = options_.served_model_name;
   reply.version = options_.version;
   reply.system_fingerprint = options_.system_fingerprint;
@@ -261,9 +261,13 @@ void Engine::publish_plans() {
     if (!plan) break;
     publish(*plan);
   }
-  // A rank that is stuck is to be noticed when there is nothing to do, too.
-  if (!stopping_ && reports_.num_in_flight() == 0 &&
-      Clock::now() - last_publication_ >= options_.heartbeat_interval) {
+  if (Clock::now() - last_word_ < options_.heartbeat_interval) return;
+  if (reports_.num_in_flight() > 0) {
+    // A step takes long, and who has done its part of it waits for the next plan.
+    shards_.reassure();
+    last_word_ = Clock::now();
+  } else if (!stopping_) {
+    // A rank that is stuck is to be noticed when there is nothing to do, too.
     publish(scheduler_.empty_plan(/*shutdown=*/false));
   }
 }
@@ -277,7 +281,7 @@ void Engine::publish(const comm::StepPlan& plan) {
   const TraceSpan traced = span("publish");
   shards_.publish(plan);
   const Clock::time_point now = Clock::now();
-  last_publication_ = now;
+  last_word_ = now;
   reports_.expect(plan.sequence_number, now);
   for (const comm::SequenceStart& start : plan.starts) {
     RequestTimes& times = open_.find(start.sequence_id)->times;

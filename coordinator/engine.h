@@ -37,8 +37,9 @@ struct EngineOptions {
   std::uint64_t epoch = 1;                    // the life of the replica
   std::int32_t world_size = 1;
   std::int32_t max_queue = 4096;  // waiting requests; one more is refused as "overloaded"
-  std::chrono::milliseconds shard_deadline{60000};  // for all reports of the oldest step in flight
-  std::chrono::milliseconds heartbeat_interval{1000};  // between empty plans when idle
+  // How long a rank may neither report the oldest step in flight nor say that it works on it.
+  std::chrono::milliseconds shard_deadline{60000};
+  std::chrono::milliseconds heartbeat_interval{1000};  // between words to shards that wait
 };
 
 // One thread runs it; nothing else touches it while it runs.
@@ -104,7 +105,7 @@ class Engine {
   Metrics metrics_;
   OpenRequests open_;
   std::uint64_t last_sequence_id_ = 0;
-  Clock::time_point last_publication_;
+  Clock::time_point last_word_;  // to the shards: a plan, or that one is still to come
   bool stopping_ = false;
 };
 

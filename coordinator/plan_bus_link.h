@@ -12,6 +12,7 @@ class PlanBusLink : public ShardLink {
   explicit PlanBusLink(comm::PlanPublisher& publisher) : publisher_(publisher) {}
 
   void publish(const comm::StepPlan& plan) override { publisher_.publish(plan); }
+  void reassure() override { publisher_.reassure(); }
   std::optional<comm::StepReport> receive() override {
     return publisher_.receive_report(std::chrono::milliseconds(0));
   }

@@ -41,6 +41,7 @@ ReportCollector::ReportCollector(std::int32_t world_size, std::uint64_t epoch,
       epoch_(epoch),
       deadline_(deadline) {
   if (world_size < 1) throw Error("world_size must be at least 1");
+  signs_.resize(static_cast<std::size_t>(world_size));
   if (stage_size_ < 1 || stage_size_ * stages != world_size) {
     throw Error("world_size " + std::to_string(world_size) + " cannot be cut in " +
                 std::to_string(stages) + " pipeline stages of equally many ranks");
@@ -69,6 +70,10 @@ std::optional<std::vector<comm::StepReport>> ReportCollector::add(comm::StepRepo
   if (step == steps_.end()) throw Error(what + ": no such step is in flight");
   std::optional<comm::StepReport>& slot = step->reports[report.rank];
   if (slot) throw Error(what + " came twice");
+  if (report.underway) {
+    signs_[static_cast<std::size_t>(report.rank)] = now;
+    return std::nullopt;
+  }
   slot = std::move(report);
   ++step->num_reports;
   // Every rank reports in order, so only the oldest step can become complete.
@@ -89,20 +94,32 @@ std::optional<std::vector<comm::StepReport>> ReportCollector::add(comm::StepRepo
 }
 
 void ReportCollector::check_deadline(Clock::time_point now) const {
-  if (oldest_age(now) <= deadline_) return;
+  if (longest_silence(now) <= deadline_) return;
   const Step& step = steps_.front();
   std::ostringstream message;
   message << "no report of step " << step.sequence_number << " within "
           << std::chrono::duration_cast<std::chrono::milliseconds>(deadline_).count()
           << " ms from rank";
-  for (std::int32_t rank = 0; rank < world_size_; ++rank) {
-    if (!step.reports[rank]) message << " " << rank;
+  for (std::size_t rank = 0; rank < signs_.size(); ++rank) {
+    if (silence(rank, now) > deadline_) message << " " << rank;
   }
   throw Error(message.str());
 }
 
-Clock::duration ReportCollector::oldest_age(Clock::time_point now) const {
-  return steps_.empty() ? Clock::duration::zero() : now - steps_.front().since;
+Clock::duration ReportCollector::longest_silence(Clock::time_point now) const {
+  Clock::duration longest = Clock::duration::zero();
+  if (steps_.empty()) return longest;
+  for (std::size_t rank = 0; rank < signs_.size(); ++rank) {
+    longest = std::max(longest, silence(rank, now));
+  }
+  return longest;
+}
+
+// REQUIRES: a step is in flight.
+Clock::duration ReportCollector::silence(std::size_t rank, Clock::time_point now) const {
+  const Step& step = steps_.front();
+  if (step.reports[rank]) return Clock::duration::zero();
+  return now - std::max(step.since, signs_[rank]);
 }
 
 }  // namespace lockstep::coordinator

@@ -16,6 +16,10 @@ class ShardLink {
   // Sends the plan to every rank's shard. Throws Error when that is not possible.
   virtual void publish(const comm::StepPlan& plan) = 0;
 
+  // Tells ranks that have reported every plan to wait on: others are still at work. Throws Error
+  // when one of them is gone.
+  virtual void reassure() = 0;
+
   // The next report of any rank, or nothing when none has come; never waits.
   virtual std::optional<comm::StepReport> receive() = 0;
 

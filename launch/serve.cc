@@ -303,9 +303,21 @@ class Rank {
     // Last: all other threads of this rank have been started, and may run anywhere.
     const kernels::PinnedThread pinned = pool_.pin_caller();
     if (gpu_) gpu_->bind_thread();
-    StepLoop(worker, plans, activity, options_.deadline, tracer(), [this] {
+    StepLoop loop(worker, plans, activity, options_.deadline, tracer(), [this] {
       if (timeline_) timeline_->step_done();
-    }).run();
+    });
+    tell_progress_of(loop);
+    loop.run();
+  }
+
+  // Whoever waits for a step of this rank hears of it several times within a deadline.
+  void tell_progress_of(StepLoop& loop) {
+    times_.tell_progress(options_.deadline / 4, [this, &loop] {
+      loop.tell_progress();
+      if (links_.next() != nullptr) links_.next()->send_underway();
+    });
+    if (links_.previous() == nullptr) return;
+    links_.previous()->on_underway([this] { times_.made_progress(Tracer::Clock::now()); });
   }
 
   const ServeOptions& options_;

@@ -174,8 +174,9 @@ void add_machine_options(CLI::App& serve, ServeOptions& options, Typed& typed) {
       ->capture_default_str()
       ->type_name("MIB");
   serve
-      .add_option("--deadline-ms", typed.deadline_ms,
-                  "A rank that is missing for so long ends the job")
+      .add_option(
+          "--deadline-ms", typed.deadline_ms,
+          "A rank that shows no sign of work for so long ends the job; a step may take longer")
       ->check(CLI::Range(100, 3'600'000))
       ->capture_default_str();
   serve.add_option("--log-level", options.log_level, "trace, debug, info, warning, error")

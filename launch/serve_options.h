@@ -49,7 +49,7 @@ struct ServeOptions {
   std::string quantization = "none";          // on GPUs: "fp8"
   std::string products = "own";               // on GPUs: "own", "warpgroups", "cublaslt"
   int weights_ahead_mib = 32;                 // into a GPU's second cache
-  std::chrono::milliseconds deadline{10000};  // for any collective, plan or report
+  std::chrono::milliseconds deadline{10000};  // for any collective, and any sign of a rank's work
   std::string log_level = "info";
   TimelineOptions trace;
 };

@@ -38,6 +38,11 @@ void StepLoop::finish() {
   if (computed) step_done_();
 }
 
+void StepLoop::tell_progress() {
+  activity_.renew();
+  plans_.send(worker_.underway());
+}
+
 // Polls both, for a device and a socket have nothing to be waited for together. Not for long: only
 // Worker::finish() notices that a rank is missing, and is to say so before the coordinator does.
 std::optional<comm::StepPlan> StepLoop::plan_meanwhile() {

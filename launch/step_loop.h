@@ -17,7 +17,8 @@ namespace lockstep::launch {
 // finds its next step in line.
 class StepLoop {
  public:
-  // All must outlive it; `tracer` may be nullptr. `deadline`: how long a plan may take to come.
+  // All must outlive it; `tracer` may be nullptr. `deadline`: how long neither a plan nor word of
+  // the coordinator may come.
   // `step_done` is called after every report of a step that has computed something.
   StepLoop(shard::Worker& worker, comm::PlanSubscriber& plans, comm::Activity& activity,
            std::chrono::milliseconds deadline, Tracer* tracer, std::function<void()> step_done)
@@ -30,6 +31,9 @@ class StepLoop {
 
   // Until the report of the last plan is sent. Throws Error as PlanSubscriber and Worker do.
   void run();
+
+  // Tells the coordinator and the watchdog that the oldest step goes on. From within a step.
+  void tell_progress();
 
  private:
   comm::StepPlan next_plan();

@@ -1,11 +1,13 @@
 // Where a rank's time goes: always as a sum for each part of a step, and as spans while a timeline
-// is recorded.
+// is recorded; and that it goes on, where a step takes long.
 #pragma once
 
 #include <array>
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
+#include <functional>
+#include <utility>
 
 #include "base/trace.h"
 #include "comm/communicator.h"
@@ -41,7 +43,9 @@ class StepTimes {
           part_(part),
           name_(name),
           waited_(times.waited()),
-          began_(Tracer::Clock::now()) {}
+          began_(Tracer::Clock::now()) {
+      times.made_progress(began_);
+    }
     ~Phase() { times_.end(*this, Tracer::Clock::now()); }
     Phase(const Phase&) = delete;
     Phase& operator=(const Phase&) = delete;
@@ -67,9 +71,26 @@ class StepTimes {
     return TraceSpan(tracer_, {"shard", "step", name, static_cast<std::int64_t>(number)});
   }
 
+  // From now on calls `tell` at the beginning of a phase when `interval` has passed since the last
+  // call or restart(): a step that takes long goes on. Others tell nothing.
+  void tell_progress(std::chrono::nanoseconds interval, std::function<void()> tell) {
+    interval_ = interval;
+    tell_ = std::move(tell);
+    next_sign_ = Tracer::Clock::now() + interval_;
+  }
+  // The step goes on: here, or in a stage that this one waits for.
+  void made_progress(Tracer::Clock::time_point now) {
+    if (!tell_ || now < next_sign_) return;
+    next_sign_ = now + interval_;
+    tell_();
+  }
+
   // Since the last restart().
   std::chrono::nanoseconds spent(Part part) const { return spent_[static_cast<std::size_t>(part)]; }
-  void restart() { spent_ = {}; }
+  void restart() {
+    spent_ = {};
+    next_sign_ = Tracer::Clock::now() + interval_;
+  }
 
  private:
   void end(const Phase& phase, Tracer::Clock::time_point now) {
@@ -91,6 +112,9 @@ class StepTimes {
   Tracer* const tracer_;
   const comm::StageInlet* const inlet_;
   std::array<std::chrono::nanoseconds, 5> spent_{};  // by Part
+  std::function<void()> tell_;                       // empty: nobody is told of progress
+  std::chrono::nanoseconds interval_{0};
+  Tracer::Clock::time_point next_sign_;
 };
 
 }  // namespace lockstep::shard

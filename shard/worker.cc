@@ -76,25 +76,35 @@ void Worker::forget_times() {
   waited_ = times_.waited();
 }
 
+comm::StepReport Worker::underway() const {
+  comm::StepReport report = report_for(oldest());
+  report.underway = true;
+  return report;
+}
+
+comm::StepReport Worker::report_for(const comm::StepPlan& plan) const {
+  comm::StepReport report;
+  report.epoch = plan.epoch;
+  report.sequence_number = plan.sequence_number;
+  report.rank = stage_.index * communicator_.size() + communicator_.rank();
+  return report;
+}
+
 // Parts and waiting are those since the last report: steps may lie one over the other.
 comm::StepReport Worker::report(const Started& started, StepResult result) {
   const comm::StepPlan& plan = started.plan;
   // Without a sequence that goes on, there was nothing to wait for but clients.
   const bool goes_on = plan.entries.size() > plan.starts.size();
-  comm::StepReport report{.epoch = plan.epoch,
-                          .sequence_number = plan.sequence_number,
-                          .rank = stage_.index * communicator_.size() + communicator_.rank(),
-                          .digest = digest_,
-                          .compute_us = 0,
-                          .wait_us = microseconds(times_.waited() - waited_),
-                          .product_us = microseconds(times_.spent(Part::product)),
-                          .attention_us = microseconds(times_.spent(Part::attention)),
-                          .all_reduce_us = microseconds(times_.spent(Part::all_reduce)),
-                          .elementwise_us = microseconds(times_.spent(Part::elementwise)),
-                          .sampling_us = microseconds(times_.spent(Part::sampling)),
-                          .plan_wait_us = goes_on ? microseconds(started.at - last_end_) : 0,
-                          .rows_on_host = result.rows_on_host,
-                          .sampled = {}};
+  comm::StepReport report = report_for(plan);
+  report.digest = digest_;
+  report.wait_us = microseconds(times_.waited() - waited_);
+  report.product_us = microseconds(times_.spent(Part::product));
+  report.attention_us = microseconds(times_.spent(Part::attention));
+  report.all_reduce_us = microseconds(times_.spent(Part::all_reduce));
+  report.elementwise_us = microseconds(times_.spent(Part::elementwise));
+  report.sampling_us = microseconds(times_.spent(Part::sampling));
+  report.plan_wait_us = goes_on ? microseconds(started.at - last_end_) : 0;
+  report.rows_on_host = result.rows_on_host;
   if (communicator_.rank() == 0) report.sampled = std::move(result.sampled);
   forget_times();
   const auto begun = std::max(started.at, last_end_);

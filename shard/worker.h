@@ -52,6 +52,8 @@ class Worker {
   std::size_t num_started() const { return started_.size(); }
   const comm::StepPlan& oldest() const { return started_.front().plan; }
   bool done() const;
+  // What tells the coordinator that this rank is at work on the oldest of them.
+  comm::StepReport underway() const;
   // Ends the oldest plan: waits for its step and, where there is one stage, learns the tokens that
   // were drawn; in a pipeline plans bring them. Throws whatever the model and the sampler throw.
   comm::StepReport finish();
@@ -72,6 +74,7 @@ class Worker {
   void check_order(const comm::StepPlan& plan);
   void begin(Started& started);
   void forget_times();
+  comm::StepReport report_for(const comm::StepPlan& plan) const;
   comm::StepReport report(const Started& started, StepResult result);
   ForwardSequence forward_sequence(const comm::PlanEntry& entry) const;
   SamplingInput sampling_input(std::uint64_t sequence_id) const;

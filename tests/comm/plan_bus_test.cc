@@ -274,6 +274,44 @@ TEST_F(PlanBus, SaysWhatTheLastPlanWasWhenTheCoordinatorFallsSilent) {
               HasSubstr("no plan within 50 ms; the last one was 1 of epoch 7"));
 }
 
+TEST_F(PlanBus, AShardWaitsOnAsLongAsTheCoordinatorSaysSo) {
+  PlanPublisher publisher(context_, address_, 2);
+  PlanSubscriber shard(context_, address_, 0), busy(context_, address_, 1);
+  publisher.wait_for_subscribers(kAmple);
+  publisher.publish(plan_of(1));
+  EXPECT_EQ(shard.receive(kAmple).sequence_number, 1u);
+  shard.send(report_of(1, 0));
+  ASSERT_TRUE(publisher.receive_report(kAmple).has_value());
+  std::jthread coordinator([&] {
+    for (int i = 0; i < 20; ++i) {
+      publisher.reassure();
+      std::this_thread::sleep_for(milliseconds(50));
+    }
+    publisher.publish(plan_of(2));
+  });
+  EXPECT_EQ(shard.receive(milliseconds(500)).sequence_number, 2u);
+  coordinator.join();
+  // Nothing but plans for the one that has not reported.
+  EXPECT_EQ(busy.receive(kAmple).sequence_number, 1u);
+  EXPECT_EQ(busy.receive(kAmple).sequence_number, 2u);
+}
+
+TEST_F(PlanBus, ASignOfWorkIsNoReport) {
+  PlanPublisher publisher(context_, address_, 1);
+  PlanSubscriber shard(context_, address_, 0);
+  publisher.wait_for_subscribers(kAmple);
+  publisher.publish(plan_of(1));
+  StepReport sign = report_of(1, 0);
+  sign.underway = true;
+  for (int i = 0; i < 3; ++i) shard.send(sign);
+  shard.send(report_of(1, 0));
+  for (const bool underway : {true, true, true, false}) {
+    const auto report = publisher.receive_report(kAmple);
+    ASSERT_TRUE(report.has_value());
+    EXPECT_EQ(report->underway, underway);
+  }
+}
+
 TEST_F(PlanBus, DropsAConnectionWhoseMessageIsTooLong) {
   PlanPublisher publisher(context_, address_, 1);
   zmq::socket_t attacker(context_, zmq::socket_type::dealer);

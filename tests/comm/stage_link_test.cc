@@ -87,6 +87,25 @@ TEST_F(StageLink, NamesTheStageThatIsLate) {
             "stage link: activations 1 of rank 1 did not come within 50 ms");
 }
 
+TEST_F(StageLink, WaitsAsLongAsTheStageBeforeShowsThatItIsAtWork) {
+  StageOutlet out = outlet();
+  StageInlet in = inlet(out, milliseconds(500));
+  out.wait_for_inlet();
+  int signs = 0;
+  in.on_underway([&] { ++signs; });
+  std::jthread stage([&] {
+    for (int i = 0; i < 20; ++i) {
+      out.send_underway();
+      std::this_thread::sleep_for(milliseconds(50));
+    }
+    out.send(bytes_like("hidden"));
+  });
+  std::vector<std::byte> got(6);
+  in.receive(got);
+  EXPECT_EQ(got, bytes_like("hidden"));
+  EXPECT_EQ(signs, 20);
+}
+
 TEST_F(StageLink, NamesTheStageThatDoesNotComeAtStart) {
   StageOutlet out = outlet(milliseconds(50));
   EXPECT_EQ(failure_of([&] { out.wait_for_inlet(); }),

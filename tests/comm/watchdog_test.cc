@@ -13,6 +13,17 @@ namespace {
 
 using std::chrono::milliseconds;
 
+TEST(Activity, CountsFromItsRenewal) {
+  Activity activity;
+  const Activity::Scope step(activity, "step", 7);
+  const auto begun = activity.snapshot().since;
+  std::this_thread::sleep_for(milliseconds(5));
+  activity.renew();
+  EXPECT_GT(activity.snapshot().since, begun);
+  EXPECT_EQ(activity.snapshot().label, "step");
+  EXPECT_EQ(activity.snapshot().number, 7u);
+}
+
 TEST(Activity, ReportsTheInnermostScopeAndComesBackToTheOuterOne) {
   Activity activity;
   EXPECT_TRUE(activity.snapshot().idle());

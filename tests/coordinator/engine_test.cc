@@ -357,6 +357,18 @@ TEST_F(EngineTest, TellsOpenRequestsThatItShutsDown) {
   EXPECT_TRUE(shards->shut_down);
 }
 
+TEST_F(EngineTest, TellsShardsToWaitOnWhileAStepTakesLong) {
+  start();
+  TestClient client(context, endpoints[0]);
+  shards->silent = true;
+  client.send(request("a", 20));
+  for (int i = 0; i < 1000 && shards->num_reassurances < 5; ++i) std::this_thread::sleep_for(5ms);
+  EXPECT_GE(shards->num_reassurances, 5);
+  shards->silent = false;
+  EXPECT_TRUE(client.collect("a").done);
+  EXPECT_EQ(stop(), "");
+}
+
 TEST_F(EngineTest, GivesTheSameAnswerInACrowdAsAlone) {
   options.scheduler.num_blocks = 20;  // so that there are preemptions
   start();

@@ -52,6 +52,8 @@ class FakeShardLink : public ShardLink {
     }
   }
 
+  void reassure() override { ++num_reassurances; }
+
   std::optional<comm::StepReport> receive() override {
     zmq::message_t token;
     if (silent || !wait_.recv(token, zmq::recv_flags::dontwait)) return std::nullopt;
@@ -65,6 +67,7 @@ class FakeShardLink : public ShardLink {
   std::atomic<bool> silent = false;  // keeps back all reports for now
   std::atomic<int> num_plans = 0;
   std::atomic<int> num_heartbeats = 0;
+  std::atomic<int> num_reassurances = 0;
   std::atomic<bool> shut_down = false;
 
  private:

@@ -106,11 +106,30 @@ TEST(ReportCollector, CountsAStepsTimeFromTheEndOfTheStepBefore) {
   ReportCollector collector(1, kEpoch, 1s);
   collector.expect(1, kStart);
   collector.expect(2, kStart);
-  EXPECT_EQ(collector.oldest_age(kStart + 900ms), 900ms);
+  EXPECT_EQ(collector.longest_silence(kStart + 900ms), 900ms);
   collector.add(report(1, 0), kStart + 900ms);
-  EXPECT_EQ(collector.oldest_age(kStart + 1800ms), 900ms);
+  EXPECT_EQ(collector.longest_silence(kStart + 1800ms), 900ms);
   EXPECT_NO_THROW(collector.check_deadline(kStart + 1800ms));
   EXPECT_THROW(collector.check_deadline(kStart + 1901ms), Error);
+}
+
+TEST(ReportCollector, WaitsForARankAsLongAsItShowsThatItIsAtWork) {
+  ReportCollector collector(3, kEpoch, 1s);
+  comm::StepReport sign = report(1, 0);
+  sign.underway = true;
+  collector.expect(1, kStart);
+  for (int second = 0; second < 100; ++second) {
+    const Clock::time_point now = kStart + second * 900ms;
+    EXPECT_NO_THROW(collector.check_deadline(now));
+    for (sign.rank = 0; sign.rank < 3; ++sign.rank) EXPECT_FALSE(collector.add(sign, now));
+  }
+  const Clock::time_point last = kStart + 99 * 900ms;
+  sign.rank = 1;
+  EXPECT_FALSE(collector.add(sign, last + 800ms));
+  EXPECT_FALSE(collector.add(report(1, 2), last + 800ms));
+  EXPECT_EQ(collector.longest_silence(last + 900ms), 900ms);
+  EXPECT_EQ(error_of([&] { collector.check_deadline(last + 1001ms); }),
+            "no report of step 1 within 1000 ms from rank 0");
 }
 
 TEST(ReportCollector, IsNeverLateWhenNothingIsInFlight) {

@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include <atomic>
+#include <functional>
 #include <mutex>
 #include <string>
 #include <thread>
@@ -24,6 +25,7 @@ class ScriptedSteps final : public shard::StepRunner {
   bool can_begin() const override { return begun_ < most_begun; }
   void begin(std::span<const shard::ForwardSequence> batch,
              std::span<const shard::SamplingInput>) override {
+    for (int i = 0; i < signs; ++i) sign();
     log("begin " + std::to_string(batch[0].first_position));
     ++begun_;
   }
@@ -45,6 +47,8 @@ class ScriptedSteps final : public shard::StepRunner {
 
   std::atomic<int> steps_done = 0;
   int most_begun = 2;
+  int signs = 0;  // of each step, while it begins
+  std::function<void()> sign;
 
  private:
   void log(const std::string& call) {
@@ -67,7 +71,9 @@ class StepLoopTest : public testing::Test {
         shard::Worker worker(steps_, communicator,
                              {.block_size = 16, .num_blocks = 4, .vocab_size = 100}, times);
         comm::Activity activity;
-        StepLoop(worker, plans_, activity, kAmple, nullptr, [this] { ++computed_; }).run();
+        StepLoop loop(worker, plans_, activity, kAmple, nullptr, [this] { ++computed_; });
+        steps_.sign = [&] { loop.tell_progress(); };
+        loop.run();
       });
     });
   }
@@ -149,6 +155,23 @@ TEST_F(StepLoopTest, TakesOnePlanAtATimeWhereStepsDo) {
   for (std::uint64_t number = 1; number <= 3; ++number) EXPECT_EQ(next_report(), number);
   EXPECT_THAT(steps_.calls(),
               ElementsAre("begin 0", "finish", "begin 1", "finish", "begin 2", "finish"));
+  end();
+}
+
+// Of the oldest step, though it is the second that begins.
+TEST_F(StepLoopTest, TellsTheCoordinatorThatAStepGoesOn) {
+  steps_.signs = 2;
+  publish();
+  publish();
+  for (int i = 0; i < 4; ++i) {
+    const auto sign = publisher_.receive_report(kAmple);
+    ASSERT_TRUE(sign);
+    EXPECT_TRUE(sign->underway);
+    EXPECT_EQ(sign->sequence_number, 1u);
+  }
+  steps_.steps_done = 2;
+  EXPECT_EQ(next_report(), 1u);
+  EXPECT_EQ(next_report(), 2u);
   end();
 }
 

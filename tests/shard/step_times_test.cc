@@ -42,6 +42,30 @@ TEST(StepTimes, AddsUpPhasesOfOnePart) {
   });
 }
 
+TEST(StepTimes, TellsThatAStepGoesOnOnlyWhereItTakesLong) {
+  comm::spawn_ranks(1, milliseconds(20000), [](comm::Communicator& communicator) {
+    StepTimes times(communicator);
+    int told = 0;
+    const auto phases = [&](int count) {
+      for (int i = 0; i < count; ++i) const StepTimes::Phase phase(times, Part::product, "product");
+    };
+    phases(1);  // nobody has asked
+    times.tell_progress(milliseconds(200), [&] { ++told; });
+    for (int step = 0; step < 20; ++step) {
+      times.restart();
+      std::this_thread::sleep_for(milliseconds(20));
+      phases(10);
+    }
+    EXPECT_EQ(told, 0);
+    std::this_thread::sleep_for(milliseconds(200));
+    phases(10);
+    EXPECT_EQ(told, 1);
+    std::this_thread::sleep_for(milliseconds(200));
+    times.made_progress(Tracer::Clock::now());
+    EXPECT_EQ(told, 2);
+  });
+}
+
 TEST(StepTimes, AddsTimeOfADeviceThatNoPhaseWaitedFor) {
   comm::spawn_ranks(1, milliseconds(20000), [](comm::Communicator& communicator) {
     Tracer tracer(0);
