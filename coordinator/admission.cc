@@ -69,7 +69,7 @@ Admission::Admission(const SchedulerOptions& options, const model::Tokenizer& to
 }
 
 Result<AdmittedRequest> Admission::admit(const comm::GenerateRequest& request,
-                                         std::uint64_t sequence_id) const {
+                                         std::uint64_t sequence_id) {
   const auto outside = [this](std::int32_t id, const std::string& param) -> std::optional<Fault> {
     if (id >= 0 && id < tokenizer_.vocab_size()) return std::nullopt;
     return invalid(param + " has token " + grouped(id) + ", the vocabulary has tokens 0 to " +
@@ -116,8 +116,7 @@ Result<AdmittedRequest> Admission::admit(const comm::GenerateRequest& request,
   return admitted;
 }
 
-Result<std::vector<std::int32_t>> Admission::prompt_tokens(
-    const comm::GenerateRequest& request) const {
+Result<std::vector<std::int32_t>> Admission::prompt_tokens(const comm::GenerateRequest& request) {
   if (request.prompt_token_ids) return *request.prompt_token_ids;
   if (request.prompt) return encode(*request.prompt, request.add_special_tokens, "prompt");
   if (!request.messages) {
@@ -131,7 +130,7 @@ Result<std::vector<std::int32_t>> Admission::prompt_tokens(
 
 Result<std::vector<std::int32_t>> Admission::encode(const std::string& text,
                                                     bool add_special_tokens,
-                                                    const std::string& param) const {
+                                                    const std::string& param) {
   // Spares the tokenizer a text that cannot fit however well it is compressed.
   const std::size_t max_bytes =
       static_cast<std::size_t>(options_.max_model_len) * longest_token_bytes_;
@@ -141,7 +140,12 @@ Result<std::vector<std::int32_t>> Admission::encode(const std::string& text,
                         " tokens can hold",
                     param);
   }
-  return tokenizer_.encode(text, {.add_special_tokens = add_special_tokens, .parse_special = true});
+  if (last_.text != text || last_.add_special_tokens != add_special_tokens) {
+    last_ = {
+        text, add_special_tokens,
+        tokenizer_.encode(text, {.add_special_tokens = add_special_tokens, .parse_special = true})};
+  }
+  return last_.token_ids;
 }
 
 Result<std::string> Admission::render(const comm::GenerateRequest& request) const {

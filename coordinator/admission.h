@@ -21,7 +21,8 @@ struct AdmittedRequest {
 };
 
 // What of a request depends on the model is checked here; what does not, the codec has checked
-// (comm/client_codec.h). A function of its arguments: it keeps no state between requests.
+// (comm/client_codec.h). A function of its arguments. It keeps the text that it has encoded last:
+// a client that asks for several answers to one prompt sends it as often.
 class Admission {
  public:
   // `chat_template` may be nullptr: the model has none. What is passed by reference or pointer must
@@ -33,13 +34,17 @@ class Admission {
   // Tokenizes and checks. Faults: "context_length_exceeded" with all numbers when prompt and
   // max_tokens do not fit into max_model_len or into the whole KV cache; "invalid_request_error"
   // for an empty prompt, token ids outside the vocabulary, and messages that cannot be rendered.
-  Result<AdmittedRequest> admit(const comm::GenerateRequest& request,
-                                std::uint64_t sequence_id) const;
+  Result<AdmittedRequest> admit(const comm::GenerateRequest& request, std::uint64_t sequence_id);
 
  private:
-  Result<std::vector<std::int32_t>> prompt_tokens(const comm::GenerateRequest& request) const;
+  struct Encoded {
+    std::string text;
+    bool add_special_tokens = false;
+    std::vector<std::int32_t> token_ids;
+  };
+  Result<std::vector<std::int32_t>> prompt_tokens(const comm::GenerateRequest& request);
   Result<std::vector<std::int32_t>> encode(const std::string& text, bool add_special_tokens,
-                                           const std::string& param) const;
+                                           const std::string& param);
   Result<std::string> render(const comm::GenerateRequest& request) const;
   Result<std::int32_t> resolve_max_tokens(const comm::GenerateRequest& request,
                                           std::int64_t num_prompt_tokens) const;
@@ -51,6 +56,7 @@ class Admission {
   std::vector<std::int32_t> eos_token_ids_;
   std::uint64_t seed_;
   std::size_t longest_token_bytes_ = 0;
+  Encoded last_;
 };
 
 }  // namespace lockstep::coordinator

@@ -1,8 +1,6 @@
 #include "coordinator/engine.h"
 
 #include <spdlog/spdlog.h>
-#include <sys/eventfd.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <array>
@@ -16,29 +14,12 @@
 namespace lockstep::coordinator {
 namespace {
 
-// Tokenizing takes time; between so many messages the shards get their turn.
-constexpr int kMaxMessagesPerRound = 16;
+// How long messages are received before the shards get their turn.
+constexpr std::chrono::milliseconds kReceiveTime(20);
 
-// Becomes readable when a stop is requested.
-class WakeDescriptor {
- public:
-  WakeDescriptor() : descriptor_(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)) {
-    if (descriptor_ < 0) throw Error("eventfd failed");
-  }
-  ~WakeDescriptor() { close(descriptor_); }
-  WakeDescriptor(const WakeDescriptor&) = delete;
-  WakeDescriptor& operator=(const WakeDescriptor&) = delete;
+Fault shutting_down() { return {"shutting_down", "the server is shutting down", ""}; }
 
-  void wake() const { eventfd_write(descriptor_, 1); }
-  void drain() const {
-    eventfd_t count;
-    eventfd_read(descriptor_, &count);
-  }
-  int get() const { return descriptor_; }
-
- private:
-  int descriptor_;
-};
+Fault overloaded(std::string message) { return {"overloaded", std::move(message), ""}; }
 
 }  // namespace
 
@@ -53,6 +34,7 @@ Engine::Engine(EngineOptions options, const model::Tokenizer& tokenizer,
       outbox_(socket_),
       admission_(options_.scheduler, tokenizer, chat_template, std::move(eos_token_ids),
                  options_.seed),
+      admissions_(admission_, wake_),
       scheduler_(options_.scheduler, options_.epoch),
       reports_(options_.world_size, options_.epoch, options_.shard_deadline,
                options_.scheduler.pipeline_stages),
@@ -68,19 +50,19 @@ void Engine::run(std::stop_token stop) {
   }
 }
 
-void Engine::loop(std::stop_token stop) {
-  const WakeDescriptor wake;
-  const std::stop_callback on_stop(stop, [&wake] { wake.wake(); });
+void Engine::loop(const std::stop_token& stop) {
+  const std::stop_callback on_stop(stop, [this] { wake_.wake(); });
   for (;;) {
     if (stop.stop_requested() && !stopping_) {
       stopping_ = true;
-      end_all_requests({"shutting_down", "the server is shutting down", ""});
+      end_all_requests(shutting_down());
     }
     if (stopping_ && reports_.num_in_flight() == 0) break;
-    wait(wake.get());
+    wait();
     const Clock::time_point woke = Clock::now();
-    wake.drain();
+    wake_.drain();
     receive_client_messages();
+    receive_decisions();
     receive_shard_reports();
     publish_plans();
     send_replies();
@@ -91,11 +73,11 @@ void Engine::loop(std::stop_token stop) {
 
 // ---- Waiting ----
 
-void Engine::wait(int wake_descriptor) {
+void Engine::wait() {
   const TraceSpan traced = span("waiting");
   std::array<zmq::pollitem_t, 3> items = {{{socket_.pollable().handle(), 0, ZMQ_POLLIN, 0},
                                            {shards_.pollable().handle(), 0, ZMQ_POLLIN, 0},
-                                           {nullptr, wake_descriptor, ZMQ_POLLIN, 0}}};
+                                           {nullptr, wake_.get(), ZMQ_POLLIN, 0}}};
   try {
     zmq::poll(items, longest_wait());
   } catch (const zmq::error_t& error) {
@@ -118,63 +100,85 @@ std::chrono::milliseconds Engine::longest_wait() const {
 
 void Engine::receive_client_messages() {
   const TraceSpan traced = span("receive requests");
-  for (int i = 0; i < kMaxMessagesPerRound; ++i) {
+  const Clock::time_point end = Clock::now() + kReceiveTime;
+  do {
     const std::optional<ClientFrame> frame = socket_.receive();
     if (!frame) return;
     const std::string& client = frame->identity;
     const std::span<const std::byte> bytes(static_cast<const std::byte*>(frame->body.data()),
                                            frame->body.size());
-    const Result<comm::ClientMessage> message = comm::decode_client_message(bytes);
+    Result<comm::ClientMessage> message = comm::decode_client_message(bytes);
     if (message) {
-      std::visit([&](const auto& m) { handle(client, m); }, *message);
+      std::visit([&](auto& m) { handle(client, std::move(m)); }, *message);
     } else {
       refuse(client, comm::readable_id(bytes), message.fault());
+    }
+  } while (Clock::now() < end);
+}
+
+void Engine::handle(const std::string& client, comm::GenerateRequest request) {
+  const std::string id = request.id;
+  if (stopping_) return refuse(client, id, shutting_down());
+  if (open_.find(client, id) != nullptr) {
+    return refuse(client, id,
+                  {"invalid_request_error", "id names a request that is still open", "id"});
+  }
+  // Those that will run with the next plan take no place of the queue.
+  if (open_.size() >= static_cast<std::size_t>(options_.max_queue) +
+                          static_cast<std::size_t>(options_.scheduler.max_num_seqs)) {
+    return refuse(
+        client, id,
+        overloaded("all " + std::to_string(options_.max_queue) + " places of the queue are taken"));
+  }
+  const std::uint64_t sequence_id = ++last_sequence_id_;
+  if (!admissions_.add(std::move(request), sequence_id)) {
+    return refuse(client, id,
+                  overloaded("requests of " + std::to_string(AdmissionQueue::kMaxBytes >> 20) +
+                             " MiB wait to be tokenized"));
+  }
+  OpenRequest open;
+  open.sequence_id = sequence_id;
+  open.client = client;
+  open.id = id;
+  open.times.arrived = Clock::now();
+  open_.add(std::move(open));
+}
+
+void Engine::receive_decisions() {
+  const TraceSpan traced = span("admit");
+  while (std::optional<AdmissionQueue::Decision> decision = admissions_.take()) {
+    OpenRequest* open = open_.find(decision->sequence_id);
+    if (open == nullptr) continue;  // it was cancelled meanwhile
+    if (decision->request) {
+      accept(*open, std::move(*decision->request));
+    } else {
+      refuse(open->client, open->id, decision->request.fault());
+      open_.remove(decision->sequence_id);
     }
   }
 }
 
-void Engine::handle(const std::string& client, const comm::GenerateRequest& request) {
-  if (stopping_) {
-    return refuse(client, request.id, {"shutting_down", "the server is shutting down", ""});
-  }
-  if (open_.find(client, request.id) != nullptr) {
-    return refuse(client, request.id,
-                  {"invalid_request_error", "id names a request that is still open", "id"});
-  }
-  if (scheduler_.num_waiting() >= options_.max_queue) {
-    return refuse(
-        client, request.id,
-        {"overloaded",
-         "all " + std::to_string(options_.max_queue) + " places of the queue are taken", ""});
-  }
-  Result<AdmittedRequest> admitted = admission_.admit(request, last_sequence_id_ + 1);
-  if (!admitted) return refuse(client, request.id, admitted.fault());
-  last_sequence_id_ += 1;
-  const Request& accepted = admitted->request;
-  outbox_.add(client, request.id,
-              comm::Accepted{request.id, accepted.prompt_token_ids, accepted.sampling.seed});
-  OpenRequest open{.sequence_id = accepted.sequence_id,
-                   .client = client,
-                   .id = request.id,
-                   .num_prompt_tokens = static_cast<std::int32_t>(accepted.prompt_token_ids.size()),
-                   .answer = Answer(tokenizer_, std::move(admitted->answer)),
-                   .times = {}};
-  open.times.arrived = Clock::now();
-  open_.add(std::move(open));
-  scheduler_.add(std::move(admitted->request));
+void Engine::accept(OpenRequest& open, AdmittedRequest admitted) {
+  Request& request = admitted.request;
+  outbox_.add(open.client, open.id,
+              comm::Accepted{open.id, request.prompt_token_ids, request.sampling.seed});
+  open.num_prompt_tokens = static_cast<std::int32_t>(request.prompt_token_ids.size());
+  open.answer.emplace(tokenizer_, std::move(admitted.answer));
+  scheduler_.add(std::move(request));
 }
 
 void Engine::handle(const std::string& client, const comm::CancelRequest& request) {
   const OpenRequest* open = open_.find(client, request.id);
   if (open == nullptr) return;  // it has ended already, and the client has been told how
-  scheduler_.cancel(open->sequence_id);
+  forget(open->sequence_id);
   finish_request(*open, {FinishReason::abort, "", false});
 }
 
 void Engine::handle(const std::string& client, const comm::StatusRequest& request) {
   comm::StatusReply reply;
   reply.id = request.id;
-  reply.healthy = !stopping_ && reports_.longest_silence(Clock::now()) <= options_.shard_deadline / 2;
+  reply.healthy =
+      !stopping_ && reports_.longest_silence(Clock::now()) <= options_.shard_deadline / 2;
   reply.model = options_.served_model_name;
   reply.version = options_.version;
   reply.system_fingerprint = options_.system_fingerprint;
@@ -182,12 +186,23 @@ void Engine::handle(const std::string& client, const comm::StatusRequest& reques
   reply.epoch = options_.epoch;
   reply.steps = reports_.num_completed();
   reply.running = scheduler_.num_running();
-  reply.waiting = scheduler_.num_waiting();
+  reply.waiting = num_waiting();
   reply.blocks_total = scheduler_.blocks().num_blocks();
   reply.blocks_used = scheduler_.blocks().num_used();
   reply.max_model_len = options_.scheduler.max_model_len;
-  if (request.metrics) reply.metrics = metrics_.serialize(scheduler_);
+  if (request.metrics) reply.metrics = metrics_.serialize(scheduler_, num_waiting());
   outbox_.add(client, request.id, reply);
+}
+
+// Those that are not tokenized yet as well.
+std::int32_t Engine::num_waiting() const {
+  return static_cast<std::int32_t>(open_.size()) - scheduler_.num_running();
+}
+
+// REQUIRES: its end is told to its client.
+void Engine::forget(std::uint64_t sequence_id) {
+  admissions_.cancel(sequence_id);
+  scheduler_.cancel(sequence_id);
 }
 
 void Engine::refuse(const std::string& client, const std::string& id, Fault fault) {
@@ -225,7 +240,7 @@ void Engine::deliver(const ScheduledToken& token, Clock::time_point now) {
   }
   comm::Delta delta;
   delta.id = request.id;
-  const std::optional<Finish> finish = request.answer.push(token.token, token.finish, delta);
+  const std::optional<Finish> finish = request.answer->push(token.token, token.finish, delta);
   outbox_.add(request.client, request.id, delta);
   if (!finish) return;
   // The scheduler knows nothing of stop strings.
@@ -240,7 +255,7 @@ void Engine::finish_request(const OpenRequest& request, const Finish& finish) {
   done.finish_reason = to_string(finish.reason);
   done.stop_reason = finish.stop_reason;
   done.usage.prompt_tokens = request.num_prompt_tokens;
-  done.usage.completion_tokens = request.answer.num_tokens();
+  done.usage.completion_tokens = request.answer ? request.answer->num_tokens() : 0;
   done.timings = request.times.timings();
   done.system_fingerprint = options_.system_fingerprint;
   outbox_.add(request.client, request.id, done);
@@ -250,7 +265,7 @@ void Engine::finish_request(const OpenRequest& request, const Finish& finish) {
 
 void Engine::record_end(const OpenRequest& request, FinishReason reason) {
   metrics_.request_done(request.times, Clock::now(), reason, request.num_prompt_tokens,
-                        request.answer.num_tokens());
+                        request.answer ? request.answer->num_tokens() : 0);
 }
 
 // ---- Plans ----
@@ -305,7 +320,7 @@ void Engine::drop_client(const std::string& client) {
   metrics_.client_dropped();
   for (const std::uint64_t sequence_id : requests) {
     const OpenRequest& request = *open_.find(sequence_id);
-    scheduler_.cancel(sequence_id);
+    forget(sequence_id);
     finish_request(request, {FinishReason::abort, "", false});
   }
 }
@@ -313,7 +328,7 @@ void Engine::drop_client(const std::string& client) {
 void Engine::end_all_requests(const Fault& fault) {
   for (const std::uint64_t sequence_id : open_.all()) {
     const OpenRequest& request = *open_.find(sequence_id);
-    scheduler_.cancel(sequence_id);
+    forget(sequence_id);
     refuse(request.client, request.id, fault);
     record_end(request, FinishReason::abort);
     open_.remove(sequence_id);

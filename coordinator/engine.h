@@ -13,6 +13,7 @@
 #include "base/trace.h"
 #include "comm/client_message.h"
 #include "coordinator/admission.h"
+#include "coordinator/admission_queue.h"
 #include "coordinator/client_outbox.h"
 #include "coordinator/client_socket.h"
 #include "coordinator/metrics.h"
@@ -20,6 +21,7 @@
 #include "coordinator/report_collector.h"
 #include "coordinator/scheduler.h"
 #include "coordinator/shard_link.h"
+#include "coordinator/wake_descriptor.h"
 #include "model/chat_template.h"
 #include "model/tokenizer.h"
 
@@ -36,7 +38,8 @@ struct EngineOptions {
   std::uint64_t seed = 0;                     // seeds of requests without one are derived from it
   std::uint64_t epoch = 1;                    // the life of the replica
   std::int32_t world_size = 1;
-  std::int32_t max_queue = 4096;  // waiting requests; one more is refused as "overloaded"
+  // Requests beyond the max_num_seqs that can run; one more is refused as "overloaded".
+  std::int32_t max_queue = 4096;
   // How long a rank may neither report the oldest step in flight nor say that it works on it.
   std::chrono::milliseconds shard_deadline{60000};
   std::chrono::milliseconds heartbeat_interval{1000};  // between words to shards that wait
@@ -62,18 +65,22 @@ class Engine {
   const std::vector<std::string>& endpoints() const { return socket_.endpoints(); }
 
  private:
-  void loop(std::stop_token stop);
+  void loop(const std::stop_token& stop);
   TraceSpan span(const char* name) const {
     return TraceSpan(tracer_, {"coordinator", "coordinator", name});
   }
-  void wait(int wake_descriptor);
+  void wait();
   std::chrono::milliseconds longest_wait() const;
 
   void receive_client_messages();
-  void handle(const std::string& client, const comm::GenerateRequest& request);
+  void handle(const std::string& client, comm::GenerateRequest request);
   void handle(const std::string& client, const comm::CancelRequest& request);
   void handle(const std::string& client, const comm::StatusRequest& request);
+  void receive_decisions();
+  void accept(OpenRequest& open, AdmittedRequest admitted);
   void refuse(const std::string& client, const std::string& id, Fault fault);
+  void forget(std::uint64_t sequence_id);
+  std::int32_t num_waiting() const;
 
   void receive_shard_reports();
   void finish_step(const std::vector<comm::StepReport>& reports);
@@ -99,7 +106,9 @@ class Engine {
   Tracer* const tracer_;
   ClientSocket socket_;
   ClientOutbox outbox_;
+  WakeDescriptor wake_;  // at a stop, and when a request is admitted or refused
   Admission admission_;
+  AdmissionQueue admissions_;
   Scheduler scheduler_;
   ReportCollector reports_;
   Metrics metrics_;

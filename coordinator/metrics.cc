@@ -114,9 +114,9 @@ void Metrics::request_done(const RequestTimes& times, Clock::time_point now, Fin
   generation_tokens_.Increment(num_generated_tokens);
 }
 
-std::string Metrics::serialize(const Scheduler& scheduler) {
+std::string Metrics::serialize(const Scheduler& scheduler, std::int32_t num_waiting) {
   num_requests_running_.Set(scheduler.num_running());
-  num_requests_waiting_.Set(scheduler.num_waiting());
+  num_requests_waiting_.Set(num_waiting);
   kv_cache_usage_.Set(static_cast<double>(scheduler.blocks().num_used()) /
                       scheduler.blocks().num_blocks());
   num_preemptions_.Increment(static_cast<double>(scheduler.num_preemptions()) -

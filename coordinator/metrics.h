@@ -35,8 +35,9 @@ class Metrics {
                     std::int32_t num_prompt_tokens, std::int32_t num_generated_tokens);
   void client_dropped() { clients_dropped_.Increment(); }
 
-  // The Prometheus text format, with the scheduler's gauges as they are now.
-  std::string serialize(const Scheduler& scheduler);
+  // The Prometheus text format, with the gauges of the scheduler and of waiting requests as they
+  // are now.
+  std::string serialize(const Scheduler& scheduler, std::int32_t num_waiting);
 
  private:
   prometheus::Histogram& histogram(const std::string& name, const std::string& help,

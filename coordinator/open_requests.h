@@ -1,8 +1,10 @@
 // The requests whose answers are not over.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <map>
+#include <optional>
 #include <string>
 #include <unordered_map>
 #include <utility>
@@ -18,7 +20,7 @@ struct OpenRequest {
   std::string client;  // identity of the connection it came by
   std::string id;      // the client's own name for it
   std::int32_t num_prompt_tokens = 0;
-  Answer answer;
+  std::optional<Answer> answer;  // nothing: it is not accepted yet
   RequestTimes times;
 };
 
@@ -34,6 +36,7 @@ class OpenRequests {
   // REQUIRES: it is open. References to it end here.
   void remove(std::uint64_t sequence_id);
 
+  std::size_t size() const { return requests_.size(); }
   // The sequence ids of one client's requests, and of all.
   std::vector<std::uint64_t> of_client(const std::string& client) const;
   std::vector<std::uint64_t> all() const;

@@ -6,6 +6,7 @@
 #include <set>
 
 #include "tests/coordinator/fake_tokenizer.h"
+#include "tests/coordinator/gated_tokenizer.h"
 
 namespace lockstep::coordinator {
 namespace {
@@ -39,6 +40,22 @@ TEST_F(AdmissionTest, EncodesAPromptWithItsControlTokens) {
   EXPECT_THAT(admit(request)->request.prompt_token_ids, ElementsAre(256, 0, 1, 257));
   request.add_special_tokens = false;
   EXPECT_THAT(admit(request)->request.prompt_token_ids, ElementsAre(0, 1, 257));
+}
+
+TEST_F(AdmissionTest, EncodesATextOnceForNeighboursThatHaveItInCommon) {
+  const testing::GatedTokenizer counting;
+  Admission admission(options, counting, nullptr, {}, /*seed=*/5);
+  comm::GenerateRequest request;
+  request.prompt = "abc";
+  for (std::uint64_t id = 1; id <= 16; ++id) {
+    EXPECT_THAT(admission.admit(request, id)->request.prompt_token_ids, ElementsAre(256, 0, 1, 2));
+  }
+  EXPECT_EQ(counting.num_encoded, 1);
+  request.add_special_tokens = false;
+  EXPECT_THAT(admission.admit(request, 17)->request.prompt_token_ids, ElementsAre(0, 1, 2));
+  request.prompt = "abd";
+  EXPECT_THAT(admission.admit(request, 18)->request.prompt_token_ids, ElementsAre(0, 1, 3));
+  EXPECT_EQ(counting.num_encoded, 3);
 }
 
 TEST_F(AdmissionTest, RefusesWhatExceedsTheContextWithAllNumbers) {
@@ -123,7 +140,7 @@ TEST_F(AdmissionTest, KeepsTheClientsSeedAndDrawsDistinctOnesElse) {
   request.seed.reset();
   std::set<std::uint64_t> seeds;
   for (const std::uint64_t seed : {1u, 2u}) {
-    const Admission admission(options, tokenizer, nullptr, {}, seed);
+    Admission admission(options, tokenizer, nullptr, {}, seed);
     for (std::uint64_t id = 1; id <= 100; ++id) {
       seeds.insert(admission.admit(request, id)->request.sampling.seed);
     }

@@ -12,7 +12,7 @@
 
 #include "base/error.h"
 #include "tests/coordinator/fake_shard_link.h"
-#include "tests/coordinator/fake_tokenizer.h"
+#include "tests/coordinator/gated_tokenizer.h"
 #include "tests/coordinator/test_client.h"
 
 namespace lockstep::coordinator {
@@ -24,7 +24,7 @@ using testing::Collected;
 using testing::fake_token;
 using testing::FakeShard;
 using testing::FakeShardLink;
-using testing::FakeTokenizer;
+using testing::GatedTokenizer;
 using ::testing::HasSubstr;
 using testing::TestClient;
 
@@ -47,6 +47,7 @@ class EngineTest : public ::testing::Test {
     options.heartbeat_interval = 20ms;
   }
   ~EngineTest() override {
+    tokenizer.open = true;
     if (thread.joinable()) stop();
   }
 
@@ -110,7 +111,7 @@ class EngineTest : public ::testing::Test {
 
   zmq::context_t context;
   EngineOptions options;
-  FakeTokenizer tokenizer = testing::letters();
+  GatedTokenizer tokenizer;
   std::function<bool(comm::StepReport&)> tamper;
   std::unique_ptr<FakeShardLink> shards;
   std::unique_ptr<Engine> engine;
@@ -367,6 +368,81 @@ TEST_F(EngineTest, TellsShardsToWaitOnWhileAStepTakesLong) {
   shards->silent = false;
   EXPECT_TRUE(client.collect("a").done);
   EXPECT_EQ(stop(), "");
+}
+
+// A prompt of this text is being tokenized until the tokenizer's gate is open.
+comm::GenerateRequest long_text(const std::string& id) {
+  comm::GenerateRequest r;
+  r.id = id;
+  r.prompt = "zz";
+  r.max_tokens = 3;
+  return r;
+}
+
+TEST_F(EngineTest, GoesOnWhileATextIsTokenized) {
+  tamper = [](comm::StepReport&) {
+    std::this_thread::sleep_for(1ms);
+    return true;
+  };
+  tokenizer.open = false;
+  start();
+  TestClient client(context, endpoints[0]), other(context, endpoints[1]);
+  const comm::GenerateRequest stream = request("stream", 120);
+  client.send(stream);
+  ASSERT_TRUE(std::holds_alternative<comm::Accepted>(client.receive()));
+  other.send(long_text("text"));
+  while (tokenizer.num_encoded == 0) std::this_thread::sleep_for(1ms);
+  EXPECT_EQ(client.collect("stream").token_ids, expected_tokens(stream));
+  EXPECT_EQ(status(client).waiting, 1);  // the text
+  const int heartbeats = shards->num_heartbeats;
+  for (int i = 0; i < 1000 && shards->num_heartbeats < heartbeats + 3; ++i) {
+    std::this_thread::sleep_for(5ms);
+  }
+  EXPECT_GE(shards->num_heartbeats, heartbeats + 3);
+  tokenizer.open = true;
+  EXPECT_TRUE(other.collect("text").done);
+}
+
+TEST_F(EngineTest, CancelsARequestThatIsTokenized) {
+  tokenizer.open = false;
+  start();
+  TestClient client(context, endpoints[0]);
+  client.send(long_text("first"));
+  client.send(long_text("second"));
+  client.send(comm::CancelRequest{"second"});
+  client.send(comm::CancelRequest{"first"});
+  const Collected second = client.collect("second"), first = client.collect("first");
+  ASSERT_TRUE(first.done && second.done);
+  EXPECT_EQ(first.done->finish_reason, "abort");
+  EXPECT_FALSE(first.accepted);
+  tokenizer.open = true;
+  client.send(request("third", 3));
+  EXPECT_TRUE(client.collect("third").done);  // nothing more of the others
+}
+
+TEST_F(EngineTest, TellsARequestThatIsTokenizedOfAStop) {
+  tokenizer.open = false;
+  start();
+  TestClient client(context, endpoints[0]);
+  client.send(long_text("a"));
+  while (tokenizer.num_encoded == 0) std::this_thread::sleep_for(1ms);
+  EXPECT_EQ(stop(), "");
+  EXPECT_EQ(client.collect("a").error->fault.code, "shutting_down");
+  tokenizer.open = true;
+}
+
+TEST_F(EngineTest, PlacesToRunAreFreeForABurst) {
+  options.max_queue = 2;  // and 8 run
+  start();
+  shards->silent = true;
+  TestClient client(context, endpoints[0]);
+  for (int i = 0; i < 10; ++i) client.send(request(std::to_string(i), 3));
+  for (int i = 0; i < 10; ++i) {
+    EXPECT_TRUE(std::holds_alternative<comm::Accepted>(client.receive())) << i;
+  }
+  client.send(request("one too many", 3));
+  EXPECT_EQ(client.collect("one too many").error->fault.code, "overloaded");
+  shards->silent = false;
 }
 
 TEST_F(EngineTest, GivesTheSameAnswerInACrowdAsAlone) {

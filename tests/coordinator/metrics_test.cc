@@ -15,7 +15,7 @@ std::string text(Metrics& metrics) {
                              .block_size = 16,
                              .num_blocks = 16},
                             /*epoch=*/1);
-  return metrics.serialize(scheduler);
+  return metrics.serialize(scheduler, /*num_waiting=*/3);
 }
 
 std::string part(const char* part, const char* rank, const char* seconds) {
