@@ -16,6 +16,8 @@ namespace {
 
 // How long messages are received before the shards get their turn.
 constexpr std::chrono::milliseconds kReceiveTime(20);
+// How long the plans in flight may take at a stop before open requests are told of it.
+constexpr std::chrono::milliseconds kStopPatience(300);
 
 Fault shutting_down() { return {"shutting_down", "the server is shutting down", ""}; }
 
@@ -40,24 +42,26 @@ Engine::Engine(EngineOptions options, const model::Tokenizer& tokenizer,
                options_.scheduler.pipeline_stages),
       metrics_(options_.world_size, options_.labels) {}
 
-void Engine::run(std::stop_token stop) {
+void Engine::run(std::stop_token stop, std::stop_token failed) {
+  // What failed is for the operator; it leaves with the exception, or is known to the caller.
+  const Fault fault{"replica_failed", "the replica has failed; the request can be repeated", ""};
   try {
-    loop(stop);
+    loop(stop, failed);
   } catch (const std::exception&) {
-    // What failed is for the operator; it leaves with the exception.
-    end_all_requests({"replica_failed", "the replica has failed; the request can be repeated", ""});
+    end_all_requests(fault);
     throw;
   }
+  end_all_requests(fault);
 }
 
-void Engine::loop(const std::stop_token& stop) {
-  const std::stop_callback on_stop(stop, [this] { wake_.wake(); });
+void Engine::loop(const std::stop_token& stop, const std::stop_token& failed) {
+  const auto wake = [this] { wake_.wake(); };
+  const std::stop_callback on_stop(stop, wake), on_failure(failed, wake);
   for (;;) {
-    if (stop.stop_requested() && !stopping_) {
-      stopping_ = true;
-      end_all_requests(shutting_down());
-    }
-    if (stopping_ && reports_.num_in_flight() == 0) break;
+    if (failed.stop_requested()) return;
+    if (stop.stop_requested() && !stop_deadline_) stop_deadline_ = Clock::now() + kStopPatience;
+    if (stopping()) tell_of_stop();
+    if (stopping() && reports_.num_in_flight() == 0) break;
     wait();
     const Clock::time_point woke = Clock::now();
     wake_.drain();
@@ -69,6 +73,17 @@ void Engine::loop(const std::stop_token& stop) {
     metrics_.coordinator_worked(seconds_between(woke, Clock::now()));
   }
   shards_.publish(scheduler_.empty_plan(/*shutdown=*/true));
+}
+
+// A launcher ends all ranks with the same signal when one of them has died: requests are told of a
+// stop only when plans come back, or at least go out.
+void Engine::tell_of_stop() {
+  if (open_.size() == 0) return;
+  if (reports_.num_in_flight() > 0) {
+    if (Clock::now() < *stop_deadline_) return;
+    publish(scheduler_.empty_plan(/*shutdown=*/false));
+  }
+  end_all_requests(shutting_down());
 }
 
 // ---- Waiting ----
@@ -85,12 +100,13 @@ void Engine::wait() {
   }
 }
 
-// Until the next word to the shards is due, or a rank late.
+// Until the next word to the shards is due, a rank late, or requests must be told of a stop.
 std::chrono::milliseconds Engine::longest_wait() const {
   const Clock::time_point now = Clock::now();
-  const Clock::duration left = reports_.num_in_flight() > 0
-                                   ? reports_.deadline() - reports_.longest_silence(now)
-                                   : last_word_ + options_.heartbeat_interval - now;
+  Clock::duration left = reports_.num_in_flight() > 0
+                             ? reports_.deadline() - reports_.longest_silence(now)
+                             : last_word_ + options_.heartbeat_interval - now;
+  if (stop_deadline_ && open_.size() > 0) left = std::min(left, *stop_deadline_ - now);
   // Rounded up: waking just before the time would be of no use.
   const auto milliseconds = std::chrono::ceil<std::chrono::milliseconds>(left);
   return std::clamp(milliseconds, std::chrono::milliseconds(0), options_.heartbeat_interval);
@@ -118,7 +134,7 @@ void Engine::receive_client_messages() {
 
 void Engine::handle(const std::string& client, comm::GenerateRequest request) {
   const std::string id = request.id;
-  if (stopping_) return refuse(client, id, shutting_down());
+  if (stopping()) return refuse(client, id, shutting_down());
   if (open_.find(client, id) != nullptr) {
     return refuse(client, id,
                   {"invalid_request_error", "id names a request that is still open", "id"});
@@ -178,7 +194,7 @@ void Engine::handle(const std::string& client, const comm::StatusRequest& reques
   comm::StatusReply reply;
   reply.id = request.id;
   reply.healthy =
-      !stopping_ && reports_.longest_silence(Clock::now()) <= options_.shard_deadline / 2;
+      !stopping() && reports_.longest_silence(Clock::now()) <= options_.shard_deadline / 2;
   reply.model = options_.served_model_name;
   reply.version = options_.version;
   reply.system_fingerprint = options_.system_fingerprint;
@@ -271,7 +287,7 @@ void Engine::record_end(const OpenRequest& request, FinishReason reason) {
 // ---- Plans ----
 
 void Engine::publish_plans() {
-  while (reports_.num_in_flight() < max_plans_in_flight()) {
+  while (!stopping() && reports_.num_in_flight() < max_plans_in_flight()) {
     const std::optional<comm::StepPlan> plan = schedule();
     if (!plan) break;
     publish(*plan);
@@ -281,7 +297,7 @@ void Engine::publish_plans() {
     // A step takes long, and who has done its part of it waits for the next plan.
     shards_.reassure();
     last_word_ = Clock::now();
-  } else if (!stopping_) {
+  } else if (!stopping()) {
     // A rank that is stuck is to be noticed when there is nothing to do, too.
     publish(scheduler_.empty_plan(/*shutdown=*/false));
   }

@@ -57,15 +57,19 @@ class Engine {
 
   // Serves until `stop` is requested, then tells open requests "shutting_down", waits for the plans
   // in flight, and publishes the last plan. Throws Error when the shards disagree, are late or
-  // break the protocol; open requests are told "replica_failed" before. Those last messages leave
-  // the process while the engine is destroyed and its context closed, which takes at most a second.
-  void run(std::stop_token stop);
+  // break the protocol; open requests are told "replica_failed" before. So they are when `failed`
+  // is requested, which says that the replica has failed elsewhere: then it returns at once. Those
+  // last messages leave the process while the engine is destroyed and its context closed, which
+  // takes at most a second.
+  void run(std::stop_token stop, std::stop_token failed = {});
 
   // Where clients can connect, with the ports that were chosen for "tcp://...:*".
   const std::vector<std::string>& endpoints() const { return socket_.endpoints(); }
 
  private:
-  void loop(const std::stop_token& stop);
+  void loop(const std::stop_token& stop, const std::stop_token& failed);
+  bool stopping() const { return stop_deadline_.has_value(); }
+  void tell_of_stop();
   TraceSpan span(const char* name) const {
     return TraceSpan(tracer_, {"coordinator", "coordinator", name});
   }
@@ -115,7 +119,8 @@ class Engine {
   OpenRequests open_;
   std::uint64_t last_sequence_id_ = 0;
   Clock::time_point last_word_;  // to the shards: a plan, or that one is still to come
-  bool stopping_ = false;
+  // Set: a stop is requested. From then on open requests are told of it, whatever is in flight.
+  std::optional<Clock::time_point> stop_deadline_;
 };
 
 }  // namespace lockstep::coordinator

@@ -4,6 +4,7 @@
 
 #include <filesystem>
 #include <optional>
+#include <stop_token>
 
 #include "coordinator/engine.h"
 #include "coordinator/plan_bus_link.h"
@@ -16,6 +17,8 @@ namespace lockstep::launch {
 namespace {
 
 constexpr const char* kGatewayEndpoint = "inproc://gateway";
+// What the coordinator says to clients at its end leaves the process in so long.
+constexpr std::chrono::milliseconds kLastWords(200);
 
 std::string served_name(const ServeOptions& options) {
   if (!options.served_model_name.empty()) return options.served_model_name;
@@ -80,9 +83,18 @@ struct Front::Impl {
       http_host = options.http.substr(0, options.http.rfind(':'));
       gateway.emplace(http, context, kGatewayEndpoint);
     }
-    engine_thread = start("coordinator", [this](std::stop_token stop) { engine->run(stop); });
+    engine_thread = start("coordinator", [this](std::stop_token stop) { serve(stop); });
     if (gateway) {
       gateway_thread = start("gateway", [this](std::stop_token stop) { gateway->run(stop); });
+    }
+  }
+
+  void serve(std::stop_token stop) {
+    try {
+      engine->run(stop, failed.get_token());
+    } catch (const std::exception&) {
+      std::this_thread::sleep_for(kLastWords);
+      throw;
     }
   }
 
@@ -104,6 +116,7 @@ struct Front::Impl {
   std::optional<coordinator::Engine> engine;
   std::string http_host;
   std::optional<gateway::HttpServer> gateway;
+  std::stop_source failed;
   std::jthread engine_thread;  // ended before the gateway's: clients are told first
   std::jthread gateway_thread;
 };
@@ -129,5 +142,10 @@ std::string Front::http_address() const {
 }
 
 void Front::request_stop() { impl_->engine_thread.request_stop(); }
+
+void Front::fail() {
+  impl_->failed.request_stop();
+  impl_->engine_thread.join();
+}
 
 }  // namespace lockstep::launch

@@ -35,6 +35,10 @@ class Front {
   // Asks the coordinator to tell its clients and to publish the last plan. Returns at once.
   void request_stop();
 
+  // This rank has failed: ends all open requests as "replica_failed", and the coordinator.
+  // REQUIRES: it is called once.
+  void fail();
+
  private:
   struct Impl;
   std::unique_ptr<Impl> impl_;

@@ -173,9 +173,9 @@ class Rank {
     try {
       gpu_ ? work(gpu_->steps(), plans) : work(*runner, plans);
     } catch (const std::exception& error) {
-      // Before the front goes: its coordinator still tells the clients, misses a report meanwhile
-      // and ends the job with an error that says less than this one.
+      // At once: other ranks may fail, too, and end the job.
       spdlog::critical("rank {} on {}: {}", mpi_.rank(), mpi_.host_name(), error.what());
+      if (front) front->fail();
       throw;
     }
   }

@@ -63,7 +63,7 @@ class EngineTest : public ::testing::Test {
     endpoints = engine->endpoints();
     thread = std::jthread([this](std::stop_token token) {
       try {
-        engine->run(token);
+        engine->run(token, failed.get_token());
       } catch (const Error& e) {
         error = e.what();
       }
@@ -112,6 +112,7 @@ class EngineTest : public ::testing::Test {
   zmq::context_t context;
   EngineOptions options;
   GatedTokenizer tokenizer;
+  std::stop_source failed;
   std::function<bool(comm::StepReport&)> tamper;
   std::unique_ptr<FakeShardLink> shards;
   std::unique_ptr<Engine> engine;
@@ -356,6 +357,34 @@ TEST_F(EngineTest, TellsOpenRequestsThatItShutsDown) {
   ASSERT_TRUE(rest.error);
   EXPECT_EQ(rest.error->fault.code, "shutting_down");
   EXPECT_TRUE(shards->shut_down);
+}
+
+TEST_F(EngineTest, SaysThatTheReplicaHasFailedWhenARankTakesNoPlanAtAStop) {
+  start();
+  TestClient client(context, endpoints[0]);
+  shards->silent = true;
+  client.send(request("a", 120));
+  ASSERT_TRUE(std::holds_alternative<comm::Accepted>(client.receive()));
+  while (shards->num_plans == 0) std::this_thread::sleep_for(1ms);
+  shards->gone = true;
+  EXPECT_THAT(stop(), HasSubstr("rank 1 takes no plan"));
+  const Collected rest = client.collect("a");
+  ASSERT_TRUE(rest.error);
+  EXPECT_EQ(rest.error->fault.code, "replica_failed");
+}
+
+TEST_F(EngineTest, EndsAtOnceWhenTheReplicaHasFailedElsewhere) {
+  start();
+  TestClient client(context, endpoints[0]);
+  shards->silent = true;
+  client.send(request("a", 120));
+  ASSERT_TRUE(std::holds_alternative<comm::Accepted>(client.receive()));
+  failed.request_stop();
+  EXPECT_EQ(wait_for_error(), "");
+  const Collected rest = client.collect("a");
+  ASSERT_TRUE(rest.error);
+  EXPECT_EQ(rest.error->fault.code, "replica_failed");
+  EXPECT_FALSE(shards->shut_down);
 }
 
 TEST_F(EngineTest, TellsShardsToWaitOnWhileAStepTakesLong) {

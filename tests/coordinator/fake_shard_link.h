@@ -33,6 +33,7 @@ class FakeShardLink : public ShardLink {
   std::function<bool(comm::StepReport&)> tamper = [](comm::StepReport&) { return true; };
 
   void publish(const comm::StepPlan& plan) override {
+    if (gone) throw Error("rank 1 takes no plan");
     if (plan.shutdown) {
       shut_down = true;
       return;
@@ -65,6 +66,7 @@ class FakeShardLink : public ShardLink {
   zmq::socket_ref pollable() override { return wait_; }
 
   std::atomic<bool> silent = false;  // keeps back all reports for now
+  std::atomic<bool> gone = false;    // takes no more plans
   std::atomic<int> num_plans = 0;
   std::atomic<int> num_heartbeats = 0;
   std::atomic<int> num_reassurances = 0;

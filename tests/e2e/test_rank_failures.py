@@ -30,6 +30,12 @@ def keep_busy(server, seconds=60):
     return asked
 
 
+def fault_code(asked):
+    """The code that a request got whose server has died under it."""
+    error = asked.result(20)
+    return json.loads(error.read())["error"]["code"]
+
+
 def all_gone(pids, timeout=10):
     deadline = time.monotonic() + timeout
     while time.monotonic() < deadline:
@@ -66,6 +72,23 @@ def test_a_stopped_stage_is_named_by_the_next_one():
         errors = [line for line in server.log_text().splitlines() if "[critical]" in line]
         assert any(re.search(r"rank 1 on .*(activations \d+ of rank 0 did not come|no plan within)",
                              line) for line in errors), errors
+
+
+@pytest.mark.parametrize("sent", [signal.SIGSTOP, signal.SIGKILL])
+def test_clients_are_told_that_the_replica_has_failed(sent):
+    with cluster.Cluster(2, "--deadline-ms", 2000) as server:
+        asked = keep_busy(server)
+        os.kill(server.rank_pids()[1], sent)
+        assert server.wait(20) != 0
+        assert fault_code(asked) == "replica_failed"
+
+
+def test_clients_are_told_of_a_shutdown():
+    with cluster.Cluster(2) as server:
+        asked = keep_busy(server)
+        os.kill(server.rank_pids()[0], signal.SIGTERM)
+        assert server.wait(20) == 0
+        assert fault_code(asked) == "shutting_down"
 
 
 @pytest.mark.parametrize("rank", [0, 1])
