@@ -69,6 +69,7 @@ void Engine::loop(const std::stop_token& stop, const std::stop_token& failed) {
     receive_decisions();
     receive_shard_reports();
     publish_plans();
+    send_signs_of_life();
     send_replies();
     metrics_.coordinator_worked(seconds_between(woke, Clock::now()));
   }
@@ -180,6 +181,7 @@ void Engine::accept(OpenRequest& open, AdmittedRequest admitted) {
               comm::Accepted{open.id, request.prompt_token_ids, request.sampling.seed});
   open.num_prompt_tokens = static_cast<std::int32_t>(request.prompt_token_ids.size());
   open.answer.emplace(tokenizer_, std::move(admitted.answer));
+  open.last_message = Clock::now();
   scheduler_.add(std::move(request));
 }
 
@@ -254,6 +256,7 @@ void Engine::deliver(const ScheduledToken& token, Clock::time_point now) {
     times.first_token = times.last_token = now;
     metrics_.first_token(times);
   }
+  request.last_message = now;
   comm::Delta delta;
   delta.id = request.id;
   const std::optional<Finish> finish = request.answer->push(token.token, token.finish, delta);
@@ -321,6 +324,21 @@ void Engine::publish(const comm::StepPlan& plan) {
 }
 
 // ---- Replies ----
+
+// ZeroMQ tells that a client has gone only when something is sent to it.
+void Engine::send_signs_of_life() {
+  const Clock::time_point now = Clock::now();
+  if (now < next_signs_) return;
+  next_signs_ = now + options_.client_interval / 4;
+  for (const std::uint64_t sequence_id : open_.all()) {
+    OpenRequest& request = *open_.find(sequence_id);
+    if (!request.answer || now - request.last_message < options_.client_interval) continue;
+    request.last_message = now;
+    comm::Delta nothing;
+    nothing.id = request.id;
+    outbox_.add(request.client, request.id, nothing);
+  }
+}
 
 void Engine::send_replies() {
   const TraceSpan traced = span("send replies");

@@ -43,6 +43,7 @@ struct EngineOptions {
   // How long a rank may neither report the oldest step in flight nor say that it works on it.
   std::chrono::milliseconds shard_deadline{60000};
   std::chrono::milliseconds heartbeat_interval{1000};  // between words to shards that wait
+  std::chrono::milliseconds client_interval{5000};     // the same, to clients
 };
 
 // One thread runs it; nothing else touches it while it runs.
@@ -100,6 +101,7 @@ class Engine {
   std::optional<comm::StepPlan> schedule();
   void publish(const comm::StepPlan& plan);
 
+  void send_signs_of_life();
   void send_replies();
   void drop_client(const std::string& client);
   void end_all_requests(const Fault& fault);
@@ -119,6 +121,7 @@ class Engine {
   OpenRequests open_;
   std::uint64_t last_sequence_id_ = 0;
   Clock::time_point last_word_;  // to the shards: a plan, or that one is still to come
+  Clock::time_point next_signs_;  // to clients that have heard nothing for long
   // Set: a stop is requested. From then on open requests are told of it, whatever is in flight.
   std::optional<Clock::time_point> stop_deadline_;
 };

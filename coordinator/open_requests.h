@@ -20,7 +20,8 @@ struct OpenRequest {
   std::string client;  // identity of the connection it came by
   std::string id;      // the client's own name for it
   std::int32_t num_prompt_tokens = 0;
-  std::optional<Answer> answer;  // nothing: it is not accepted yet
+  std::optional<Answer> answer;    // nothing: it is not accepted yet
+  Clock::time_point last_message;  // to its client
   RequestTimes times;
 };
 

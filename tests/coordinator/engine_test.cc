@@ -474,6 +474,46 @@ TEST_F(EngineTest, PlacesToRunAreFreeForABurst) {
   shards->silent = false;
 }
 
+TEST_F(EngineTest, DropsTheWaitingRequestsOfAClientThatVanishes) {
+  options.scheduler.max_num_seqs = 1;
+  options.client_interval = 40ms;
+  start();
+  shards->silent = true;
+  TestClient witness(context, endpoints[0]);
+  {
+    TestClient client(context, endpoints[1]);
+    for (const char* id : {"runs", "waits", "waits, too"}) {
+      client.send(request(id, 120));
+      ASSERT_TRUE(std::holds_alternative<comm::Accepted>(client.receive()));
+    }
+  }
+  comm::StatusReply reply;
+  for (int i = 0; i < 1000; ++i) {
+    reply = status(witness, true);
+    if (reply.running + reply.waiting == 0) break;
+    std::this_thread::sleep_for(5ms);
+  }
+  EXPECT_EQ(reply.running + reply.waiting, 0);
+  EXPECT_THAT(reply.metrics, HasSubstr("lockstep_clients_dropped_total 1"));
+  shards->silent = false;
+}
+
+TEST_F(EngineTest, GivesSignsOfLifeToClientsThatWait) {
+  options.client_interval = 40ms;
+  start();
+  shards->silent = true;
+  TestClient client(context, endpoints[0]);
+  client.send(request("a", 3));
+  ASSERT_TRUE(std::holds_alternative<comm::Accepted>(client.receive()));
+  for (int i = 0; i < 3; ++i) {
+    const comm::ServerMessage message = client.receive();
+    ASSERT_TRUE(std::holds_alternative<comm::Delta>(message));
+    EXPECT_TRUE(std::get<comm::Delta>(message).token_ids.empty());
+  }
+  shards->silent = false;
+  EXPECT_EQ(client.collect("a").text, expected_text(request("a", 3)));
+}
+
 TEST_F(EngineTest, GivesTheSameAnswerInACrowdAsAlone) {
   options.scheduler.num_blocks = 20;  // so that there are preemptions
   start();
