@@ -239,7 +239,7 @@ void Engine::receive_shard_reports() {
 
 void Engine::finish_step(const std::vector<comm::StepReport>& reports) {
   const TraceSpan traced = span("deliver");
-  metrics_.step_done(reports);
+  metrics_.step_done(reports, /*computed=*/reports[0].sequence_number != last_empty_plan_);
   const Clock::time_point now = Clock::now();
   const comm::StepReport& with_tokens =
       reports[static_cast<std::size_t>(reports_.first_rank_of_last_stage())];
@@ -254,7 +254,7 @@ void Engine::deliver(const ScheduledToken& token, Clock::time_point now) {
     times.last_token = now;
   } else {
     times.first_token = times.last_token = now;
-    metrics_.first_token(times);
+    metrics_.first_token(times, request.num_prompt_tokens);
   }
   request.last_message = now;
   comm::Delta delta;
@@ -283,8 +283,7 @@ void Engine::finish_request(const OpenRequest& request, const Finish& finish) {
 }
 
 void Engine::record_end(const OpenRequest& request, FinishReason reason) {
-  metrics_.request_done(request.times, Clock::now(), reason, request.num_prompt_tokens,
-                        request.answer ? request.answer->num_tokens() : 0);
+  metrics_.request_done(request.times, Clock::now(), reason);
 }
 
 // ---- Plans ----
@@ -316,6 +315,7 @@ void Engine::publish(const comm::StepPlan& plan) {
   shards_.publish(plan);
   const Clock::time_point now = Clock::now();
   last_word_ = now;
+  if (plan.entries.empty()) last_empty_plan_ = plan.sequence_number;
   reports_.expect(plan.sequence_number, now);
   for (const comm::SequenceStart& start : plan.starts) {
     RequestTimes& times = open_.find(start.sequence_id)->times;

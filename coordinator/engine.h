@@ -121,6 +121,7 @@ class Engine {
   OpenRequests open_;
   std::uint64_t last_sequence_id_ = 0;
   Clock::time_point last_word_;  // to the shards: a plan, or that one is still to come
+  std::uint64_t last_empty_plan_ = 0;
   Clock::time_point next_signs_;  // to clients that have heard nothing for long
   // Set: a stop is requested. From then on open requests are told of it, whatever is in flight.
   std::optional<Clock::time_point> stop_deadline_;

@@ -77,8 +77,8 @@ Metrics::Metrics(std::int32_t world_size, const std::map<std::string, std::strin
   }
 }
 
-void Metrics::step_done(const std::vector<comm::StepReport>& reports) {
-  step_.Observe(reports[0].compute_us * 1e-6);
+void Metrics::step_done(const std::vector<comm::StepReport>& reports, bool computed) {
+  if (computed) step_.Observe(reports[0].compute_us * 1e-6);
   // The ranks of a stage choose the same tokens, and only those of the last stage choose any.
   gpu_rows_on_host_.Increment(reports.back().rows_on_host);
   for (const comm::StepReport& report : reports) {
@@ -93,25 +93,25 @@ void Metrics::step_done(const std::vector<comm::StepReport>& reports) {
   }
 }
 
-void Metrics::first_token(const RequestTimes& times) {
+void Metrics::first_token(const RequestTimes& times, std::int32_t num_prompt_tokens) {
+  prompt_tokens_.Increment(num_prompt_tokens);
+  generation_tokens_.Increment();
   time_to_first_token_.Observe(seconds_between(times.arrived, *times.first_token));
   request_queue_time_.Observe(seconds_between(times.arrived, *times.first_scheduled));
   request_prefill_time_.Observe(seconds_between(*times.first_scheduled, *times.first_token));
 }
 
 void Metrics::next_token(double seconds_since_last_token) {
+  generation_tokens_.Increment();
   inter_token_latency_.Observe(seconds_since_last_token);
 }
 
-void Metrics::request_done(const RequestTimes& times, Clock::time_point now, FinishReason reason,
-                           std::int32_t num_prompt_tokens, std::int32_t num_generated_tokens) {
+void Metrics::request_done(const RequestTimes& times, Clock::time_point now, FinishReason reason) {
   requests_[static_cast<std::size_t>(reason)]->Increment();
   e2e_request_latency_.Observe(seconds_between(times.arrived, now));
   if (times.first_token) {
-    prompt_tokens_.Increment(num_prompt_tokens);
     request_decode_time_.Observe(seconds_between(*times.first_token, *times.last_token));
   }
-  generation_tokens_.Increment(num_generated_tokens);
 }
 
 std::string Metrics::serialize(const Scheduler& scheduler, std::int32_t num_waiting) {

@@ -23,16 +23,15 @@ class Metrics {
   // `labels`: of lockstep_replica_info, which says how the replica computes.
   explicit Metrics(std::int32_t world_size, const std::map<std::string, std::string>& labels = {});
 
-  // One step is complete. `reports`: by rank.
-  void step_done(const std::vector<comm::StepReport>& reports);
+  // One step is complete. `reports`: by rank; `computed`: it was more than a heartbeat.
+  void step_done(const std::vector<comm::StepReport>& reports, bool computed);
   // The coordinator's thread has worked, not waited, for so long.
   void coordinator_worked(double seconds) { coordinator_.Increment(seconds); }
-  // A request has its first token; `times` is complete up to it.
-  void first_token(const RequestTimes& times);
+  // A request has its first token, and its prompt is done; `times` is complete up to it.
+  void first_token(const RequestTimes& times, std::int32_t num_prompt_tokens);
   void next_token(double seconds_since_last_token);
   // A request has ended after its first token or before it.
-  void request_done(const RequestTimes& times, Clock::time_point now, FinishReason reason,
-                    std::int32_t num_prompt_tokens, std::int32_t num_generated_tokens);
+  void request_done(const RequestTimes& times, Clock::time_point now, FinishReason reason);
   void client_dropped() { clients_dropped_.Increment(); }
 
   // The Prometheus text format, with the gauges of the scheduler and of waiting requests as they

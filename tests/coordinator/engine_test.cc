@@ -26,6 +26,7 @@ using testing::FakeShard;
 using testing::FakeShardLink;
 using testing::GatedTokenizer;
 using ::testing::HasSubstr;
+using ::testing::Not;
 using testing::TestClient;
 
 // An engine on a thread of its own, with shards that execute at once.
@@ -512,6 +513,27 @@ TEST_F(EngineTest, GivesSignsOfLifeToClientsThatWait) {
   }
   shards->silent = false;
   EXPECT_EQ(client.collect("a").text, expected_text(request("a", 3)));
+}
+
+TEST_F(EngineTest, CountsTokensAsTheyComeAndNoHeartbeats) {
+  tamper = [](comm::StepReport& report) {
+    if (!report.sampled.empty()) std::this_thread::sleep_for(1ms);
+    return true;
+  };
+  options.scheduler.max_model_len = 1000;
+  start();
+  TestClient client(context, endpoints[0]);
+  while (shards->num_heartbeats < 3) std::this_thread::sleep_for(1ms);
+  EXPECT_THAT(status(client, true).metrics, HasSubstr("lockstep_step_seconds_count 0\n"));
+  client.send(request("a", 900));
+  ASSERT_TRUE(std::holds_alternative<comm::Accepted>(client.receive()));
+  ASSERT_TRUE(std::holds_alternative<comm::Delta>(client.receive()));
+  TestClient witness(context, endpoints[1]);
+  const std::string metrics = status(witness, true).metrics;
+  EXPECT_THAT(metrics, AllOf(HasSubstr("lockstep_prompt_tokens_total 5\n"),
+                             Not(HasSubstr("lockstep_generation_tokens_total 0\n")),
+                             Not(HasSubstr("lockstep_step_seconds_count 0\n")),
+                             HasSubstr("lockstep_requests_total{finish_reason=\"length\"} 0\n")));
 }
 
 TEST_F(EngineTest, GivesTheSameAnswerInACrowdAsAlone) {

@@ -6,6 +6,7 @@
 namespace lockstep::coordinator {
 namespace {
 
+using ::testing::AllOf;
 using ::testing::HasSubstr;
 
 std::string text(Metrics& metrics) {
@@ -35,8 +36,8 @@ TEST(Metrics, AddUpThePartsOfEachRanksSteps) {
   comm::StepReport other;
   other.rank = 1;
   other.product_us = 4'000'000;
-  metrics.step_done({report, other});
-  metrics.step_done({report, other});
+  metrics.step_done({report, other}, /*computed=*/true);
+  metrics.step_done({report, other}, /*computed=*/true);
   const std::string all = text(metrics);
   for (const auto& [name, seconds] : {std::pair{"product", "0.5"},
                                       {"attention", "1"},
@@ -56,9 +57,30 @@ TEST(Metrics, CountTheTokensThatGpusLeaveToTheirHostsOnOneRankOfTheLastStage) {
   std::vector<comm::StepReport> reports(3);
   for (int rank = 0; rank < 3; ++rank) reports[static_cast<std::size_t>(rank)].rank = rank;
   reports[1].rows_on_host = reports[2].rows_on_host = 4;
-  metrics.step_done(reports);
-  metrics.step_done(reports);
+  metrics.step_done(reports, /*computed=*/true);
+  metrics.step_done(reports, /*computed=*/true);
   EXPECT_THAT(text(metrics), HasSubstr("\nlockstep_gpu_rows_chosen_on_host_total 8\n"));
+}
+
+TEST(Metrics, CountTokensAsTheyCome) {
+  Metrics metrics(1);
+  RequestTimes times;
+  times.first_scheduled = times.first_token = times.last_token = Clock::time_point{};
+  metrics.first_token(times, /*num_prompt_tokens=*/7);
+  metrics.next_token(0.1);
+  EXPECT_THAT(text(metrics), AllOf(HasSubstr("\nlockstep_prompt_tokens_total 7\n"),
+                                   HasSubstr("\nlockstep_generation_tokens_total 2\n")));
+  metrics.request_done(times, Clock::time_point{}, FinishReason::length);
+  EXPECT_THAT(text(metrics), AllOf(HasSubstr("\nlockstep_prompt_tokens_total 7\n"),
+                                   HasSubstr("\nlockstep_generation_tokens_total 2\n")));
+}
+
+TEST(Metrics, ObserveNoHeartbeatAsAStep) {
+  Metrics metrics(1);
+  metrics.step_done({comm::StepReport{}}, /*computed=*/false);
+  EXPECT_THAT(text(metrics), HasSubstr("\nlockstep_step_seconds_count 0\n"));
+  metrics.step_done({comm::StepReport{}}, /*computed=*/true);
+  EXPECT_THAT(text(metrics), HasSubstr("\nlockstep_step_seconds_count 1\n"));
 }
 
 TEST(Metrics, SayHowTheReplicaComputes) {
