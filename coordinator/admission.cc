@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "kernels/philox.h"
+#include "model/utf8.h"
 
 namespace lockstep::coordinator {
 namespace {
@@ -48,7 +49,10 @@ Result<Json> parse_json(const std::string& text, const std::string& param) {
     }
     return json;
   } catch (const Json::exception& error) {
-    return invalid(param + " is not JSON: " + error.what(), param);
+    // It may quote half a character.
+    std::string message;
+    model::append_repaired_utf8(error.what(), /*more_follows=*/false, message);
+    return invalid(param + " is not JSON: " + message, param);
   }
 }
 

@@ -5,6 +5,7 @@
 
 #include <set>
 
+#include "model/utf8.h"
 #include "tests/coordinator/fake_tokenizer.h"
 #include "tests/coordinator/gated_tokenizer.h"
 
@@ -185,6 +186,12 @@ TEST_F(AdmissionOfMessages, RefusesWhatIsNotAnArrayOfMessages) {
   comm::GenerateRequest request;
   request.messages = "[{";
   EXPECT_THAT(admit(request).fault().message, HasSubstr("messages is not JSON"));
+  for (const char* cut : {"\xc3\xa9", "[\"\xc3", "[{\"\xe2\x82"}) {
+    request.messages = cut;
+    const std::string message = admit(request).fault().message;
+    EXPECT_TRUE(model::is_valid_utf8(message)) << message;
+    EXPECT_THAT(message, HasSubstr("messages is not JSON"));
+  }
   request.messages = "{}";
   EXPECT_EQ(admit(request).fault().param, "messages");
   request.messages = "[]";
