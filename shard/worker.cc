@@ -60,10 +60,10 @@ void Worker::start(comm::StepPlan plan) {
 bool Worker::done() const { return started_.front().plan.entries.empty() || steps_.done(); }
 
 comm::StepReport Worker::finish() {
+  StepResult result;
+  if (!oldest().entries.empty()) result = steps_.finish();
   const Started started = std::move(started_.front());
   started_.pop_front();
-  StepResult result;
-  if (!started.plan.entries.empty()) result = steps_.finish();
   for (std::size_t i = 0; i < started.unknown.size(); ++i) {
     mirror_.learn(started.unknown[i], result.sampled[i].token_id);
   }

@@ -32,6 +32,7 @@ class ScriptedSteps final : public shard::StepRunner {
   bool done() override { return steps_done > finished_; }
   shard::StepResult finish() override {
     while (!done()) std::this_thread::yield();
+    for (int i = 0; i < signs; ++i) sign();
     log("finish");
     --begun_;
     ++finished_;
@@ -47,7 +48,7 @@ class ScriptedSteps final : public shard::StepRunner {
 
   std::atomic<int> steps_done = 0;
   int most_begun = 2;
-  int signs = 0;  // of each step, while it begins
+  int signs = 0;  // of each step, while it begins and while it ends
   std::function<void()> sign;
 
  private:
@@ -163,14 +164,19 @@ TEST_F(StepLoopTest, TellsTheCoordinatorThatAStepGoesOn) {
   steps_.signs = 2;
   publish();
   publish();
-  for (int i = 0; i < 4; ++i) {
-    const auto sign = publisher_.receive_report(kAmple);
-    ASSERT_TRUE(sign);
-    EXPECT_TRUE(sign->underway);
-    EXPECT_EQ(sign->sequence_number, 1u);
-  }
+  const auto expect_signs = [this](int count, std::uint64_t number) {
+    for (int i = 0; i < count; ++i) {
+      const auto sign = publisher_.receive_report(kAmple);
+      ASSERT_TRUE(sign);
+      EXPECT_TRUE(sign->underway);
+      EXPECT_EQ(sign->sequence_number, number);
+    }
+  };
+  expect_signs(4, 1);
   steps_.steps_done = 2;
+  expect_signs(2, 1);
   EXPECT_EQ(next_report(), 1u);
+  expect_signs(2, 2);
   EXPECT_EQ(next_report(), 2u);
   end();
 }
