@@ -91,6 +91,7 @@ void MpiEnvironment::gather_on_host(std::span<const std::byte> mine,
 void MpiEnvironment::wait_for_all() const { check_mpi(MPI_Barrier(MPI_COMM_WORLD), "MPI_Barrier"); }
 
 void MpiEnvironment::abort(int code) const {
+  aborting_.lock();  // for ever: from a second thread MPI_Abort returns while the first is in it
   MPI_Abort(MPI_COMM_WORLD, code);
   std::abort();  // MPI_Abort is not declared to end this process, but it has
 }

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstddef>
+#include <mutex>
 #include <span>
 #include <string>
 #include <vector>
@@ -49,10 +50,11 @@ class MpiEnvironment {
   // Returns when all ranks have called it. As broadcast() otherwise.
   void wait_for_all() const;
 
-  // Ends all ranks of the job.
+  // Ends all ranks of the job. Callable from any thread; the first one's code counts.
   [[noreturn]] void abort(int code) const;
 
  private:
+  mutable std::mutex aborting_;
   int exceptions_ = 0;  // under way when this object was made
   int rank_ = 0;
   int size_ = 0;

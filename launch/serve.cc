@@ -96,6 +96,12 @@ std::unique_ptr<Timeline> make_timeline(const ServeOptions& options,
   return std::make_unique<Timeline>(options.trace, mpi.rank(), mpi.local_rank() == 0);
 }
 
+// What has been logged is written, and all ranks end. The logger stays: other threads may be in it.
+[[noreturn]] void end_job(const comm::MpiEnvironment& mpi, int status) {
+  spdlog::default_logger()->flush();
+  mpi.abort(status);
+}
+
 // The ranks of a stage; nullptr where that is all ranks.
 std::unique_ptr<comm::Communicator> make_stage_communicator(const ServeOptions& options,
                                                             const comm::MpiEnvironment& mpi,
@@ -183,8 +189,7 @@ class Rank {
   // Ends the job; callable from any thread.
   [[noreturn]] void fail(const std::string& what) const {
     spdlog::critical("rank {} on {}: {}", mpi_.rank(), mpi_.host_name(), what);
-    spdlog::shutdown();
-    mpi_.abort(1);
+    end_job(mpi_, 1);
   }
 
  private:
@@ -353,8 +358,7 @@ int run_serve(const ServeOptions& options) {
     return 0;
   } catch (const std::exception& error) {
     spdlog::critical("rank {} on {}: {}", mpi.rank(), mpi.host_name(), error.what());
-    spdlog::shutdown();
-    mpi.abort(1);
+    end_job(mpi, 1);
   }
 }
 

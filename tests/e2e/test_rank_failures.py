@@ -52,7 +52,7 @@ def test_a_stopped_rank_is_named(busy):
             keep_busy(server)
         os.kill(server.rank_pids()[1], signal.SIGSTOP)
         stopped = time.monotonic()
-        assert server.wait(20) != 0
+        assert server.wait(20) == 1  # and no signal: the report must not break what it reports
         print(f"ended {time.monotonic() - stopped:.1f} s after SIGSTOP")
         assert all_gone(server.pids)
         # Under load a collective says where rank 1 is missing; idle, the coordinator which step.
