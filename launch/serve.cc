@@ -349,6 +349,7 @@ class Rank {
 }  // namespace
 
 int run_serve(const ServeOptions& options) {
+  ignore_broken_pipes();
   block_termination_signals();
   const comm::MpiEnvironment mpi;
   try {

@@ -22,6 +22,8 @@ void block_termination_signals() {
   pthread_sigmask(SIG_BLOCK, &set, nullptr);
 }
 
+void ignore_broken_pipes() { std::signal(SIGPIPE, SIG_IGN); }
+
 TerminationSignals::TerminationSignals(std::function<void()> on_first,
                                        std::function<void()> on_second)
     : thread_([first = std::move(on_first), second = std::move(on_second)](std::stop_token stop) {

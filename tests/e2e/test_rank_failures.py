@@ -5,6 +5,7 @@ import json
 import os
 import re
 import signal
+import subprocess
 import time
 
 import pytest
@@ -106,6 +107,24 @@ def test_sigterm_ends_with_zero():
         os.kill(server.rank_pids()[0], signal.SIGTERM)
         assert server.wait(15) == 0
         assert all_gone(server.pids)
+
+
+def test_a_server_outlives_the_readers_of_its_output(tmp_path):
+    endpoint = f"ipc://{tmp_path}/socket"
+    with subprocess.Popen([str(cluster.BINARY), "serve", cluster.find_model(), "--zmq", endpoint,
+                           "--threads", "1"], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                          text=True, env=cluster.environment()) as alone:
+        try:
+            alone.stderr.close()  # it has not logged yet, or not all
+            assert alone.stdout.readline().startswith("ready")
+            alone.stdout.close()
+            done = subprocess.run([str(cluster.BINARY), "generate", "--connect", endpoint,
+                                   "--prompt", "1 2", "--max-tokens", "2"], timeout=30)
+            assert done.returncode == 0
+            alone.send_signal(signal.SIGTERM)  # of which it logs
+            assert alone.wait(15) == 0
+        finally:
+            alone.kill()
 
 
 def test_health_says_what_is_true():
