@@ -3,6 +3,7 @@
 #include <spdlog/spdlog.h>
 #include <unistd.h>
 
+#include <csignal>
 #include <cstdlib>
 #include <iostream>
 #include <memory>
@@ -124,6 +125,7 @@ class Rank {
   Rank(const ServeOptions& options, const comm::MpiEnvironment& mpi, Device possible)
       : options_(options),
         mpi_(mpi),
+        loading_signals_(std::in_place, [this](int signal) { leave_loading(signal); }),
         epoch_(epoch_of_environment()),
         timeline_(make_timeline(options, mpi)),
         model_(model::open_model(options.model)),
@@ -156,6 +158,8 @@ class Rank {
     // From here on there are deadlines, and loading takes some ranks longer: those whose weights
     // are not cached, say.
     mpi_.wait_for_all();
+    // Once all have loaded, signals are for rank 0, which takes them back last.
+    if (mpi_.rank() != 0) loading_signals_.reset();
     std::optional<comm::PrivateDirectory> directory;
     std::optional<comm::PlanPublisher> publisher;
     comm::PlanSubscriber plans(context_, open_bus(directory, publisher), mpi_.rank());
@@ -172,8 +176,11 @@ class Rank {
                          : replica_labels(place_, cpu_ways(*runner)),
                     mpi_.size(), context_, *publisher, epoch_, tracer(),
                     [this](const std::string& what) { fail(what); });
-      signals.emplace([&front] { front->request_stop(); },
-                      [this] { fail("a second signal: stopping at once"); });
+      loading_signals_.reset();
+      signals.emplace([this, &front, seen = 0](int) mutable {
+        if (seen++ > 0) fail("a second signal: stopping at once");
+        front->request_stop();
+      });
       announce(*front);
     }
     try {
@@ -193,6 +200,13 @@ class Rank {
   }
 
  private:
+  // There is nobody to tell yet: the job ends at once.
+  [[noreturn]] void leave_loading(int signal) const {
+    spdlog::warn("rank {} on {}: {} before the server was ready: stopping at once", mpi_.rank(),
+                 mpi_.host_name(), signal == SIGINT ? "SIGINT" : "SIGTERM");
+    end_job(mpi_, 128 + signal);
+  }
+
   // What joins this rank with those that share its layers, and its part of them.
   comm::Communicator& stage() { return stage_ ? *stage_ : *world_; }
   const shard::Partition& part() const {
@@ -327,6 +341,7 @@ class Rank {
 
   const ServeOptions& options_;
   const comm::MpiEnvironment& mpi_;
+  std::optional<TerminationSignals> loading_signals_;  // until the server is ready
   const std::uint64_t epoch_;
   const std::unique_ptr<Timeline> timeline_;  // nullptr: none was asked for
   const model::Model model_;

@@ -24,15 +24,13 @@ void block_termination_signals() {
 
 void ignore_broken_pipes() { std::signal(SIGPIPE, SIG_IGN); }
 
-TerminationSignals::TerminationSignals(std::function<void()> on_first,
-                                       std::function<void()> on_second)
-    : thread_([first = std::move(on_first), second = std::move(on_second)](std::stop_token stop) {
+TerminationSignals::TerminationSignals(std::function<void(int)> on_signal)
+    : thread_([on_signal = std::move(on_signal)](std::stop_token stop) {
         const sigset_t set = termination_set();
         const timespec poll{0, 100'000'000};  // how late the thread itself may end
-        int seen = 0;
         while (!stop.stop_requested()) {
-          if (sigtimedwait(&set, nullptr, &poll) < 0) continue;
-          (seen++ == 0 ? first : second)();
+          const int signal = sigtimedwait(&set, nullptr, &poll);
+          if (signal > 0) on_signal(signal);
         }
       }) {}
 

@@ -14,11 +14,12 @@ void block_termination_signals();
 // process: a server outlives the readers of its log.
 void ignore_broken_pipes();
 
-// Waits for the signals on a thread of its own: the first calls `on_first` (stop in order), a
-// second one `on_second` (stop at once).
+// Waits for the signals on a thread of its own, from construction to destruction (which takes up to
+// a tenth of a second), and calls `on_signal` with the number of each. One at a time; what comes
+// while there is none waits for the next.
 class TerminationSignals {
  public:
-  TerminationSignals(std::function<void()> on_first, std::function<void()> on_second);
+  explicit TerminationSignals(std::function<void(int)> on_signal);
 
  private:
   std::jthread thread_;

@@ -3,6 +3,7 @@
 import concurrent.futures
 import json
 import os
+import pathlib
 import re
 import signal
 import subprocess
@@ -107,6 +108,35 @@ def test_sigterm_ends_with_zero():
         os.kill(server.rank_pids()[0], signal.SIGTERM)
         assert server.wait(15) == 0
         assert all_gone(server.pids)
+
+
+def takes_signals(pid):
+    """Whether a rank has come so far that it takes SIGTERM for itself."""
+    try:
+        (mask,) = re.findall(r"^SigBlk:\s*(\w+)$",
+                             pathlib.Path(f"/proc/{pid}/status").read_text(), re.M)
+    except OSError:
+        return False
+    return bool(int(mask, 16) & 1 << signal.SIGTERM - 1)
+
+
+@pytest.mark.parametrize("number,status", [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_a_signal_ends_a_server_that_still_loads(tmp_path, number, status):
+    os.mkfifo(model := tmp_path / "model.gguf")  # nobody writes to it: opening it takes for ever
+    with subprocess.Popen(["mpirun", "-np", "2", str(cluster.BINARY), "serve", str(model)],
+                          stderr=subprocess.PIPE, text=True, env=cluster.environment()) as job:
+        try:
+            deadline = time.monotonic() + 30
+            while len(ranks := [*filter(takes_signals, cluster.children(job.pid))]) < 2:
+                assert time.monotonic() < deadline and job.poll() is None
+                time.sleep(0.05)
+            os.kill(ranks[1], number)
+            _, log = job.communicate(timeout=20)
+        finally:
+            job.kill()
+    assert job.returncode == status
+    assert f"{number.name} before the server was ready" in log
+    assert all_gone(ranks)
 
 
 def test_a_server_outlives_the_readers_of_its_output(tmp_path):
