@@ -12,13 +12,16 @@ TIMINGS = {"queue_ms": 0.5, "prefill_ms": 12.5, "decode_ms": 30.0}
 
 class FakeServer:
     """Calls `answer(request)`, an iterable of messages, for every `generate` and `status`, and
-    sends what all of them yield in turns. `received` holds every message of a client."""
+    sends what all of them yield in turns. `received` holds every message of a client. `address`:
+    with the port of an earlier server."""
 
-    def __init__(self, answer):
+    def __init__(self, answer, address="tcp://127.0.0.1:*"):
         self.answer, self.received = answer, []
         self._context = zmq.Context()
         self._socket = self._context.socket(zmq.ROUTER)
-        self.address = f"tcp://127.0.0.1:{self._socket.bind_to_random_port('tcp://127.0.0.1')}"
+        self._socket.set(zmq.SNDHWM, 0)  # else a ROUTER drops what a slow reader has no room for
+        self._socket.bind(address)
+        self.address = self._socket.last_endpoint.decode()
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run)
 
@@ -27,9 +30,15 @@ class FakeServer:
         return self
 
     def __exit__(self, *exc_info):
+        self.stop()
+        self.wait_for_end()
+
+    def stop(self):
+        """It goes after what it has said; callable by `answer`."""
         self._stop.set()
+
+    def wait_for_end(self):
         self._thread.join()
-        self._socket.close(linger=0)
         self._context.term()
 
     def wait_for(self, kind, seconds=5.0):
@@ -60,6 +69,7 @@ class FakeServer:
                     del open_answers[client, request_id]
                 else:
                     self._send(client, {"id": request_id, **message})
+        self._socket.close(linger=1000)
 
     def _send(self, client, message):
         frame = message.get("raw") or msgpack.packb(message)

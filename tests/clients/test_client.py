@@ -1,6 +1,7 @@
 """lockstep_client against a server that speaks docs/protocol.md over TCP."""
 
 import asyncio
+import contextlib
 import gc
 import itertools
 import json
@@ -8,6 +9,7 @@ import pathlib
 import pickle
 import random
 import re
+import time
 
 import pytest
 
@@ -159,6 +161,78 @@ def test_silence_ends_in_no_answer_that_names_the_server(call, method, arguments
         assert server.wait_for("cancel")["id"] == "1"
     assert caught.value.message == f"no answer from {server.address} within 0.2 s"
     assert str(pickle.loads(pickle.dumps(caught.value))) == str(caught.value)
+
+
+@both
+@pytest.mark.parametrize("timeout", [None, 60], ids=["waits_for_ever", "waits_long"])
+def test_a_server_that_goes_ends_its_requests_at_once(call, timeout):
+    def leave(request):
+        yield accepted()
+        server.stop()
+
+    with FakeServer(leave) as server:
+        begun = time.monotonic()
+        with pytest.raises(LockstepError) as caught:
+            call(server, "generate", "Hi", timeout=timeout)
+    assert str(caught.value) == f"connection_error: lost the connection to {server.address}"
+    assert time.monotonic() - begun < 5
+
+
+@both
+def test_the_timeout_is_for_the_first_word_alone(call):
+    def queue(request):
+        yield accepted()
+        time.sleep(0.5)  # a busy server's queue, or a long prompt
+        yield done()
+
+    with FakeServer(queue) as server:
+        assert call(server, "generate", "Hi", timeout=0.3).finish_reason == "stop"
+
+
+def test_what_came_before_the_loss_is_read_before_it_is_told():
+    def say_all(request):
+        yield accepted()
+        yield from (delta("w", i) for i in range(3000))
+        yield done()
+        server.stop()
+
+    with FakeServer(say_all) as server, Client(server.address, timeout=10) as client:
+        stream = client.stream("Hi")
+        next(stream)
+        server.wait_for_end()
+        time.sleep(0.1)  # the loss is known before the rest is read
+        list(stream)
+    assert len(stream.completion.token_ids) == 3000
+    assert stream.completion.finish_reason == "stop"
+
+
+def test_a_request_without_a_server_reaches_none_that_comes_later():
+    with FakeServer(hello) as first:
+        pass
+    with Client(first.address, timeout=0.2) as client:
+        with pytest.raises(NoAnswer):
+            client.generate("a ghost")
+        with FakeServer(hello, first.address) as second:
+            while not second.received:
+                with contextlib.suppress(NoAnswer):
+                    client.generate("alive")
+    assert {message.get("prompt") for message in second.received} == {"alive"}
+
+
+def test_a_request_goes_out_once_its_server_has_come():
+    async def run(address):
+        async with AsyncClient(address, timeout=20) as client:
+            waiting = asyncio.create_task(client.generate("early"))
+            await asyncio.sleep(0.2)
+            with FakeServer(hello, address) as server:
+                assert (await waiting).text == "Hello"
+            with FakeServer(hello, address) as server:  # and finds the next one
+                assert (await client.generate("later")).text == "Hello"
+            return server.received
+
+    with FakeServer(hello) as nobody:
+        pass
+    assert [message["prompt"] for message in asyncio.run(run(nobody.address))] == ["later"]
 
 
 @both

@@ -1,4 +1,4 @@
-"""What the terminal's commands say when their server goes away half-way."""
+"""What the terminal's commands and the Python client say when their server goes away half-way."""
 
 import contextlib
 import os
@@ -6,6 +6,8 @@ import signal
 import subprocess
 
 import cluster
+import lockstep_client
+import pytest
 
 LOCKSTEP = str(cluster.BINARY)
 
@@ -47,6 +49,16 @@ def test_chat_from_a_pipe_ends_with_1_when_its_server_is_killed():
         _, error = chat.communicate(timeout=20)
         assert chat.returncode == 1
         assert f"connection_error: lost the connection to {server.zmq}" in error
+
+
+def test_a_stream_of_the_python_client_ends_when_its_server_is_killed():
+    with cluster.Cluster(2) as server, lockstep_client.Client(server.zmq, timeout=None) as client:
+        stream = client.stream("1 2", ignore_eos=True, max_tokens=5000)
+        next(stream)
+        kill_rank_0(server)
+        with pytest.raises(lockstep_client.LockstepError) as caught:
+            list(stream)
+        assert str(caught.value) == f"connection_error: lost the connection to {server.zmq}"
 
 
 def test_ctrl_c_ends_generate_where_nobody_answers():

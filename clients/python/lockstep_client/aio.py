@@ -50,8 +50,10 @@ class AsyncClient:
 
     Not thread-safe: it belongs to the event loop that entered it.
 
-    `timeout`: seconds that a request may go without any message of the server before NoAnswer is
-    raised; None waits for ever. Every method raises LockstepError where there is no answer."""
+    `timeout`: seconds that the server has for its first word about a request, the connection
+    included, before NoAnswer is raised; None waits for ever. From then on a request may take as long
+    as it takes: the loss of the connection ends it at once. Every method raises LockstepError where
+    there is no answer."""
 
     def __init__(self, address: str, timeout: Optional[float] = 60.0) -> None:
         self._address, self._timeout = address, timeout
@@ -115,10 +117,14 @@ class AsyncClient:
         await self.close()
 
     async def _read(self, connection: Connection[_Inbox]) -> None:
-        """The one reader of the socket."""
+        """The one that waits for the socket and its monitor."""
+        poller = zmq.asyncio.Poller()
+        for socket in (connection.socket, connection.monitor):
+            poller.register(socket, zmq.POLLIN)
         while True:
-            protocol.deliver(protocol.decode(await connection.socket.recv()), connection.inboxes)
-            # recv() does not suspend while messages wait: a fast server would starve the rest.
+            await poller.poll()
+            connection.read()
+            # poll() does not suspend while messages wait: a fast server would starve the rest.
             await asyncio.sleep(0)
 
     async def _messages(self, request: Message) -> AsyncIterator[Message]:
@@ -127,28 +133,29 @@ class AsyncClient:
             raise LockstepError("client_closed", "use `async with AsyncClient(...) as client`")
         inbox: _Inbox = asyncio.Queue()
         request_id, ended = self._connection.open(request, inbox), False
+        timeout = self._timeout
         try:
             while not ended:
-                message = await self._receive(inbox)
+                message, timeout = await self._receive(inbox, timeout), None
                 ended = message["type"] in protocol.LAST_MESSAGES
                 yield checked(message)
         finally:
             self._connection.leave(request_id, ended)
 
-    async def _receive(self, inbox: _Inbox) -> Message:
+    async def _receive(self, inbox: _Inbox, timeout: Optional[float]) -> Message:
         """The next message of an inbox. (Not by asyncio.wait_for: before Python 3.12 it may lose a
         cancellation that comes together with a message.)"""
         def expire() -> None:
             if inbox.empty():
                 inbox.put_nowait(None)
 
-        timer = None if self._timeout is None else (
-            asyncio.get_running_loop().call_later(self._timeout, expire))
+        timer = None if timeout is None else (
+            asyncio.get_running_loop().call_later(timeout, expire))
         try:
             message = await inbox.get()
         finally:
             if timer is not None:
                 timer.cancel()
         if message is None:
-            raise NoAnswer(self._address, self._timeout or 0.0)
+            raise NoAnswer(self._address, timeout or 0.0)
         return message

@@ -50,12 +50,17 @@ class Client:
     Not thread-safe: a client and its streams belong to one thread at a time. Use one client per
     thread, or an AsyncClient for many requests at once.
 
-    `timeout`: seconds that a request may go without any message of the server before NoAnswer is
-    raised; None waits for ever. Every method raises LockstepError where there is no answer."""
+    `timeout`: seconds that the server has for its first word about a request, the connection
+    included, before NoAnswer is raised; None waits for ever. From then on a request may take as long
+    as it takes: the loss of the connection ends it at once. Every method raises LockstepError where
+    there is no answer."""
 
     def __init__(self, address: str, timeout: Optional[float] = 60.0) -> None:
         self._address, self._timeout = address, timeout
         self._connection: Connection[_Inbox] = Connection(zmq.Context(), address)
+        self._poller = zmq.Poller()
+        for socket in (self._connection.socket, self._connection.monitor):
+            self._poller.register(socket, zmq.POLLIN)
 
     def generate(self, prompt: Optional[str] = None, *,
                  prompt_token_ids: Optional[List[int]] = None,
@@ -106,21 +111,21 @@ class Client:
         """Sends `request`, gives what answers it, and cancels it if left before the end."""
         inbox: _Inbox = queue.SimpleQueue()
         request_id, ended = self._connection.open(request, inbox), False
+        timeout = self._timeout
         try:
             while not ended:
-                message = self._receive(inbox)
+                message, timeout = self._receive(inbox, timeout), None
                 ended = message["type"] in protocol.LAST_MESSAGES
                 yield checked(message)
         finally:
             self._connection.leave(request_id, ended)
 
-    def _receive(self, inbox: _Inbox) -> Message:
+    def _receive(self, inbox: _Inbox, timeout: Optional[float]) -> Message:
         """The next message of an inbox; what comes for others meanwhile goes to theirs."""
-        connection, timeout = self._connection, self._timeout
         deadline = None if timeout is None else time.monotonic() + timeout
         while inbox.empty():
             left = None if deadline is None else max(0, int(1000 * (deadline - time.monotonic())))
-            if not connection.socket.poll(left):
+            if not self._poller.poll(left):
                 raise NoAnswer(self._address, timeout or 0.0)
-            protocol.deliver(protocol.decode(connection.socket.recv()), connection.inboxes)
+            self._connection.read()
         return inbox.get_nowait()
