@@ -164,6 +164,13 @@ Result<std::string> Admission::render(const comm::GenerateRequest& request) cons
   const Result<Json> extra = parse_json(request.template_args.value_or("{}"), "template_args");
   if (!extra) return extra.fault();
   if (!extra->is_object()) return invalid("template_args must be an object", "template_args");
+  const auto tools = extra->find("tools");
+  if (tools != extra->end() && !tools->empty() && !chat_template_->mentions("tools")) {
+    return invalid(
+        "tools: the model's chat template has no place for them, so that the model would "
+        "not see them",
+        "tools");
+  }
   return chat_template_->render(*messages, request.add_generation_prompt, *extra);
 }
 

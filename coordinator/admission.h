@@ -33,7 +33,8 @@ class Admission {
 
   // Tokenizes and checks. Faults: "context_length_exceeded" with all numbers when prompt and
   // max_tokens do not fit into max_model_len or into the whole KV cache; "invalid_request_error"
-  // for an empty prompt, token ids outside the vocabulary, and messages that cannot be rendered.
+  // for an empty prompt, token ids outside the vocabulary, messages that cannot be rendered,
+  // and tools where the chat template has no place for them.
   Result<AdmittedRequest> admit(const comm::GenerateRequest& request, std::uint64_t sequence_id);
 
  private:

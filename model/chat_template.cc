@@ -3,12 +3,14 @@
 #include <algorithm>
 #include <array>
 #include <nlohmann/json.hpp>
+#include <set>
 #include <string_view>
 #include <utility>
 #include <vector>
 
 #include "model/jinja_globals.h"
 #include "model/jinja_interpreter.h"
+#include "model/jinja_lexer.h"
 #include "model/jinja_parser.h"
 #include "model/jinja_print.h"
 
@@ -52,20 +54,36 @@ Result<bool> add_extra(jinja::Runtime& runtime, const nlohmann::ordered_json& ex
   return true;
 }
 
+// The names in the expressions of a template, but for attributes.
+std::set<std::string> names_of(const std::string& source) {
+  std::set<std::string> names;
+  bool attribute = false;
+  for (const jinja::Token& token : jinja::tokenize(source)) {
+    if (token.kind == jinja::TokenKind::kName && !attribute) names.insert(token.text);
+    attribute = token.kind == jinja::TokenKind::kOperator && token.text == ".";
+  }
+  return names;
+}
+
 }  // namespace
 
 struct ChatTemplate::Impl {
   jinja::Body body;
+  std::set<std::string> names;
   std::string bos_token;
   std::string eos_token;
 };
 
 ChatTemplate::ChatTemplate(const std::string& source, std::string bos_token, std::string eos_token)
-    : impl_(std::make_unique<Impl>(
-          Impl{jinja::parse_template(source), std::move(bos_token), std::move(eos_token)})) {}
+    : impl_(std::make_unique<Impl>(Impl{jinja::parse_template(source), names_of(source),
+                                        std::move(bos_token), std::move(eos_token)})) {}
 
 ChatTemplate::~ChatTemplate() = default;
 ChatTemplate::ChatTemplate(ChatTemplate&&) noexcept = default;
+
+bool ChatTemplate::mentions(const std::string& variable) const {
+  return impl_->names.contains(variable);
+}
 
 Result<std::string> ChatTemplate::render(const nlohmann::ordered_json& messages,
                                          bool add_generation_prompt,

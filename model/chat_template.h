@@ -19,6 +19,9 @@ class ChatTemplate {
   ~ChatTemplate();
   ChatTemplate(ChatTemplate&&) noexcept;
 
+  // Whether an expression of the template has this name: one that does not leaves the variable out.
+  bool mentions(const std::string& variable) const;
+
   // The prompt text for `messages` (a JSON array of {role, content, ...}). `extra` is an object of
   // further variables (tools, documents, enable_thinking, ...), or null for none; `tools` and
   // `documents` are none when it does not have them. Objects keep the order of their keys, which

@@ -182,6 +182,22 @@ TEST_F(AdmissionOfMessages, PassesTemplateArguments) {
   EXPECT_THAT(admit(request)->request.prompt_token_ids, ElementsAre(256, 0, 1, 257, 256, 2));
 }
 
+TEST_F(AdmissionOfMessages, RefusesToolsThatTheTemplateWouldLeaveOut) {
+  comm::GenerateRequest request;
+  request.messages = R"([{"role": "user", "content": "ab"}])";
+  for (const char* none : {R"({"tools": null})", R"({"tools": []})"}) {
+    request.template_args = none;
+    EXPECT_TRUE(admit(request)) << none;
+  }
+  request.template_args = R"({"tools": [{"type": "function", "function": {"name": "f"}}]})";
+  EXPECT_EQ(admit(request).fault().param, "tools");
+  EXPECT_THAT(admit(request).fault().message, HasSubstr("chat template has no place for them"));
+  const model::ChatTemplate with_tools(
+      "{% if tools %}<|start|>{% endif %}{{ messages[0].content }}", "", "");
+  chat_template = &with_tools;
+  EXPECT_THAT(admit(request)->request.prompt_token_ids, ElementsAre(256, 0, 1));
+}
+
 TEST_F(AdmissionOfMessages, RefusesWhatIsNotAnArrayOfMessages) {
   comm::GenerateRequest request;
   request.messages = "[{";

@@ -58,6 +58,15 @@ TEST(ChatTemplate, GivesMessagesTokensAndExtrasToTheTemplate) {
   EXPECT_EQ(*result, "<s>user:hi</s>True5True");
 }
 
+TEST(ChatTemplate, KnowsTheNamesInItsExpressions) {
+  const auto mentions = [](const std::string& source) {
+    return ChatTemplate(source, "", "").mentions("tools");
+  };
+  EXPECT_TRUE(mentions("{%- if tools is not none %}x{% endif %}"));
+  EXPECT_TRUE(mentions("{{ messages | list + tools }}"));
+  EXPECT_FALSE(mentions("You have no tools. {# tools #}{{ message.tools }}{{ 'tools' }}"));
+}
+
 TEST(ChatTemplate, KeepsTheOrderOfKeys) {
   EXPECT_EQ(rendered("{{ tools|tojson }}", Json::parse(R"({"tools":{"z":1,"a":2}})")),
             R"({"z": 1, "a": 2})");
