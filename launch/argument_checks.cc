@@ -35,6 +35,11 @@ std::optional<int> shift_of_unit(std::string_view unit) {
   return 10 * (static_cast<int>(power) + 1);
 }
 
+bool is_port(std::string_view text) {
+  const auto port = take_number(text);
+  return port && *port <= 65535 && text.empty();
+}
+
 }  // namespace
 
 std::string check_unsigned(const std::string& text) {
@@ -49,8 +54,18 @@ std::string check_http_address(const std::string& address) {
 }
 
 std::string check_zmq_address(const std::string& address) {
-  if (address.starts_with("tcp://") || address.starts_with("ipc://")) return "";
-  return "'" + address + "' begins neither with tcp:// nor with ipc://";
+  if (address.starts_with("ipc://")) return "";
+  if (!address.starts_with("tcp://")) {
+    return "'" + address + "' begins neither with tcp:// nor with ipc://";
+  }
+  const std::string_view rest = std::string_view(address).substr(std::string_view("tcp://").size());
+  const std::size_t colon = rest.rfind(':');
+  if (colon != std::string_view::npos && colon > 0) {
+    const std::string_view port = rest.substr(colon + 1);
+    if (port == "*" || is_port(port)) return "";
+  }
+  return "'" + address +
+         "' must end with a port from 0 to 65535, or *, as tcp://127.0.0.1:5555 does";
 }
 
 std::string size_to_bytes(std::string& text) {

@@ -12,7 +12,8 @@ std::string check_unsigned(const std::string& text);
 // "127.0.0.1:8000", "[::1]:8000", "localhost:8000" (gateway/http_address.h).
 std::string check_http_address(const std::string& address);
 
-// "tcp://127.0.0.1:5555" or "ipc:///path".
+// "tcp://127.0.0.1:5555", "tcp://127.0.0.1:*" (a server's: any free port) or "ipc:///path". ZeroMQ
+// would take a port's lowest 16 bits.
 std::string check_zmq_address(const std::string& address);
 
 // Turns "4096", "512MiB" or "4 gb" (any case, every unit a power of 1024) into bytes in digits.

@@ -225,12 +225,25 @@ TEST_F(ServeArguments, RefuseWhatIsOutOfRangeAndNameTheOption) {
       {"--http", "http://localhost:8000"},
       {"--zmq", "127.0.0.1:5555"},
       {"--zmq", "inproc://x"},
+      {"--zmq", "tcp://127.0.0.1"},
+      {"--zmq", "tcp://127.0.0.1:"},
+      {"--zmq", "tcp://127.0.0.1:99999"},
+      {"--zmq", "tcp://127.0.0.1:80x"},
+      {"--zmq", "tcp://:5555"},
       {"--config", "/no/such/file"}};
   for (const auto& [option, value] : bad) {
     EXPECT_THAT(refusal({"m", option, value}), HasSubstr(option)) << value;
   }
   EXPECT_THAT(refusal({}), HasSubstr("MODEL"));
   EXPECT_THAT(refusal({"m", "--max-num-sequences", "4"}), HasSubstr("--max-num-sequences"));
+}
+
+TEST_F(ServeArguments, TakePortsOfZeroMQ) {
+  for (const char* address :
+       {"tcp://127.0.0.1:65535", "tcp://*:*", "tcp://127.0.0.1:0", "tcp://[::1]:5555"}) {
+    EXPECT_EQ(parse({"m", "--zmq", address}).zmq, address);
+  }
+  EXPECT_THAT(refusal({"m", "--zmq", "tcp://127.0.0.1:99999"}), HasSubstr("0 to 65535"));
 }
 
 TEST_F(ServeArguments, TakeTheFileWhereTheCommandLineIsSilent) {
