@@ -21,6 +21,7 @@ std::string place(const std::string& path, const toml::source_region& source,
 // The value as it would stand on the command line. CLI11 alone would take "4" and true for the
 // number of an option; its name for the option's type tells what the file must hold.
 std::string as_text(const CLI::Option& option, const toml::node& value, const std::string& where) {
+  const bool flag = option.get_items_expected_max() == 0;  // it stands there without a value
   const std::string type = option.get_type_name();  // "UINT", "INT:INT in [1 - 4096]", "TEXT", ...
   const bool size = type.starts_with("SIZE");
   const bool real = type.starts_with("FLOAT");
@@ -31,11 +32,14 @@ std::string as_text(const CLI::Option& option, const toml::node& value, const st
   if (real) {
     if (const auto* floating = value.as_floating_point()) return std::to_string(floating->get());
   }
-  if (!number) {
+  if (flag) {
+    if (const auto* boolean = value.as_boolean()) return boolean->get() ? "true" : "false";
+  } else if (!number) {
     if (const auto* text = value.as_string()) return text->get();
   }
   throw Error(where + ": " +
-              (real     ? "a number is expected"
+              (flag     ? "true or false is expected"
+               : real   ? "a number is expected"
                : number ? "an integer is expected"
                : size   ? "bytes, or a string such as \"512MiB\", are expected"
                         : "a string is expected"));

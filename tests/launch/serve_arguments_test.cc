@@ -287,6 +287,9 @@ TEST_F(ServeArguments, WantTheRightTypeInTheFile) {
   for (const std::string value : {"4", "true", "4.5"}) {
     EXPECT_THAT(refusal_of_file("served_model_name = " + value), HasSubstr("a string is expected"));
   }
+  for (const std::string value : {"1", "\"true\"", "[true]"}) {
+    EXPECT_THAT(refusal_of_file("nccl_windows = " + value), HasSubstr("true or false is expected"));
+  }
   EXPECT_THAT(refusal_of_file("kv_cache_memory = 0.5"), HasSubstr("512MiB"));
   EXPECT_THAT(refusal_of_file("kv_cache_memory = -1"), HasSubstr("kv_cache_memory"));
 }
@@ -309,6 +312,13 @@ TEST_F(ServeArguments, RefuseWhatTheDeviceHasNot) {
   EXPECT_EQ(refusal({"m", "--all-reduce", "peer"}), "accepted");
   EXPECT_EQ(refusal({"m", "--nccl-windows"}), "accepted");
   EXPECT_EQ(refusal({"m", "--device", "cuda", "--pp", "2"}), "accepted");
+}
+
+TEST_F(ServeArguments, TakeFlagsFromAFile) {
+  EXPECT_TRUE(parse({"m", "--config", file("nccl_windows = true")}).nccl_windows);
+  const std::string off = file("nccl_windows = false");
+  EXPECT_FALSE(parse({"m", "--config", off}).nccl_windows);
+  EXPECT_TRUE(parse({"m", "--config", off, "--nccl-windows"}).nccl_windows);
 }
 
 TEST_F(ServeArguments, TakeAShareFromAFile) {
