@@ -11,6 +11,7 @@
 #include <nlohmann/json.hpp>
 
 #include "base/error.h"
+#include "launch/check_output.h"
 #include "launch/commands.h"
 #include "launch/interrupt.h"
 #include "launch/native_client.h"
@@ -144,20 +145,22 @@ class Chat {
       return client_.generate(
           std::move(request),
           [](const comm::Delta& delta) { std::cout << delta.text << std::flush; },
-          [this] { return interrupt_.raised(); });
+          [this] { return interrupt_.raised() || !std::cout; });
     } catch (const Error& error) {
       return Fault{.code = "connection_error", .message = error.what(), .param = ""};
     }
   }
 
-  // False when the server refused or has gone; the conversation is then as before.
+  // False when the server refused or has gone; the conversation is then as before. Throws Error
+  // when the answer cannot be written.
   bool answer(const std::string& text) {
     messages_.push_back({{"role", "user"}, {"content", text}});
     comm::GenerateRequest request = request_;
     request.messages = messages_.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
     interrupt_.clear();
     const auto result = ask(std::move(request));
-    std::cout << std::endl;
+    std::cout << "\n";
+    check_output();
     if (!result) {
       messages_.erase(messages_.size() - 1);
       std::cerr << result.fault().code << ": " << result.fault().message << "\n";

@@ -8,6 +8,7 @@
 #include <nlohmann/json.hpp>
 
 #include "base/error.h"
+#include "launch/check_output.h"
 #include "launch/commands.h"
 #include "launch/interrupt.h"
 #include "launch/native_client.h"
@@ -109,14 +110,13 @@ int ask(const GenerateOptions& options, comm::GenerateRequest request, const Int
       [&](const comm::Delta& delta) {
         if (!options.json) std::cout << delta.text << std::flush;
       },
-      [&] { return interrupt.raised(); });
+      [&] { return interrupt.raised() || !std::cout; });
   if (!result) return print_fault(result.fault());
   if (options.json) {
-    std::cout << to_json(*result).dump(-1, ' ', false, nlohmann::json::error_handler_t::replace)
-              << std::endl;
-  } else {
-    std::cout << std::endl;
+    std::cout << to_json(*result).dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
   }
+  std::cout << "\n";
+  check_output();
   if (options.stats || (!options.json && isatty(STDERR_FILENO))) print_stats(*result);
   return interrupt.raised() ? kInterrupted : 0;
 }
@@ -163,8 +163,8 @@ void add_generate_command(CLI::App& app, Run& run) {
   command->add_flag("--stats", options->stats,
                     "Print tokens per second, also where there is no terminal");
   command->footer(
-      "Exit status: 0, 1 when the server refuses or fails, 2 for usage errors, 130 after "
-      "Ctrl-C.\n\n"
+      "Exit status: 0, 1 when the server refuses or fails or the answer cannot be written, 2 for\n"
+      "usage errors, 130 after Ctrl-C.\n\n"
       "Example:\n  lockstep generate --prompt \"Once upon a time\" --max-tokens 64 --temperature "
       "0.8 --seed 7");
   command->callback([options, &run] { run = [options] { return run_generate(*options); }; });

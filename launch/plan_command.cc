@@ -9,6 +9,7 @@
 #include "base/error.h"
 #include "launch/argument_checks.h"
 #include "launch/bytes_text.h"
+#include "launch/check_output.h"
 #include "launch/commands.h"
 #include "launch/device_table.h"
 #include "launch/host_memory.h"
@@ -187,6 +188,7 @@ int run_plan(const PlanOptions& options) {
   }
   if (!report.any_fits()) planner.suggest_for(report);
   (options.json ? print_json : print_table)(std::cout, report);
+  check_output();
   return report.any_fits() ? 0 : kDoesNotFit;
 }
 

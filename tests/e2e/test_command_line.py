@@ -111,6 +111,36 @@ def test_generate_names_what_the_server_refuses(server):
     assert "context_length_exceeded" in done.stderr and "8,192" in done.stderr
 
 
+@pytest.mark.parametrize("arguments,status", [
+    (["generate", "--prompt", "1 2", "--max-tokens", "4"], 1),
+    (["generate", "--prompt", "1 2", "--max-tokens", "4", "--json"], 1),
+    (["chat", "--max-tokens", "4"], 1),
+    (["plan"], 2)], ids=["generate", "json", "chat", "plan"])
+def test_an_answer_that_cannot_be_written_is_no_success(server, arguments, status):
+    place = [cluster.find_model()] if arguments == ["plan"] else ["--connect", server.zmq]
+    with open("/dev/full", "w") as full:
+        done = subprocess.run([LOCKSTEP, *arguments, *place], input="Hello\n", stdout=full,
+                              stderr=subprocess.PIPE, text=True, timeout=30)
+    assert done.returncode == status
+    assert "standard output did not take all" in done.stderr
+
+
+@pytest.mark.parametrize("arguments", [["generate", "--prompt", "1 2"], ["chat"]],
+                         ids=["generate", "chat"])
+def test_a_reader_that_has_gone_ends_the_answer(server, arguments):
+    with subprocess.Popen([LOCKSTEP, *arguments, "--connect", server.zmq, "--max-tokens", "8000"],
+                          stdin=subprocess.PIPE, stdout=subprocess.PIPE) as asking:
+        asking.stdin.write(b"Count from 1 to 1000, one number on each line.\n")
+        asking.stdin.close()
+        asking.stdout.read(1)
+        asking.stdout.close()
+        assert asking.wait(10) == -signal.SIGPIPE
+    deadline = time.monotonic() + 5
+    while server.metric("lockstep_num_requests_running"):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
 def test_generate_says_when_nobody_answers():
     done = run("generate", "--connect", "tcp://127.0.0.1:9", "--prompt", "x", "--timeout-ms", 300)
     assert done.returncode == 1
