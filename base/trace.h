@@ -24,7 +24,7 @@ struct TraceLabel {
 // Collects the spans of one process while it records. Thread-safe.
 //
 // The texts of several processes make one file: beginning() of one of them, then take() of each,
-// in any order. It lacks only the closing bracket, which the format does not ask for.
+// in any order. It lacks only the closing bracket, which whoever writes the file adds.
 class Tracer {
  public:
   using Clock = std::chrono::steady_clock;  // common to the processes of a host

@@ -15,8 +15,8 @@ struct TimelineOptions {
 };
 
 // One rank's share. The ranks of a host write the same file: one of them begins it, then each
-// appends what it has in one write, so that nothing is torn. At any time the file lacks only the
-// closing bracket of an array, which no viewer of the format needs.
+// appends what it has in one write over the closing bracket, so that nothing is torn and the file
+// is JSON at any time.
 //
 // A file that cannot be written in the end is logged: the replica goes on.
 class Timeline {

@@ -408,7 +408,7 @@ def decode_rates(work, path, name, options, batches):
 def step_gaps(trace):
     """Median and largest microseconds from the end of a step, as the host sees it, to the next one's
     beginning: none where that one was put in line before."""
-    events = json.loads(trace.read_text().rstrip().rstrip(",") + "]")
+    events = json.loads(trace.read_text())
     steps = sorted((event["ts"], event["dur"]) for event in events if event["name"] == "step on the GPU")
     gaps = [begin - (ts + dur) for (ts, dur), (begin, _) in zip(steps, steps[1:])]
     if not gaps:

@@ -15,9 +15,9 @@ LAYER_PHASES = ("qkv product", "rope and kv store", "attention", "o product", "g
 
 
 def spans(path):
-    """The file's spans by rank; it may lack its closing bracket."""
+    """The file's spans by rank."""
     by_rank = {}
-    for event in json.loads(path.read_text() + "]"):
+    for event in json.loads(path.read_text()):
         if event["ph"] == "X":
             by_rank.setdefault(event["pid"], []).append(event)
     return by_rank

@@ -45,7 +45,7 @@ class TimelineTest : public ::testing::Test {
     std::ifstream file(path_);
     const std::string text(std::istreambuf_iterator<char>(file), {});
     std::vector<int> steps;
-    for (const auto& event : nlohmann::json::parse(text + "]")) {
+    for (const auto& event : nlohmann::json::parse(text)) {
       if (event["ph"] == "X" && event["pid"] == rank) steps.push_back(event["args"]["number"]);
     }
     return steps;
