@@ -91,10 +91,13 @@ ReplicaSizes settle_sizes(const ServeOptions& options, const model::Model& model
   std::int64_t mine_holds = 0;
   if (options.kv_cache_memory > 0) {
     mine_holds = static_cast<std::int64_t>(options.kv_cache_memory / mine.kv_block);
-    if (std::min(useful, mine_holds) > room.blocks() && mpi.local_rank() == 0) {
-      spdlog::warn("kv_cache_memory is {} a rank: beside the weights, {} has room for {}",
-                   bytes_text(options.kv_cache_memory), mpi.host_name(),
-                   bytes_text(static_cast<std::size_t>(room.blocks()) * mine.kv_block));
+    if (std::min(useful, mine_holds) > room.blocks()) {
+      throw Error(
+          "kv_cache_memory is " + bytes_text(options.kv_cache_memory) + " a rank, of which " +
+          bytes_text(static_cast<std::size_t>(std::min(useful, mine_holds)) * mine.kv_block) +
+          " would be used: beside weights and activations, " + mpi.host_name() + " has room for " +
+          bytes_text(static_cast<std::size_t>(room.blocks()) * mine.kv_block) +
+          " a rank; give less, or a smaller --max-num-seqs or --max-model-len");
     }
   } else {
     // A quarter of what is free, but room for one sequence, and no more than there is.

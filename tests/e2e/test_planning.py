@@ -67,6 +67,17 @@ def write_huge_model(folder, layers):
         "model": {"type": "BPE", "vocab": {"a": 0, "<s>": 1, "</s>": 2}, "merges": []}}))
 
 
+def test_a_server_refuses_a_cache_that_does_not_fit(tmp_path):
+    done = subprocess.run(
+        ["mpirun", "-np", "2", str(cluster.BINARY), "serve", cluster.find_model(), "--zmq",
+         f"ipc://{tmp_path}/socket", "--threads", "1", "--kv-cache-memory", "100TiB",
+         "--max-num-seqs", "4096", "--max-num-batched-tokens", "4096"],
+        capture_output=True, text=True, timeout=60, env=cluster.environment())
+    assert done.returncode == 1
+    assert re.search(r"kv_cache_memory is 100\.0 TiB a rank, of which [\d.]+ .iB would be used: beside "
+                     r"weights and activations, \S+ has room for [\d.]+ .iB", done.stderr)
+
+
 def test_a_plan_tells_what_a_server_loads():
     told = json.loads(plan(cluster.find_model(), "--tp", "2", "--json").stdout)
     weights = told["plans"][0]["weight_bytes"]
