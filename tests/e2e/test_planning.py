@@ -99,6 +99,18 @@ def test_the_exit_status_tells_whether_it_fits(tmp_path):
     assert plan(tmp_path / "none.gguf").returncode == 2
 
 
+def test_the_document_shows_what_the_command_prints(tmp_path):
+    text = (cluster.ROOT / "docs/planning.md").read_text()
+    (tmp_path / "Llama-3.1-70B").mkdir()
+    write_config(tmp_path / "Llama-3.1-70B")
+    for options, skipped in (("--device h100", 0), ("--device h100 --tp 2", 5)):
+        command = f"lockstep plan Llama-3.1-70B/config.json {options}"
+        shown = text.split(f"$ {command}\n")[1].split("```")[0].splitlines()
+        printed = subprocess.run([str(cluster.BINARY), *command.split()[1:]], cwd=tmp_path, text=True,
+                                 capture_output=True, timeout=30).stdout.splitlines()
+        assert shown[1 if skipped else 0:] == printed[skipped:]
+
+
 def test_fa3_is_planned_on_hopper_alone(tmp_path):
     config = write_config(tmp_path)
     assert plan(config, "--device", "h200", "--tp", "4", "--attention-backend", "fa3").returncode == 0
