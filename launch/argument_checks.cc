@@ -48,6 +48,14 @@ std::string check_unsigned(const std::string& text) {
   return "'" + text + "' is no integer from 0 to 18446744073709551615";
 }
 
+std::string check_share(const std::string& text) {
+  double share = 0;
+  const char* end = text.data() + text.size();
+  const auto [rest, error] = std::from_chars(text.data(), end, share);
+  if (error == std::errc() && rest == end && share > 0 && share <= 1) return "";
+  return "'" + text + "' is no number above 0 and at most 1";
+}
+
 std::string check_http_address(const std::string& address) {
   const auto parsed = gateway::parse_http_address(address);
   return parsed ? "" : parsed.fault().message;

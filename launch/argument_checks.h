@@ -9,6 +9,9 @@ namespace lockstep::launch {
 // An integer from 0 to 2^64 - 1 in digits.
 std::string check_unsigned(const std::string& text);
 
+// A number above 0 and at most 1.
+std::string check_share(const std::string& text);
+
 // "127.0.0.1:8000", "[::1]:8000", "localhost:8000" (gateway/http_address.h).
 std::string check_http_address(const std::string& address);
 

@@ -4,6 +4,7 @@
 #include <fstream>
 #include <iostream>
 #include <iterator>
+#include <limits>
 #include <memory>
 #include <nlohmann/json.hpp>
 
@@ -145,6 +146,7 @@ void add_generate_command(CLI::App& app, Run& run) {
           ->check(CLI::ExistingFile);
   auto* ids =
       command->add_option("--token-ids", options->token_ids, "The prompt as token ids: 1,2,3")
+          ->check(CLI::Range(0, std::numeric_limits<std::int32_t>::max()))
           ->delimiter(',');
   text->excludes(file)->excludes(ids);
   file->excludes(ids);

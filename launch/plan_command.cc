@@ -14,8 +14,10 @@
 #include "launch/device_table.h"
 #include "launch/host_memory.h"
 #include "launch/model_shape.h"
+#include "launch/named_values.h"
 #include "launch/plan_report.h"
 #include "launch/replica_sizes.h"
+#include "launch/serve_arguments.h"
 #include "launch/serve_options.h"
 #include "model/outline.h"
 #include "shard/memory_plan.h"
@@ -199,10 +201,7 @@ std::string check_device(const std::string& name) {
 
 // What no single option can check.
 void check(const PlanOptions& options, const CLI::App& plan) {
-  if (options.serve.block_size % 16 != 0) {
-    throw CLI::ValidationError(
-        "--block-size", std::to_string(options.serve.block_size) + " is not a multiple of 16");
-  }
+  check_step_sizes(options.serve);
   for (const char* option :
        {"--gpu-memory-utilization", "--attention-backend", "--all-reduce", "--nccl-windows"}) {
     if (options.is_cpu() && plan.count(option) > 0) {
@@ -241,13 +240,13 @@ void add_size_options(CLI::App& plan, PlanOptions& options) {
   plan.add_option("--kv-cache-dtype", options.serve.kv_cache_dtype,
                   "Keys and values in the cache: auto (bf16), bf16, int8 (on CPUs), fp8 (on GPUs) "
                   "[auto]")
-      ->transform(CLI::CheckedTransformer(kKvFormats, CLI::ignore_case))
+      ->transform(one_of(kKvFormats))
       ->type_name("FORMAT");
   plan.add_option(
           "--weights", options.weights,
           "Plan for layers in bf16, fp8, int8, q8, q4_0 or q4; default: as they are stored, "
           "of a config.json alone as it says")
-      ->transform(CLI::CheckedTransformer(kWeights, CLI::ignore_case))
+      ->transform(one_of(kWeights))
       ->type_name("FORMAT");
 }
 

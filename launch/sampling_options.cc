@@ -25,8 +25,9 @@ void add_client_options(CLI::App& command, ClientOptions& options) {
       ->capture_default_str();
   command.add_option("--seed", request.seed, "Makes sampling repeatable")->check(check_unsigned);
   command
-      .add_option("--top-p", sampling.top_p, "Sample from the smallest set with this probability")
-      ->check(CLI::Range(0.0, 1.0));
+      .add_option("--top-p", sampling.top_p,
+                  "Sample from the smallest set with this probability, above 0 and at most 1")
+      ->check(check_share);
   command.add_option("--top-k", sampling.top_k, "Sample from the k most likely tokens; 0: all")
       ->check(CLI::Range(0, 1 << 24));
   command

@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "launch/argument_checks.h"
+#include "launch/named_values.h"
 #include "launch/toml_config.h"
 
 namespace lockstep::launch {
@@ -63,7 +64,7 @@ void add_engine_options(CLI::App& serve, ServeOptions& options, Typed& typed) {
           "--kv-cache-dtype", options.kv_cache_dtype,
           "Keys and values in the cache: auto (bf16), bf16, int8 (half the memory; on CPUs), "
           "fp8 (half the memory; on GPUs) [auto]")
-      ->transform(CLI::CheckedTransformer(kKvCacheTypes, CLI::ignore_case))
+      ->transform(one_of(kKvCacheTypes))
       ->type_name("FORMAT");
   defaults(serve.add_option("--max-queue", options.max_queue,
                             "Waiting requests; more are refused as overloaded"))
@@ -93,7 +94,7 @@ void add_machine_options(CLI::App& serve, ServeOptions& options, Typed& typed) {
           "--device", options.device,
           "What computes: auto (cuda where this build has it and every rank a GPU, else cpu), "
           "cpu, cuda [auto]")
-      ->transform(CLI::CheckedTransformer(kDevices, CLI::ignore_case))
+      ->transform(one_of(kDevices))
       ->type_name("NAME");
   serve
       .add_option("--threads", options.threads,
@@ -102,7 +103,7 @@ void add_machine_options(CLI::App& serve, ServeOptions& options, Typed& typed) {
   serve
       .add_option("--bind", options.bind,
                   "auto: each compute thread to a core of its own, where they fit; none [auto]")
-      ->transform(CLI::CheckedTransformer(kBindings, CLI::ignore_case))
+      ->transform(one_of(kBindings))
       ->type_name("NAME");
   serve
       .add_option("--weight-cache", options.weight_cache,
@@ -111,7 +112,7 @@ void add_machine_options(CLI::App& serve, ServeOptions& options, Typed& typed) {
   serve
       .add_option("--transport", options.transport,
                   "Between ranks: auto, shared-memory or mpi [auto]")
-      ->transform(CLI::CheckedTransformer(kTransports, CLI::ignore_case))
+      ->transform(one_of(kTransports))
       ->type_name("NAME");
   serve
       .add_option("--kernels", options.kernels,
@@ -201,10 +202,7 @@ void add_trace_options(CLI::App& serve, ServeOptions& options) {
 // What no single option can check.
 void check(const ServeOptions& options) {
   if (options.model.empty()) throw CLI::RequiredError("MODEL");
-  if (options.block_size % 16 != 0) {
-    throw CLI::ValidationError("--block-size",
-                               std::to_string(options.block_size) + " is not a multiple of 16");
-  }
+  check_step_sizes(options);
   if (options.device == Device::cuda && options.kv_cache_dtype == KvCacheType::int8) {
     throw CLI::ValidationError("--kv-cache-dtype", "int8 is for CPUs: on GPUs there is fp8");
   }
@@ -214,6 +212,15 @@ void check(const ServeOptions& options) {
   if (options.device == Device::cpu && options.kv_cache_dtype == KvCacheType::fp8) {
     throw CLI::ValidationError("--kv-cache-dtype", "fp8 is for GPUs: on CPUs there is int8");
   }
+}
+
+}  // namespace
+
+void check_step_sizes(const ServeOptions& options) {
+  if (options.block_size % 16 != 0) {
+    throw CLI::ValidationError("--block-size",
+                               std::to_string(options.block_size) + " is not a multiple of 16");
+  }
   if (options.max_num_batched_tokens < options.max_num_seqs) {
     throw CLI::ValidationError(
         "--max-num-batched-tokens",
@@ -221,8 +228,6 @@ void check(const ServeOptions& options) {
             std::to_string(options.max_num_seqs) + ": a step holds a token of every sequence");
   }
 }
-
-}  // namespace
 
 void add_serve_arguments(CLI::App& serve, ServeOptions& options, std::function<void()> done) {
   const auto typed = std::make_shared<Typed>();

@@ -14,4 +14,7 @@ namespace lockstep::launch {
 // CLI::ParseError naming the option, or Error naming the file, the line and the key.
 void add_serve_arguments(CLI::App& serve, ServeOptions& options, std::function<void()> done);
 
+// Throws CLI::ValidationError naming the option of a step or a block that cannot be so large.
+void check_step_sizes(const ServeOptions& options);
+
 }  // namespace lockstep::launch

@@ -1,6 +1,8 @@
 // lockstep: serve a model over MPI ranks, and talk to it.
 #include <CLI/CLI.hpp>
 #include <iostream>
+#include <string>
+#include <vector>
 
 #include "base/error.h"
 #include "launch/commands.h"
@@ -16,6 +18,17 @@ constexpr const char* kExamples = R"(Examples:
   lockstep chat --connect tcp://127.0.0.1:5555
   lockstep plan model.gguf)";
 
+// What is missing; where there is a word that is nothing, it is that word that is wrong.
+void print_missing(const CLI::App& app, const CLI::RequiredError& error) {
+  const std::vector<std::string> unknown = app.remaining();
+  if (unknown.empty()) {
+    app.exit(error);
+    return;
+  }
+  std::cerr << "lockstep: '" << unknown.front() << "' is no subcommand and no option\n"
+            << "Run with --help for more information.\n";
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
@@ -30,6 +43,9 @@ int main(int argc, char** argv) {
   lockstep::launch::add_chat_command(app, run);
   try {
     app.parse(argc, argv);
+  } catch (const CLI::RequiredError& error) {
+    print_missing(app, error);
+    return kUsageError;
   } catch (const CLI::ParseError& error) {
     return app.exit(error) == 0 ? 0 : kUsageError;
   } catch (const lockstep::Error& error) {  // the configuration file's

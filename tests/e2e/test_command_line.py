@@ -28,7 +28,14 @@ def test_help_has_examples_and_succeeds():
 
 @pytest.mark.parametrize("arguments,named", [
     ([], "subcommand"),
-    (["fly"], "subcommand"),
+    (["fly"], "'fly' is no subcommand"),
+    (["--swim"], "'--swim' is no subcommand and no option"),
+    (["serve", "x", "--device", "gpu"], "gpu not in {auto,cpu,cuda}"),
+    (["plan", "x", "--kv-cache-dtype", "int4"], "int4 not in {auto,bf16,fp8,int8}"),
+    (["plan", "x", "--max-num-batched-tokens", "5"], "5 is below --max-num-seqs 64"),
+    (["generate", "--token-ids", ""], "--token-ids"),
+    (["generate", "--token-ids=-1"], "--token-ids"),
+    (["generate", "--prompt", "x", "--top-p", "0"], "above 0 and at most 1"),
     (["serve"], "MODEL"),
     (["serve", "x", "--block-size", "24"], "--block-size"),
     (["serve", "x", "--max-num-seqs", "0"], "--max-num-seqs"),
@@ -50,6 +57,19 @@ def test_usage_errors_exit_with_2_and_name_the_option(arguments, named):
     done = run(*arguments)
     assert done.returncode == 2
     assert named in done.stderr
+
+
+def test_help_shows_the_names_of_values_and_nothing_behind_them():
+    for command in ("serve", "plan"):
+        assert "->" not in run(command, "--help").stdout
+
+
+@pytest.mark.parametrize("epoch", ["-1", "0", "", "1.5", "18446744073709551616"])
+def test_an_epoch_that_is_none_is_named(epoch):
+    done = subprocess.run([LOCKSTEP, "serve", "x"], capture_output=True, text=True, timeout=60,
+                          env={**cluster.environment(), "LOCKSTEP_EPOCH": epoch})
+    assert done.returncode == 1
+    assert f"LOCKSTEP_EPOCH is '{epoch}': it must be an integer from 1" in done.stderr
 
 
 def test_a_configuration_file_says_what_options_say(tmp_path):

@@ -206,6 +206,8 @@ TEST_F(ServeArguments, RefuseWhatIsOutOfRangeAndNameTheOption) {
       {"--threads", "-1"},
       {"--bind", "core"},
       {"--transport", "pigeon"},
+      {"--device", "gpu"},
+      {"--device", "1"},  // what a name stands for
       {"--kernels", "mmx"},
       {"--deadline-ms", "99"},
       {"--request-timeout-s", "0"},
