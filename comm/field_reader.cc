@@ -37,17 +37,24 @@ std::string describe(const msgpack::object& value) {
   fault_at(path, "must be " + std::string(wanted) + ", not " + describe(value));
 }
 
+std::string bound_text(double bound) {
+  if (bound == 0x1p64) return "2^64 - 1";  // the nearest number that a double has
+  std::ostringstream text;
+  text.precision(std::numeric_limits<std::int32_t>::digits10 + 1);
+  text << bound;
+  return text.str();
+}
+
 [[noreturn]] void out_of_range(const msgpack::object& value, double low, double high,
                                bool above_low, const Path& path) {
   std::ostringstream rule;
-  rule.precision(std::numeric_limits<std::int32_t>::digits10 + 1);
   rule << "is " << describe(value) << ", must be ";
   if (high == Limit::kUnbounded) {
-    rule << (above_low ? "above " : "at least ") << low;
+    rule << (above_low ? "above " : "at least ") << bound_text(low);
   } else if (above_low) {
-    rule << "above " << low << " and at most " << high;
+    rule << "above " << bound_text(low) << " and at most " << bound_text(high);
   } else {
-    rule << "between " << low << " and " << high;
+    rule << "between " << bound_text(low) << " and " << bound_text(high);
   }
   fault_at(path, rule.str());
 }

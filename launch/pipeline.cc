@@ -36,7 +36,8 @@ std::vector<std::string> gather_texts(comm::Communicator& world, const std::stri
 
 RankPlace place_in_pipeline(int rank, int world_size, int tp, int pp,
                             const model::ModelConfig& config) {
-  const std::string started = "mpirun has started " + std::to_string(world_size) + " ranks";
+  const std::string started =
+      "mpirun has started " + std::to_string(world_size) + (world_size == 1 ? " rank" : " ranks");
   if (world_size % pp != 0) {
     throw Error("pp is " + std::to_string(pp) + ": " + started +
                 ", which cannot be cut in so many stages of equally many ranks");
@@ -44,8 +45,7 @@ RankPlace place_in_pipeline(int rank, int world_size, int tp, int pp,
   const int stage_size = world_size / pp;
   if (tp > 0 && tp != stage_size) {
     throw Error("tp is " + std::to_string(tp) + (pp > 1 ? " and pp " + std::to_string(pp) : "") +
-                ": " + started + ", one of them each device's" +
-                (pp > 1 ? ", and " + std::to_string(tp * pp) + " are needed" : ""));
+                ": " + started + ", and " + std::to_string(tp * pp) + " are needed");
   }
   const auto layers = shard::pipeline_stages(config, pp);
   const int stage = rank / stage_size;

@@ -16,6 +16,7 @@
 #include "comm/random_token.h"
 #include "comm/watchdog.h"
 #include "kernels/cpu_family.h"
+#include "launch/argument_checks.h"
 #include "launch/device.h"
 #include "launch/front.h"
 #include "launch/gpu_shard.h"
@@ -41,10 +42,11 @@ namespace {
 std::uint64_t epoch_of_environment() {
   const char* text = std::getenv("LOCKSTEP_EPOCH");
   if (text == nullptr) return 1;
-  char* end = nullptr;
-  const auto epoch = std::strtoull(text, &end, 10);
-  if (*text == '\0' || *end != '\0' || epoch == 0) {
-    throw Error("LOCKSTEP_EPOCH is '" + std::string(text) + "': it must be a positive number");
+  const std::string wrong = check_unsigned(text);
+  const std::uint64_t epoch = wrong.empty() ? std::stoull(text) : 0;
+  if (epoch == 0) {
+    throw Error("LOCKSTEP_EPOCH is '" + std::string(text) +
+                "': it must be an integer from 1 to 18446744073709551615");
   }
   return epoch;
 }

@@ -403,7 +403,7 @@ std::vector<Malformed> malformed_messages() {
        "is 5, must be at most max_tokens, which is 4"},
       field("max_tokens_zero", "max_tokens", 0, "must be between 1 and 2147483647"),
       field("max_tokens_negative", "max_tokens", -9223372036854775807LL - 1, "must be between 1"),
-      field("seed_negative", "seed", -1, "must be between 0 and"),
+      field("seed_negative", "seed", -1, "must be between 0 and 2^64 - 1"),
       field("seed_float", "seed", 1e3, "must be an integer"),
       field("ignore_eos_number", "ignore_eos", 1, "must be a boolean, not 1"),
       field("stop_text", "stop", "end", "must be an array, not a string"),

@@ -47,8 +47,10 @@ TEST(PlaceInPipeline, RefusesWorldsThatDoNotSuit) {
   EXPECT_THAT([&] { place_in_pipeline(0, 3, 0, 2, config); },
               ThrowsMessage<Error>(HasSubstr("pp is 2: mpirun has started 3 ranks")));
   EXPECT_THAT([&] { place_in_pipeline(0, 4, 4, 2, config); },
-              ThrowsMessage<Error>(HasSubstr("tp is 4 and pp 2: mpirun has started 4 ranks, one of "
-                                             "them each device's, and 8 are needed")));
+              ThrowsMessage<Error>(HasSubstr("tp is 4 and pp 2: mpirun has started 4 ranks, and "
+                                             "8 are needed")));
+  EXPECT_THAT([&] { place_in_pipeline(0, 1, 2, 1, config); },
+              ThrowsMessage<Error>(HasSubstr("tp is 2: mpirun has started 1 rank, and 2 are")));
   EXPECT_THAT([&] { place_in_pipeline(0, 2, 3, 1, config); },
               ThrowsMessage<Error>(HasSubstr("tp is 3: mpirun has started 2 ranks")));
   EXPECT_THAT([&] { place_in_pipeline(0, 5, 1, 5, config); },
