@@ -3,16 +3,19 @@
 #include <algorithm>
 #include <array>
 #include <nlohmann/json.hpp>
+#include <optional>
 #include <set>
 #include <string_view>
 #include <utility>
 #include <vector>
 
+#include "model/fail.h"
 #include "model/jinja_globals.h"
 #include "model/jinja_interpreter.h"
 #include "model/jinja_lexer.h"
 #include "model/jinja_parser.h"
 #include "model/jinja_print.h"
+#include "model/utf8.h"
 
 namespace lockstep::model {
 namespace {
@@ -65,18 +68,37 @@ std::set<std::string> names_of(const std::string& source) {
   return names;
 }
 
+bool has_tools(const nlohmann::ordered_json& extra) {
+  if (!extra.is_object()) return false;
+  const auto tools = extra.find("tools");
+  return tools != extra.end() && !tools->empty();  // null is empty, too
+}
+
+// A token may be half a character; a template's texts are whole ones.
+std::string repaired(std::string_view bytes) {
+  std::string text;
+  append_repaired_utf8(bytes, /*more_follows=*/false, text);
+  return text;
+}
+
 }  // namespace
 
 struct ChatTemplate::Impl {
   jinja::Body body;
   std::set<std::string> names;
+  std::optional<jinja::Body> body_with_tools;
   std::string bos_token;
   std::string eos_token;
 };
 
-ChatTemplate::ChatTemplate(const std::string& source, std::string bos_token, std::string eos_token)
-    : impl_(std::make_unique<Impl>(Impl{jinja::parse_template(source), names_of(source),
-                                        std::move(bos_token), std::move(eos_token)})) {}
+ChatTemplate::ChatTemplate(const std::string& source, std::string_view bos_token,
+                           std::string_view eos_token, const std::string& tool_use_source)
+    : impl_(std::make_unique<Impl>(
+          Impl{jinja::parse_template(source),
+               names_of(tool_use_source.empty() ? source : tool_use_source), std::nullopt,
+               repaired(bos_token), repaired(eos_token)})) {
+  if (!tool_use_source.empty()) impl_->body_with_tools = jinja::parse_template(tool_use_source);
+}
 
 ChatTemplate::~ChatTemplate() = default;
 ChatTemplate::ChatTemplate(ChatTemplate&&) noexcept = default;
@@ -101,7 +123,8 @@ Result<std::string> ChatTemplate::render(const nlohmann::ordered_json& messages,
   }
   jinja::Interpreter interpreter(runtime, std::move(variables));
   try {
-    return interpreter.render(impl_->body);
+    const bool uses_tools = impl_->body_with_tools && has_tools(extra);
+    return interpreter.render(uses_tools ? *impl_->body_with_tools : impl_->body);
   } catch (const jinja::RaisedException& raised) {
     return invalid_request(raised.what(), "messages");
   } catch (const jinja::TemplateError& error) {
@@ -109,6 +132,21 @@ Result<std::string> ChatTemplate::render(const nlohmann::ordered_json& messages,
     return invalid_request("chat template, line " + std::to_string(at.line) + ", column " +
                                std::to_string(at.column) + ": " + error.what(),
                            "messages");
+  }
+}
+
+std::optional<ChatTemplate> make_chat_template(const Tokenizer& tokenizer,
+                                               const std::string& path) {
+  const TokenizerSpec& spec = tokenizer.spec();
+  if (spec.chat_template.empty()) return std::nullopt;
+  const auto bytes_of = [&](std::optional<std::int32_t> id) {
+    return id ? tokenizer.token_bytes(*id) : std::string_view();
+  };
+  try {
+    return ChatTemplate(spec.chat_template, bytes_of(spec.bos_token_id),
+                        bytes_of(spec.eos_token_id), spec.tool_use_template);
+  } catch (const Error& error) {
+    fail(path, error.what());
   }
 }
 

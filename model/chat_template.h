@@ -3,9 +3,12 @@
 
 #include <memory>
 #include <nlohmann/json_fwd.hpp>
+#include <optional>
 #include <string>
+#include <string_view>
 
 #include "base/error.h"
+#include "model/tokenizer.h"
 
 namespace lockstep::model {
 
@@ -14,8 +17,11 @@ namespace lockstep::model {
 // model/jinja_limits.h. Rendering is const and thread-safe.
 class ChatTemplate {
  public:
-  // Parses `source`; throws Error with line and column. bos and eos are the tokens' texts.
-  ChatTemplate(const std::string& source, std::string bos_token, std::string eos_token);
+  // Parses `source`; throws Error with line and column. bos and eos are the tokens' bytes; what is
+  // not UTF-8 in them becomes U+FFFD. `tool_use_source`, where there is one, is the template of
+  // requests with tools (a non-empty `tools`).
+  ChatTemplate(const std::string& source, std::string_view bos_token, std::string_view eos_token,
+               const std::string& tool_use_source = "");
   ~ChatTemplate();
   ChatTemplate(ChatTemplate&&) noexcept;
 
@@ -35,5 +41,9 @@ class ChatTemplate {
   struct Impl;
   std::unique_ptr<Impl> impl_;
 };
+
+// The chat template of a model, nullopt when it has none. Throws Error "<path>: ..." where it
+// cannot be parsed.
+std::optional<ChatTemplate> make_chat_template(const Tokenizer& tokenizer, const std::string& path);
 
 }  // namespace lockstep::model

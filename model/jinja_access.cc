@@ -5,6 +5,7 @@
 
 #include "model/jinja_operators.h"
 #include "model/jinja_print.h"
+#include "model/jinja_text.h"
 
 namespace lockstep::model::jinja {
 namespace {
@@ -35,6 +36,12 @@ std::optional<Value> own_attribute(Runtime& runtime, const Value& value, std::st
   return std::nullopt;
 }
 
+// A name as errors show it, cut where it is long.
+std::string_view shown(std::string_view name) {
+  constexpr std::int64_t kMost = 100;  // code points
+  return name.substr(0, byte_offset(name, kMost));
+}
+
 Value missing(const Value& value, const std::string& what) {
   return Value::undefined("'" + value.type_name() + "' object has no " + what);
 }
@@ -42,13 +49,13 @@ Value missing(const Value& value, const std::string& what) {
 }  // namespace
 
 Value get_attribute(Runtime& runtime, const Value& value, std::string_view name) {
-  runtime.charge(1);
+  runtime.charge_text(name);
   if (value.is_undefined()) fail_undefined(value);
   if (std::optional<Value> attribute = own_attribute(runtime, value, name)) return *attribute;
   if (value.is_dict()) {
     if (const Value* found = value.as_dict().find(name)) return *found;
   }
-  return missing(value, "attribute '" + std::string(name) + "'");
+  return missing(value, "attribute '" + std::string(shown(name)) + "'");
 }
 
 Value get_item(Runtime& runtime, const Value& value, const Value& index) {
@@ -56,10 +63,11 @@ Value get_item(Runtime& runtime, const Value& value, const Value& index) {
   if (value.is_undefined()) fail_undefined(value);
   if (std::optional<Value> item = subscript(runtime, value, index)) return *item;
   if (index.is_string()) {
+    runtime.charge_text(index.as_string());
     if (std::optional<Value> attribute = own_attribute(runtime, value, index.as_string())) {
       return *attribute;
     }
-    return missing(value, "attribute " + string_repr(index.as_string()));
+    return missing(value, "attribute " + string_repr(shown(index.as_string())));
   }
   return missing(value, "element " + to_repr(runtime, index));
 }

@@ -27,8 +27,9 @@ Value dict_items(Runtime&, const Value& self, const Arguments& arguments) {
   return dict_view(self, arguments, DictPart::kItems, "items");
 }
 
-Value dict_get(Runtime&, const Value& self, const Arguments& arguments) {
+Value dict_get(Runtime& runtime, const Value& self, const Arguments& arguments) {
   const auto bound = bind("get", arguments, {"", ""}, 1);
+  runtime.charge(bound[0]->weight());
   const Value* found = self.as_dict().find(*bound[0]);
   return found ? *found : bound[1] ? *bound[1] : Value(None{});
 }

@@ -8,15 +8,9 @@ namespace lockstep::model::jinja {
 
 Value Interpreter::evaluate(const Expr& expr) {
   runtime_.charge(1);
-  if (evaluation_depth_ == kMaxEvaluationDepth) {
-    where_ = expr.at;
-    throw TemplateError("evaluation nests deeper than the limit of " +
-                        std::to_string(kMaxEvaluationDepth));
-  }
-  // An exception ends the render, so the count need not survive one.
-  ++evaluation_depth_;
+  enter(expr.at);
   Value value = std::visit([&](const auto& node) { return evaluate(node, expr); }, expr.node);
-  --evaluation_depth_;
+  leave();
   return value;
 }
 
@@ -32,7 +26,7 @@ Value Interpreter::evaluate_or_none(const ExprPtr& expr) {
 }
 
 Value Interpreter::evaluate(const Name& node, const Expr&) {
-  const Value* value = scope_->find(node.name);
+  const Value* value = scope_->find(runtime_, node.name);
   return value ? *value : Value::undefined("'" + node.name + "' is undefined");
 }
 
@@ -54,6 +48,7 @@ Value Interpreter::evaluate(const DictLiteral& node, const Expr& expr) {
     Value evaluated_key = evaluate(*key);
     Value evaluated = evaluate(*value);
     where_ = expr.at;
+    runtime_.charge(evaluated_key.weight());
     dict.set(std::move(evaluated_key), std::move(evaluated));
   }
   return runtime_.dict(std::move(dict));
@@ -164,6 +159,7 @@ Arguments Interpreter::evaluate_arguments(const CallArguments& arguments) {
     const Value mapping = evaluate(*arguments.named_spread);
     if (!mapping.is_dict()) throw TemplateError("argument after ** must be a mapping");
     for (const auto& [key, value] : mapping.as_dict().entries()) {
+      runtime_.charge(key.weight());
       values.named.emplace_back(require_string(key, "a keyword"), value);
     }
   }
@@ -191,7 +187,7 @@ Value Interpreter::call(const Call& node, const Expr& expr, const Value* caller)
   Arguments arguments = evaluate_arguments(node.arguments);
   if (caller) arguments.named.emplace_back("caller", *caller);
   where_ = expr.at;
-  if (method) return method(runtime_, self, arguments);
+  if (method) return invoke(runtime_, method, self, arguments);
   if (callee.is_undefined()) fail_undefined(callee);
   if (!callee.is_object()) {
     throw TemplateError("'" + callee.type_name() + "' object is not callable");
@@ -203,7 +199,7 @@ Value Interpreter::apply_filter(const Filter& node, const Expr& expr, const Valu
   const Arguments arguments = evaluate_arguments(node.arguments);
   where_ = expr.at;
   if (!node.function) throw TemplateError("No filter named '" + node.name + "'.");
-  return node.function(runtime_, input, arguments);
+  return invoke(runtime_, node.function, input, arguments);
 }
 
 Value Interpreter::evaluate(const Filter& node, const Expr& expr) {
@@ -215,7 +211,7 @@ Value Interpreter::evaluate(const Test& node, const Expr& expr) {
   const Arguments arguments = evaluate_arguments(node.arguments);
   where_ = expr.at;
   if (!node.function) throw TemplateError("No test named '" + node.name + "'.");
-  return node.function(runtime_, input, arguments);
+  return invoke(runtime_, node.function, input, arguments);
 }
 
 }  // namespace lockstep::model::jinja

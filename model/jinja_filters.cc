@@ -227,6 +227,7 @@ Value to_int(Runtime&, const Value& self, const Arguments& arguments) {
   const std::int64_t base = bound[1] ? require_integer(*bound[1], "int's base") : 10;
   if (self.is_undefined()) fail_undefined(self);
   if (self.is_integer()) return self.as_integer();
+  if (self.is_large()) return self;
   double number = 0;
   if (self.is_string()) {
     if (base < 2 || base > 36) throw TemplateError("int's base must be 2 to 36");
@@ -261,6 +262,7 @@ Value absolute(Runtime&, const Value& self, const Arguments& arguments) {
   if (self.is_undefined()) fail_undefined(self);
   if (!self.is_number()) throw TemplateError("abs needs a number, not '" + self.type_name() + "'");
   if (self.is_float()) return std::abs(self.as_double());
+  if (self.is_large()) return self;
   return self.as_integer() < 0 ? negate(self) : Value(self.as_integer());
 }
 
@@ -281,6 +283,7 @@ Value round(Runtime&, const Value& self, const Arguments& arguments) {
   if (digits < 0 || digits > kMaxDigits) throw TemplateError("round's precision must be 0 to 100");
   if (method == "common") {
     if (self.is_integer()) return self.as_integer();
+    if (self.is_large()) return self;
     return std::isfinite(self.as_double())
                ? Value(round_to(self.as_double(), static_cast<int>(digits)))
                : self;

@@ -136,6 +136,7 @@ Dict build_dict(Runtime& runtime, std::string_view function, const Arguments& ar
       for (const Value& pair : iterate(runtime, source)) {
         Items parts = iterate(runtime, pair);
         if (parts.size() != 2) throw TemplateError("dictionary update needs pairs");
+        runtime.charge(parts[0].weight());
         dict.set(std::move(parts[0]), std::move(parts[1]));
       }
     }

@@ -58,18 +58,29 @@ std::optional<Value> take_named(Arguments& arguments, std::string_view name) {
   return value;
 }
 
+// Charges for comparing `name` with `count` names.
+void charge_names(Runtime& runtime, std::size_t count, std::string_view name) {
+  runtime.charge(count * (1 + name.size() / kBytesPerStep) / kNamesPerStep);
+}
+
 }  // namespace
 
-const Value* Scope::find(std::string_view name) const {
+const Value* Scope::find(Runtime& runtime, std::string_view name) const {
+  std::size_t passed = 0;
   for (const Scope* scope = this; scope; scope = scope->parent_.get()) {
+    passed += 1 + scope->values_.size();
     for (const auto& [known, value] : scope->values_) {
-      if (known == name) return &value;
+      if (known != name) continue;
+      charge_names(runtime, passed, name);
+      return &value;
     }
   }
+  charge_names(runtime, passed, name);
   return nullptr;
 }
 
-void Scope::set(std::string_view name, Value value) {
+void Scope::set(Runtime& runtime, std::string_view name, Value value) {
+  charge_names(runtime, values_.size(), name);
   for (auto& [known, current] : values_) {
     if (known == name) {
       current = std::move(value);
@@ -82,8 +93,8 @@ void Scope::set(std::string_view name, Value value) {
 Interpreter::Interpreter(Runtime& runtime,
                          std::vector<std::pair<std::string_view, Value>> variables)
     : runtime_(runtime), scope_(std::make_shared<Scope>(nullptr)) {
-  for (auto& [name, value] : make_globals(runtime)) scope_->set(name, std::move(value));
-  for (auto& [name, value] : variables) scope_->set(name, std::move(value));
+  for (auto& [name, value] : make_globals(runtime)) scope_->set(runtime_, name, std::move(value));
+  for (auto& [name, value] : variables) scope_->set(runtime_, name, std::move(value));
 }
 
 std::string Interpreter::render(const Body& body) {
@@ -99,7 +110,24 @@ void Interpreter::emit(std::string_view text) {
   *output_ += text;
 }
 
+void Interpreter::enter(Position at) {
+  if (depth_ == kMaxEvaluationDepth) {
+    where_ = at;
+    throw TemplateError("evaluation nests deeper than the limit of " +
+                        std::to_string(kMaxEvaluationDepth));
+  }
+  ++depth_;
+}
+
 Interpreter::Flow Interpreter::execute(const Body& body) {
+  if (body.empty()) return Flow::kNormal;
+  enter(body.front().at);
+  const Flow flow = execute_in_order(body);
+  leave();
+  return flow;
+}
+
+Interpreter::Flow Interpreter::execute_in_order(const Body& body) {
   for (const Stmt& stmt : body) {
     runtime_.charge(1);
     where_ = stmt.at;
@@ -161,7 +189,7 @@ bool Interpreter::run_loop(const For& node, const Items& items) {
     loop->move_to(static_cast<std::int64_t>(i),
                   i > 0 ? items[i - 1] : Value::undefined("there is no previous item"),
                   i + 1 < items.size() ? items[i + 1] : Value::undefined("there is no next item"));
-    scope_->set("loop", loop);
+    scope_->set(runtime_, "loop", loop);
     assign(node.target, items[i]);
     flow = execute(node.body);
     completed |= flow == Flow::kNormal;
@@ -206,7 +234,8 @@ Interpreter::Flow Interpreter::execute(const FilterBlock& node) {
 }
 
 Interpreter::Flow Interpreter::execute(const Macro& node) {
-  scope_->set(node.definition.name, runtime_.make<MacroObject>(*this, node.definition, scope_));
+  scope_->set(runtime_, node.definition.name,
+              runtime_.make<MacroObject>(*this, node.definition, scope_));
   return Flow::kNormal;
 }
 
@@ -219,7 +248,7 @@ Interpreter::Flow Interpreter::execute(const CallBlock& node) {
 
 Interpreter::Flow Interpreter::execute(const With& node) {
   auto inner = std::make_shared<Scope>(scope_);
-  for (const auto& [target, expr] : node.values) inner->set(target.name, evaluate(*expr));
+  for (const auto& [target, expr] : node.values) inner->set(runtime_, target.name, evaluate(*expr));
   const Restored scope(scope_, std::move(inner));
   return execute(node.body);
 }
@@ -239,10 +268,10 @@ void Interpreter::assign(const Target& target, const Value& value) {
     }
     for (std::size_t i = 0; i < items.size(); ++i) assign(target.items[i], items[i]);
   } else if (target.attribute.empty()) {
-    scope_->set(target.name, value);
+    scope_->set(runtime_, target.name, value);
   } else {
     where_ = target.at;
-    const Value* found = scope_->find(target.name);
+    const Value* found = scope_->find(runtime_, target.name);
     auto* object =
         found && found->is_object() ? dynamic_cast<Namespace*>(found->as_object()) : nullptr;
     if (!object) throw TemplateError("cannot assign attribute on non-namespace object");
@@ -266,7 +295,7 @@ Value Interpreter::call_macro(const MacroDefinition& macro, const std::shared_pt
 
 void Interpreter::bind_parameters(const MacroDefinition& macro, Arguments arguments) {
   if (macro.uses_caller) {
-    scope_->set("caller",
+    scope_->set(runtime_, "caller",
                 take_named(arguments, "caller").value_or(Value::undefined("No caller defined")));
   }
   for (std::size_t i = 0; i < macro.parameters.size(); ++i) {
@@ -278,14 +307,15 @@ void Interpreter::bind_parameters(const MacroDefinition& macro, Arguments argume
       value = take_named(arguments, parameter.name);
     }
     if (!value && parameter.fallback) value = evaluate(*parameter.fallback);
-    scope_->set(parameter.name, value.value_or(Value::undefined("parameter '" + parameter.name +
-                                                                "' was not provided")));
+    scope_->set(
+        runtime_, parameter.name,
+        value.value_or(Value::undefined("parameter '" + parameter.name + "' was not provided")));
   }
   const std::size_t taken = std::min(macro.parameters.size(), arguments.positional.size());
   if (macro.uses_kwargs) {
     Dict named;
     for (auto& [name, value] : arguments.named) named.set(Value(name), std::move(value));
-    scope_->set("kwargs", runtime_.dict(std::move(named)));
+    scope_->set(runtime_, "kwargs", runtime_.dict(std::move(named)));
   } else if (!arguments.named.empty()) {
     throw TemplateError("macro '" + macro.name + "' takes no keyword argument '" +
                         arguments.named.front().first + "'");
@@ -293,7 +323,7 @@ void Interpreter::bind_parameters(const MacroDefinition& macro, Arguments argume
   if (macro.uses_varargs) {
     Items rest(arguments.positional.begin() + static_cast<std::ptrdiff_t>(taken),
                arguments.positional.end());
-    scope_->set("varargs", runtime_.tuple(std::move(rest)));
+    scope_->set(runtime_, "varargs", runtime_.tuple(std::move(rest)));
   } else if (taken < arguments.positional.size()) {
     throw TemplateError("macro '" + macro.name + "' takes not more than " +
                         std::to_string(macro.parameters.size()) + " argument(s)");

@@ -18,8 +18,8 @@ class Scope {
  public:
   explicit Scope(std::shared_ptr<Scope> parent) : parent_(std::move(parent)) {}
   // nullptr when neither this scope nor one around it has the name.
-  const Value* find(std::string_view name) const;
-  void set(std::string_view name, Value value);
+  const Value* find(Runtime& runtime, std::string_view name) const;
+  void set(Runtime& runtime, std::string_view name, Value value);
 
  private:
   std::shared_ptr<Scope> parent_;
@@ -42,7 +42,13 @@ class Interpreter {
  private:
   enum class Flow { kNormal, kBreak, kContinue };
 
+  // One block or expression deeper; throws TemplateError over kMaxEvaluationDepth. An exception
+  // ends the render, so the count need not survive one.
+  void enter(Position at);
+  void leave() { --depth_; }
+
   Flow execute(const Body& body);
+  Flow execute_in_order(const Body& body);
   Flow execute(const Text& node);
   Flow execute(const Output& node);
   Flow execute(const If& node);
@@ -98,7 +104,7 @@ class Interpreter {
   std::shared_ptr<Scope> scope_;
   std::string* output_ = nullptr;
   Position where_;
-  int evaluation_depth_ = 0;
+  int depth_ = 0;  // blocks and expressions under evaluation
   int macro_depth_ = 0;
 };
 

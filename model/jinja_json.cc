@@ -55,6 +55,7 @@ void append_json_string(std::string_view text, bool ensure_ascii, std::string& o
 std::string json_number(const Value& value) {
   if (value.is_bool()) return value.truthy() ? "true" : "false";
   if (value.is_integer()) return std::to_string(value.as_integer());
+  if (value.is_large()) return std::to_string(value.as_large());
   const double number = value.as_double();
   if (std::isnan(number)) return "NaN";
   if (std::isinf(number)) return number < 0 ? "-Infinity" : "Infinity";
@@ -111,7 +112,8 @@ class JsonWriter {
   void append_object(const Dict& dict, int level) {
     std::vector<Dict::Entry> entries = dict.entries();
     if (style_.sort_keys) {
-      std::stable_sort(entries.begin(), entries.end(), [](const auto& a, const auto& b) {
+      std::stable_sort(entries.begin(), entries.end(), [&](const auto& a, const auto& b) {
+        runtime_.charge(std::min(a.first.weight(), b.first.weight()));
         return compare(a.first, CompareOp::kLess, b.first);
       });
     }
@@ -160,7 +162,7 @@ Value convert(Runtime& runtime, const nlohmann::ordered_json& json, int depth) {
     case nlohmann::ordered_json::value_t::number_float: return json.get<double>();
     case nlohmann::ordered_json::value_t::number_integer: return json.get<std::int64_t>();
     case nlohmann::ordered_json::value_t::number_unsigned:
-      if (json.get<std::uint64_t>() >> 63) throw TemplateError("an integer exceeds 64 bits signed");
+      if (json.get<std::uint64_t>() >> 63) return Value::large(json.get<std::uint64_t>());
       return json.get<std::int64_t>();
     case nlohmann::ordered_json::value_t::string:
       return checked_text(json.get_ref<const std::string&>());

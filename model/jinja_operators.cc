@@ -84,6 +84,7 @@ Value integer_arithmetic(BinaryOp op, std::int64_t a, std::int64_t b) {
 }
 
 Value arithmetic(BinaryOp op, const Value& a, const Value& b) {
+  if (a.is_large() || b.is_large()) fail_overflow();
   if (op == BinaryOp::kPower) return power(a, b);
   const bool divides =
       op == BinaryOp::kDivide || op == BinaryOp::kFloorDivide || op == BinaryOp::kModulo;
@@ -189,6 +190,7 @@ Value slice_text(Runtime& runtime, const std::string& text, const Range& range) 
     const std::string_view rest = std::string_view(text).substr(begin);
     return runtime.text(std::string(rest.substr(0, byte_offset(rest, range.size()))));
   }
+  runtime.charge(static_cast<std::size_t>(text_length(text)));
   const auto parts = split_code_points(text);
   std::string out;
   for (std::int64_t i = 0; i < range.size(); ++i) {
@@ -246,6 +248,7 @@ Value apply(Runtime& runtime, BinaryOp op, const Value& a, const Value& b) {
 
 Value negate(const Value& value) {
   if (value.is_integer()) return integer_arithmetic(BinaryOp::kSubtract, 0, value.as_integer());
+  if (value.is_large()) fail_overflow();
   if (value.is_float()) return -value.as_double();
   if (value.is_undefined()) fail_undefined(value);
   throw TemplateError("bad operand type for unary -: '" + value.type_name() + "'");
@@ -253,7 +256,7 @@ Value negate(const Value& value) {
 
 Value plus(const Value& value) {
   if (value.is_integer()) return value.as_integer();
-  if (value.is_float()) return value;
+  if (value.is_float() || value.is_large()) return value;
   if (value.is_undefined()) fail_undefined(value);
   throw TemplateError("bad operand type for unary +: '" + value.type_name() + "'");
 }
@@ -275,13 +278,17 @@ bool contains(Runtime& runtime, const Value& haystack, const Value& needle) {
     runtime.charge(haystack.weight() * (1 + text.size() / kBytesPerStep));
     return haystack.as_string().find(text) != std::string::npos;
   }
-  if (haystack.is_dict()) return haystack.as_dict().find(needle) != nullptr;
+  if (haystack.is_dict()) {
+    runtime.charge(needle.weight());
+    return haystack.as_dict().find(needle) != nullptr;
+  }
   if (haystack.is_view() && haystack.as_view().part == DictPart::kKeys) {
+    runtime.charge(needle.weight());
     return haystack.as_view().dict->find(needle) != nullptr;
   }
   if (auto* generator =
           haystack.is_object() ? dynamic_cast<Generator*>(haystack.as_object()) : nullptr) {
-    return generator->take_until(needle);
+    return generator->take_until(runtime, needle);
   }
   runtime.charge(haystack.weight());
   const Items items = iterate(runtime, haystack);
@@ -295,6 +302,7 @@ Value slice(Runtime& runtime, const Value& value, const Value& start, const Valu
   if (!value.is_string() && !value.is_sequence() && !value.is_range()) {
     throw TemplateError("'" + value.type_name() + "' object cannot be sliced");
   }
+  if (value.is_string()) runtime.charge_text(value.as_string());
   const Range range = slice_range(length_of(value), start, stop, step);
   if (value.is_string()) return slice_text(runtime, value.as_string(), range);
   if (value.is_range()) {
@@ -310,12 +318,13 @@ Value slice(Runtime& runtime, const Value& value, const Value& start, const Valu
 
 std::optional<Value> subscript(Runtime& runtime, const Value& value, const Value& index) {
   if (value.is_dict()) {
+    runtime.charge(index.weight());
     if (!hashable(index)) return std::nullopt;
     const Value* found = value.as_dict().find(index);
     return found ? std::optional(*found) : std::nullopt;
   }
   if (!value.is_string() && !value.is_sequence() && !value.is_range()) return std::nullopt;
-  if (value.is_string()) runtime.charge(value.weight());
+  if (value.is_string()) runtime.charge_text(value.as_string());
   const auto at = position(index, length_of(value));
   if (!at) return std::nullopt;
   if (value.is_sequence()) return value.items()[static_cast<std::size_t>(*at)];

@@ -53,6 +53,7 @@ class ReprWriter {
     Runtime::check_text_bytes(out_.size());
     runtime_.charge(1);
     if (value.is_string()) {
+      runtime_.charge_text(value.as_string());
       out_ += string_repr(value.as_string());
     } else if (value.is_undefined()) {
       out_ += "Undefined";
@@ -78,6 +79,8 @@ class ReprWriter {
       out_ += value.truthy() ? "True" : "False";
     } else if (value.is_integer()) {
       out_ += std::to_string(value.as_integer());
+    } else if (value.is_large()) {
+      out_ += std::to_string(value.as_large());
     } else if (value.is_float()) {
       out_ += float_repr(value.as_double());
     } else if (value.is_range()) {
@@ -142,7 +145,10 @@ std::string string_repr(std::string_view text) {
 }
 
 std::string to_text(Runtime& runtime, const Value& value) {
-  if (value.is_string()) return value.as_string();
+  if (value.is_string()) {
+    runtime.charge_text(value.as_string());
+    return value.as_string();
+  }
   if (value.is_undefined()) return "";
   return to_repr(runtime, value);
 }

@@ -7,6 +7,16 @@
 
 namespace lockstep::model::jinja {
 
+Value invoke(Runtime& runtime, Function function, const Value& self, const Arguments& arguments) {
+  const auto charge = [&](const Value& value) {
+    if (value.is_string()) runtime.charge_text(value.as_string());
+  };
+  charge(self);
+  for (const Value& value : arguments.positional) charge(value);
+  for (const auto& [name, value] : arguments.named) charge(value);
+  return function(runtime, self, arguments);
+}
+
 std::string Object::representation(Runtime&) const { return "<" + type_name() + " object>"; }
 
 std::optional<Value> Object::attribute(Runtime&, std::string_view) const { return std::nullopt; }
@@ -20,8 +30,9 @@ std::optional<Value> Generator::take_one() {
   return items_[taken_++];
 }
 
-bool Generator::take_until(const Value& wanted) {
+bool Generator::take_until(Runtime& runtime, const Value& wanted) {
   while (std::optional<Value> item = take_one()) {
+    runtime.charge(std::min(item->weight(), wanted.weight()));
     if (equal(*item, wanted)) return true;
   }
   return false;
@@ -43,6 +54,8 @@ void Runtime::charge(std::size_t steps) {
   steps_ += steps;
 }
 
+void Runtime::charge_text(std::string_view text) { charge(1 + text.size() / kBytesPerStep); }
+
 void Runtime::check_text_bytes(std::size_t bytes) {
   if (bytes > kMaxOutputBytes) {
     throw TemplateError("a text exceeds the output limit of " + std::to_string(kMaxOutputBytes) +
@@ -60,7 +73,7 @@ Value Runtime::checked(Value value) {
 
 Value Runtime::text(std::string text) {
   check_text_bytes(text.size());
-  charge(1 + text.size() / kBytesPerStep);
+  charge_text(text);
   return Value(std::move(text));
 }
 
@@ -116,6 +129,7 @@ Items iterate(Runtime& runtime, const Value& value) {
   if (value.is_sequence()) {
     items = value.items();
   } else if (value.is_string()) {
+    runtime.charge_text(value.as_string());
     for (const std::string_view part : split_code_points(value.as_string())) {
       items.emplace_back(std::string(part));
     }
@@ -159,6 +173,7 @@ std::int64_t length_of(const Value& value) {
 std::int64_t require_integer(const Value& value, std::string_view what) {
   if (value.is_undefined()) fail_undefined(value);
   if (value.is_integer()) return value.as_integer();
+  if (value.is_large()) throw TemplateError(std::string(what) + " exceeds 64 bits signed");
   throw TemplateError(std::string(what) + " must be an integer, not '" + value.type_name() + "'");
 }
 

@@ -23,8 +23,11 @@ struct Arguments {
 };
 
 // A filter, a test, a method or a global function: `self` is the filter's input, the method's
-// object, or undefined. Throws TemplateError.
+// object, or undefined. Throws TemplateError. Call it with invoke().
 using Function = Value (*)(Runtime& runtime, const Value& self, const Arguments& arguments);
+// Charges for the texts that `function` is given, each of which it may read or copy once, and calls
+// it. What costs more (a search, a walk of a container, a hash), functions charge for themselves.
+Value invoke(Runtime& runtime, Function function, const Value& self, const Arguments& arguments);
 
 // A value with identity: functions, namespaces, generators, loop variables.
 class Object {
@@ -49,8 +52,8 @@ class Generator final : public Object {
   std::string type_name() const override { return "generator"; }
   // The next item; nullopt at the end.
   std::optional<Value> take_one();
-  // Items up to and with the first one equal to `wanted`; whether there was one.
-  bool take_until(const Value& wanted);
+  // Takes items up to and with the first one equal to `wanted`; whether there was one.
+  bool take_until(Runtime& runtime, const Value& wanted);
 
  private:
   Items items_;
@@ -65,7 +68,7 @@ class BoundFunction final : public Object {
   std::string type_name() const override { return "builtin_function_or_method"; }
   bool callable() const override { return true; }
   Value call(Runtime& runtime, const Arguments& arguments) override {
-    return function_(runtime, self_, arguments);
+    return invoke(runtime, function_, self_, arguments);
   }
 
  private:
@@ -83,6 +86,8 @@ class Runtime {
 
   // Spends `steps`; throws TemplateError when the render's budget is used up.
   void charge(std::size_t steps);
+  // Spends the steps of reading `text`.
+  void charge_text(std::string_view text);
   // Throws TemplateError when a text of `bytes` would be over the limit. Call before building one.
   static void check_text_bytes(std::size_t bytes);
 

@@ -282,7 +282,7 @@ Value map(Runtime& runtime, const Value& self, const Arguments& arguments) {
   Items mapped;
   for (const Value& item : iterate(runtime, self)) {
     if (!filter) throw TemplateError("No filter named '" + name + "'.");
-    mapped.push_back(filter(runtime, item, rest));
+    mapped.push_back(invoke(runtime, filter, item, rest));
   }
   return runtime.generator(std::move(mapped));
 }
@@ -308,7 +308,7 @@ Value choose(Runtime& runtime, const Value& self, const Arguments& arguments, bo
   for (const Value& item : iterate(runtime, self)) {
     if (!test && !name.empty()) throw TemplateError("No test named '" + name + "'.");
     const Value subject = follow(runtime, item, path);
-    const bool result = test ? test(runtime, subject, rest).truthy() : subject.truthy();
+    const bool result = test ? invoke(runtime, test, subject, rest).truthy() : subject.truthy();
     if (result == wanted) kept.push_back(item);
   }
   return runtime.generator(std::move(kept));

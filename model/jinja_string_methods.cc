@@ -234,11 +234,12 @@ Value count(Runtime& runtime, const Value& self, const Arguments& arguments) {
   return static_cast<std::int64_t>(split_at(in.text, wanted, -1).size()) - 1;
 }
 
-Value has_affix(const Value& self, const Arguments& arguments, bool prefix) {
+Value has_affix(Runtime& runtime, const Value& self, const Arguments& arguments, bool prefix) {
   const auto bound = bind(prefix ? "startswith" : "endswith", arguments, {"", "", ""}, 1);
   const Window in = window(self, bound[1], bound[2]);
   const auto matches = [&](const Value& affix) {
     const std::string& text = require_string(affix, "a prefix or suffix");
+    runtime.charge_text(text);
     return in.valid && (prefix ? in.text.starts_with(text) : in.text.ends_with(text));
   };
   if (!bound[0]->is_tuple()) return matches(*bound[0]);
@@ -246,12 +247,12 @@ Value has_affix(const Value& self, const Arguments& arguments, bool prefix) {
   return std::any_of(affixes.begin(), affixes.end(), matches);
 }
 
-Value starts_with(Runtime&, const Value& self, const Arguments& arguments) {
-  return has_affix(self, arguments, true);
+Value starts_with(Runtime& runtime, const Value& self, const Arguments& arguments) {
+  return has_affix(runtime, self, arguments, true);
 }
 
-Value ends_with(Runtime&, const Value& self, const Arguments& arguments) {
-  return has_affix(self, arguments, false);
+Value ends_with(Runtime& runtime, const Value& self, const Arguments& arguments) {
+  return has_affix(runtime, self, arguments, false);
 }
 
 Value remove_prefix(Runtime& runtime, const Value& self, const Arguments& arguments) {

@@ -23,7 +23,7 @@ bool is_none(const Value& v) { return v.is_none(); }
 bool is_boolean(const Value& v) { return v.is_bool(); }
 bool is_true(const Value& v) { return v.is_bool() && v.truthy(); }
 bool is_false(const Value& v) { return v.is_bool() && !v.truthy(); }
-bool is_integer(const Value& v) { return v.is_integer() && !v.is_bool(); }
+bool is_integer(const Value& v) { return (v.is_integer() && !v.is_bool()) || v.is_large(); }
 bool is_float(const Value& v) { return v.is_float(); }
 bool is_number(const Value& v) { return v.is_number(); }
 bool is_string(const Value& v) { return v.is_string(); }
@@ -98,14 +98,16 @@ Value is_divisible(Runtime& runtime, const Value& self, const Arguments& argumen
   return modulo(runtime, self, *bound[0]) == 0;
 }
 
-Value is_filter(Runtime&, const Value& self, const Arguments& arguments) {
+Value is_filter(Runtime& runtime, const Value& self, const Arguments& arguments) {
   bind("filter", arguments, {});
+  runtime.charge(self.weight());
   hash_value(self);  // a name is looked up in a dict
   return self.is_string() && find_filter(self.as_string()) != nullptr;
 }
 
-Value is_test(Runtime&, const Value& self, const Arguments& arguments) {
+Value is_test(Runtime& runtime, const Value& self, const Arguments& arguments) {
   bind("test", arguments, {});
+  runtime.charge(self.weight());
   hash_value(self);
   return self.is_string() && find_test(self.as_string()) != nullptr;
 }

@@ -2,6 +2,7 @@
 
 #include <utf8proc.h>
 
+#include <algorithm>
 #include <array>
 
 namespace lockstep::model::jinja {
@@ -112,7 +113,7 @@ std::size_t sequence_bytes(char lead) {
 }
 
 char32_t next_code_point(std::string_view text, std::size_t& offset) {
-  const std::size_t bytes = sequence_bytes(text[offset]);
+  const std::size_t bytes = std::min(sequence_bytes(text[offset]), text.size() - offset);
   const auto lead = static_cast<unsigned char>(text[offset]);
   char32_t code_point = bytes == 1 ? lead : lead & (0x7Fu >> bytes);
   for (std::size_t i = 1; i < bytes; ++i) {
@@ -137,7 +138,7 @@ std::int64_t text_length(std::string_view text) {
 std::size_t byte_offset(std::string_view text, std::int64_t index) {
   std::size_t offset = 0;
   for (; index > 0 && offset < text.size(); --index) offset += sequence_bytes(text[offset]);
-  return offset;
+  return std::min(offset, text.size());
 }
 
 std::vector<std::string_view> split_code_points(std::string_view text) {
@@ -221,7 +222,7 @@ std::string_view strip_text(std::string_view text, const std::string_view* chara
   }
   while (right && !text.empty()) {
     std::size_t start = text.size() - 1;
-    while ((static_cast<unsigned char>(text[start]) & 0xC0) == 0x80) --start;
+    while (start > 0 && (static_cast<unsigned char>(text[start]) & 0xC0) == 0x80) --start;
     std::size_t offset = start;
     if (!stripped(next_code_point(text, offset))) break;
     text.remove_suffix(text.size() - start);

@@ -12,7 +12,8 @@ namespace lockstep::model::jinja {
 // The offset of the first byte that is not part of valid UTF-8, or npos.
 std::size_t find_invalid_utf8(std::string_view text);
 
-// All functions below REQUIRE valid UTF-8.
+// All functions below expect valid UTF-8; in other texts they find other code points, but stay
+// inside.
 
 // The code point at byte `offset`; moves `offset` past it. REQUIRES: offset < text.size().
 char32_t next_code_point(std::string_view text, std::size_t& offset);

@@ -25,8 +25,23 @@ std::size_t hash_number(const Value& value) {
   return std::hash<double>{}(number);
 }
 
+constexpr std::size_t kHashSeed = 0x345678;
+
+std::size_t combined_hash(std::size_t hash, std::size_t next) { return hash * 1000003 ^ next; }
+
+// As equal_ranges(): the start counts where there is an element, the step where there are two.
+std::size_t hash_range(const Range& range) {
+  const std::int64_t size = range.size();
+  std::size_t hash = combined_hash(kHashSeed, static_cast<std::size_t>(size));
+  if (size > 0) hash = combined_hash(hash, static_cast<std::size_t>(range.start));
+  if (size > 1) hash = combined_hash(hash, static_cast<std::size_t>(range.step));
+  return hash;
+}
+
 bool equal_numbers(const Value& a, const Value& b) {
   if (a.is_integer() && b.is_integer()) return a.as_integer() == b.as_integer();
+  if (a.is_large() && b.is_large()) return a.as_large() == b.as_large();
+  if ((a.is_large() && b.is_integer()) || (a.is_integer() && b.is_large())) return false;
   return a.as_double() == b.as_double();
 }
 
@@ -94,11 +109,18 @@ Value Value::range(Range range) {
   return value;
 }
 
+Value Value::large(std::uint64_t integer) {
+  Value value;
+  value.data_ = LargeInteger{integer};
+  return value;
+}
+
 std::int64_t Value::as_integer() const {
   return is_bool() ? std::get<bool>(data_) : std::get<std::int64_t>(data_);
 }
 
 double Value::as_double() const {
+  if (is_large()) return static_cast<double>(as_large());
   return is_float() ? std::get<double>(data_) : static_cast<double>(as_integer());
 }
 
@@ -126,7 +148,7 @@ std::string Value::type_name() const {
   if (is_undefined()) return "Undefined";
   if (is_none()) return "NoneType";
   if (is_bool()) return "bool";
-  if (is_integer()) return "int";
+  if (is_integer() || is_large()) return "int";
   if (is_float()) return "float";
   if (is_string()) return "str";
   if (is_list()) return "list";
@@ -219,11 +241,11 @@ std::size_t hash_value(const Value& value) {
   if (value.is_none() || value.is_undefined()) return value.is_none() ? 1 : 2;
   if (value.is_object()) return std::hash<Object*>{}(value.as_object());
   if (value.is_tuple()) {
-    std::size_t hash = 0x345678;
-    for (const Value& item : value.items()) hash = hash * 1000003 ^ hash_value(item);
+    std::size_t hash = kHashSeed;
+    for (const Value& item : value.items()) hash = combined_hash(hash, hash_value(item));
     return hash;
   }
-  if (value.is_range()) return static_cast<std::size_t>(value.as_range().size());
+  if (value.is_range()) return hash_range(value.as_range());
   throw TemplateError("unhashable type: '" + value.type_name() + "'");
 }
 

@@ -3,10 +3,10 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <map>
 #include <memory>
 #include <string>
 #include <string_view>
-#include <unordered_map>
 #include <utility>
 #include <variant>
 #include <vector>
@@ -76,6 +76,8 @@ class Value {
   static Value dict(Dict dict);
   static Value view(DictView view);
   static Value range(Range range);
+  // An integer from 2^63 on: kept for what prints it, but not computed with.
+  static Value large(std::uint64_t integer);
 
   bool is_undefined() const { return holds<Undefined>(); }
   bool is_none() const { return holds<None>(); }
@@ -89,14 +91,16 @@ class Value {
   bool is_view() const { return holds<ViewRef>(); }
   bool is_range() const { return holds<RangeRef>(); }
   bool is_object() const { return holds<Object*>(); }
-  // Python's int, of which bool is a kind.
+  bool is_large() const { return holds<LargeInteger>(); }
+  // Python's int, of which bool is a kind, where it has 64 bits.
   bool is_integer() const { return holds<std::int64_t>() || is_bool(); }
-  bool is_number() const { return is_integer() || is_float(); }
+  bool is_number() const { return is_integer() || is_large() || is_float(); }
 
   // REQUIRES: the value is of that kind.
   const Undefined& as_undefined() const { return std::get<Undefined>(data_); }
   std::int64_t as_integer() const;
   double as_double() const;  // any number
+  std::uint64_t as_large() const { return std::get<LargeInteger>(data_).integer; }
   const std::string& as_string() const { return *std::get<Text>(data_); }
   const Items& items() const { return sequence().items; }
   const Sequence& sequence() const;
@@ -123,6 +127,9 @@ class Value {
   struct TupleRef {
     std::shared_ptr<const Sequence> sequence;
   };
+  struct LargeInteger {
+    std::uint64_t integer;
+  };
   using DictRef = std::shared_ptr<const Dict>;
   using ViewRef = std::shared_ptr<const DictView>;
   using RangeRef = std::shared_ptr<const Range>;
@@ -133,7 +140,7 @@ class Value {
   }
 
   std::variant<Undefined, None, bool, std::int64_t, double, Text, ListRef, TupleRef, DictRef,
-               ViewRef, RangeRef, Object*>
+               ViewRef, RangeRef, Object*, LargeInteger>
       data_;
 };
 
@@ -155,7 +162,9 @@ class Dict {
   std::size_t find_index(const Value& key, std::size_t hash) const;
 
   std::vector<Entry> entries_;
-  std::unordered_multimap<std::size_t, std::size_t> index_;  // hash -> entry, when large
+  // hash -> entry, when large. Ordered, as hashes are a template's to choose: it could fill one
+  // bucket.
+  std::multimap<std::size_t, std::size_t> index_;
   std::size_t weight_ = 1;
   int depth_ = 1;
 };

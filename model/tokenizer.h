@@ -22,8 +22,9 @@ struct TokenizerSpec {
   std::optional<std::int32_t> eos_token_id;
   std::optional<std::int32_t> unk_token_id;
   bool add_bos_token = false;
-  bool ignore_merges = false;  // Llama 3: a pre-token that is itself a token is not merged
-  std::string chat_template;   // Jinja source, empty when the model has none
+  bool ignore_merges = false;     // Llama 3: a pre-token that is itself a token is not merged
+  std::string chat_template;      // Jinja source, empty when the model has none
+  std::string tool_use_template;  // of requests with tools; empty: chat_template, too
 };
 
 // Thread-safe: nothing changes after make_tokenizer.
