@@ -10,8 +10,6 @@
 #include "coordinator/plan_bus_link.h"
 #include "gateway/http_server.h"
 #include "launch/version.h"
-#include "model/chat_template.h"
-#include "model/tokenizer.h"
 
 namespace lockstep::launch {
 namespace {
@@ -52,29 +50,18 @@ coordinator::EngineOptions engine_options(const ServeOptions& options, const Rep
   };
 }
 
-std::string token_text(const model::Tokenizer& tokenizer, std::optional<std::int32_t> id) {
-  return id ? std::string(tokenizer.token_bytes(*id)) : "";
-}
-
 }  // namespace
 
 struct Front::Impl {
   Impl(const ServeOptions& options, const ReplicaSizes& sizes, const model::Model& model,
-       std::string fingerprint, std::map<std::string, std::string> labels, int world_size,
-       zmq::context_t& context, comm::PlanPublisher& bus, std::uint64_t epoch, Tracer* tracer,
-       std::function<void(const std::string&)> on_failure_in)
-      : on_failure(std::move(on_failure_in)),
-        tokenizer(model::make_tokenizer(model.tokenizer, model.path)),
-        link(bus) {
-    if (!model.tokenizer.chat_template.empty()) {
-      chat_template.emplace(model.tokenizer.chat_template,
-                            token_text(*tokenizer, model.tokenizer.bos_token_id),
-                            token_text(*tokenizer, model.tokenizer.eos_token_id));
-    }
+       const ModelText& text, std::string fingerprint, std::map<std::string, std::string> labels,
+       int world_size, zmq::context_t& context, comm::PlanPublisher& bus, std::uint64_t epoch,
+       Tracer* tracer, std::function<void(const std::string&)> on_failure_in)
+      : on_failure(std::move(on_failure_in)), link(bus) {
     engine.emplace(engine_options(options, sizes, std::move(fingerprint), std::move(labels),
                                   world_size, epoch),
-                   *tokenizer, chat_template ? &*chat_template : nullptr,
-                   model.config.eos_token_ids, context, link, tracer);
+                   text.tokenizer(), text.chat_template(), model.config.eos_token_ids, context,
+                   link, tracer);
     if (!options.http.empty()) {
       gateway::HttpOptions http;
       http.address = options.http;
@@ -110,8 +97,6 @@ struct Front::Impl {
   }
 
   std::function<void(const std::string&)> on_failure;
-  std::unique_ptr<model::Tokenizer> tokenizer;
-  std::optional<model::ChatTemplate> chat_template;
   coordinator::PlanBusLink link;
   std::optional<coordinator::Engine> engine;
   std::string http_host;
@@ -122,10 +107,11 @@ struct Front::Impl {
 };
 
 Front::Front(const ServeOptions& options, const ReplicaSizes& sizes, const model::Model& model,
-             std::string system_fingerprint, std::map<std::string, std::string> labels,
-             int world_size, zmq::context_t& context, comm::PlanPublisher& bus, std::uint64_t epoch,
-             Tracer* tracer, std::function<void(const std::string&)> on_failure)
-    : impl_(std::make_unique<Impl>(options, sizes, model, std::move(system_fingerprint),
+             const ModelText& text, std::string system_fingerprint,
+             std::map<std::string, std::string> labels, int world_size, zmq::context_t& context,
+             comm::PlanPublisher& bus, std::uint64_t epoch, Tracer* tracer,
+             std::function<void(const std::string&)> on_failure)
+    : impl_(std::make_unique<Impl>(options, sizes, model, text, std::move(system_fingerprint),
                                    std::move(labels), world_size, context, bus, epoch, tracer,
                                    std::move(on_failure))) {}
 

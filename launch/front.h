@@ -10,6 +10,7 @@
 
 #include "base/trace.h"
 #include "comm/plan_bus.h"
+#include "launch/model_text.h"
 #include "launch/replica_sizes.h"
 #include "launch/serve_options.h"
 #include "model/model.h"
@@ -19,12 +20,13 @@ namespace lockstep::launch {
 // Serves clients on threads of its own, from construction to destruction.
 class Front {
  public:
-  // `labels`: of lockstep_replica_info. `bus` has been bound; `tracer` may be nullptr: no timeline.
-  // `on_failure` is called from a thread when the coordinator or the gateway fails, with what
-  // happened.
+  // `text`, of the model, outlives this. `labels`: of lockstep_replica_info. `bus` has been bound;
+  // `tracer` may be nullptr: no timeline. `on_failure` is called from a thread when the coordinator
+  // or the gateway fails, with what happened.
   Front(const ServeOptions& options, const ReplicaSizes& sizes, const model::Model& model,
-        std::string system_fingerprint, std::map<std::string, std::string> labels, int world_size,
-        zmq::context_t& context, comm::PlanPublisher& bus, std::uint64_t epoch, Tracer* tracer,
+        const ModelText& text, std::string system_fingerprint,
+        std::map<std::string, std::string> labels, int world_size, zmq::context_t& context,
+        comm::PlanPublisher& bus, std::uint64_t epoch, Tracer* tracer,
         std::function<void(const std::string&)> on_failure);
   ~Front();
 

@@ -22,6 +22,7 @@
 #include "launch/gpu_shard.h"
 #include "launch/host_topology.h"
 #include "launch/kernel_choice.h"
+#include "launch/model_text.h"
 #include "launch/pipeline.h"
 #include "launch/port_check.h"
 #include "launch/replica_labels.h"
@@ -114,6 +115,11 @@ std::unique_ptr<comm::Communicator> make_stage_communicator(const ServeOptions& 
                                  collective_deadline(options));
 }
 
+// On rank 0, before anything is loaded: what is wrong there ends the job at once.
+std::optional<ModelText> read_text(const model::Model& model, const comm::MpiEnvironment& mpi) {
+  return mpi.rank() == 0 ? std::optional<ModelText>(std::in_place, model) : std::nullopt;
+}
+
 // The most that a stage sends the next one in a step.
 std::size_t activation_bytes(const ServeOptions& options, const model::ModelConfig& config) {
   return static_cast<std::size_t>(options.max_num_batched_tokens * config.hidden_size) *
@@ -131,6 +137,7 @@ class Rank {
         epoch_(epoch_of_environment()),
         timeline_(make_timeline(options, mpi)),
         model_(model::open_model(options.model)),
+        text_(read_text(model_, mpi)),
         place_(place_in_pipeline(mpi.rank(), mpi.size(), options.tensor_parallel_size,
                                  options.pipeline_parallel_size, model_.config)),
         parts_(shard::partition_model(model_.config, place_.stage_ranks.size, place_.layers)),
@@ -171,7 +178,7 @@ class Rank {
     std::optional<Front> front;
     std::optional<TerminationSignals> signals;
     if (mpi_.rank() == 0) {
-      front.emplace(options_, sizes_, model_,
+      front.emplace(options_, sizes_, model_, *text_,
                     gpu_ ? fingerprint(model_, options_, gpu_->ways())
                          : fingerprint(model_, options_, family_),
                     gpu_ ? replica_labels(place_, options_, gpu_->ways())
@@ -347,6 +354,7 @@ class Rank {
   const std::uint64_t epoch_;
   const std::unique_ptr<Timeline> timeline_;  // nullptr: none was asked for
   const model::Model model_;
+  const std::optional<ModelText> text_;  // of rank 0
   const RankPlace place_;
   const std::vector<shard::Partition> parts_;  // of the ranks of this stage
   const std::unique_ptr<comm::Communicator> world_;

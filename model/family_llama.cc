@@ -78,7 +78,7 @@ std::vector<TensorNeed> tensors(const ModelConfig& config) {
 
 // Old checkpoints store the rotary frequencies; tied ones sometimes a copy of the embedding.
 bool redundant(std::string_view hf_name, const ModelConfig& config) {
-  return hf_name.ends_with(".self_attn.rotary_emb.inv_freq") ||
+  return hf_name.ends_with(".rotary_emb.inv_freq") ||
          (hf_name == "lm_head.weight" && config.tie_word_embeddings);
 }
 

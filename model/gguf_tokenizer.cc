@@ -100,6 +100,7 @@ TokenizerSpec gguf_tokenizer(const GgufMetadata& metadata) {
     metadata.fail_at("tokenizer.ggml.add_eos_token", "true is not supported");
   }
   spec.chat_template = metadata.string("tokenizer.chat_template").value_or("");
+  spec.tool_use_template = metadata.string("tokenizer.chat_template.tool_use").value_or("");
   return spec;
 }
 

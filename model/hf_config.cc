@@ -127,12 +127,13 @@ HfConfig read_hf_config(const std::string& folder) {
 
   ModelConfig config = read_hf_sizes(fields);
   config.family = family.name;
+  check_config(config, file);
   const std::string generation = folder + "/generation_config.json";
   if (path_exists(generation)) {
     const json generation_json = read_json(generation, kMaxConfigBytes);
     add_eos_token_ids(JsonFields(generation_json, generation), config.eos_token_ids);
+    check_config(config, generation);  // of which only the tokens are new
   }
-  check_config(config, file);
   return {std::move(config), &family, read_hf_quantization(fields)};
 }
 

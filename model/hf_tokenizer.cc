@@ -154,29 +154,58 @@ std::optional<std::int32_t> read_special_token(const JsonFields& fields, std::st
   return id;
 }
 
-// One template, or a list of named ones of which "default" is meant.
-std::string read_chat_template(const JsonFields& fields) {
+// One template, or a list of named ones, of which "default" and "tool_use" are meant.
+void read_chat_template(const JsonFields& fields, TokenizerSpec& spec) {
   constexpr std::string_view kKey = "chat_template";
   const json* value = fields.find(kKey);
-  if (value == nullptr) return "";
-  if (!value->is_array()) return *fields.string(kKey);
+  if (value == nullptr) return;
+  if (!value->is_array()) {
+    spec.chat_template = *fields.string(kKey);
+    return;
+  }
+  std::optional<std::string> by_default;
   for (const json& element : *value) {
     const JsonFields named(element, fields.file(), "chat_template.");
-    if (named.require("name", named.string("name")) == "default") {
-      return named.require("template", named.string("template"));
-    }
+    const std::string name = named.require("name", named.string("name"));
+    const auto source = named.string("template");
+    if (name == "default") by_default = named.require("template", source);
+    if (name == "tool_use") spec.tool_use_template = named.require("template", source);
   }
-  fields.fail_at(kKey, "has no template named 'default'");
+  if (!by_default) fields.fail_at(kKey, "has no template named 'default'");
+  spec.chat_template = *std::move(by_default);
+}
+
+// Templates in files of their own, which stand in for those of tokenizer_config.json.
+void read_template_files(const std::string& folder, TokenizerSpec& spec) {
+  const std::string by_default = folder + "/chat_template.jinja";
+  const std::string tool_use = folder + "/additional_chat_templates/tool_use.jinja";
+  if (path_exists(by_default)) {
+    spec.chat_template = read_text(by_default, kMaxConfigBytes);
+    spec.tool_use_template.clear();
+  }
+  if (path_exists(tool_use)) spec.tool_use_template = read_text(tool_use, kMaxConfigBytes);
+}
+
+// Only these classes of transformers 4 rebuild the post-processor from the flag; all others follow
+// the post-processor, whatever the flag says.
+std::optional<bool> read_add_bos_token(const JsonFields& fields) {
+  const auto flag = fields.boolean("add_bos_token");
+  const std::string name = fields.string("tokenizer_class").value_or("");
+  return name == "LlamaTokenizer" || name == "LlamaTokenizerFast" ? flag : std::nullopt;
+}
+
+// transformers leaves out a Sequence of none, as it does null.
+bool does_nothing(const json& normalizer) {
+  return normalizer.is_object() && normalizer.value("type", json()) == "Sequence" &&
+         normalizer.value("normalizers", json()) == json::array();
 }
 
 void read_tokenizer_config(const std::string& file, TokenizerSpec& spec) {
   const json parsed = read_json(file, kMaxConfigBytes);
   const JsonFields fields(parsed, file);
-  spec.chat_template = read_chat_template(fields);
+  read_chat_template(fields, spec);
   const auto bos = read_special_token(fields, "bos_token", spec);
-  // Where given, add_bos_token is what transformers rebuilds the post-processor from.
-  const auto add_bos = fields.boolean("add_bos_token");
-  if (add_bos) spec.add_bos_token = *add_bos;
+  if (const auto add_bos = read_add_bos_token(fields)) spec.add_bos_token = *add_bos;
   if (spec.add_bos_token && bos && spec.bos_token_id && bos != spec.bos_token_id) {
     fields.fail_at("bos_token", "is not the token that tokenizer.json's post_processor adds");
   }
@@ -196,7 +225,10 @@ TokenizerSpec read_hf_tokenizer(const std::string& folder) {
   const std::string file = folder + "/tokenizer.json";
   const json parsed = read_json(file, kMaxTokenizerBytes);
   const JsonFields fields(parsed, file);
-  if (fields.has("normalizer")) fields.fail_at("normalizer", "is not supported; it must be null");
+  if (const json* normalizer = fields.find("normalizer");
+      normalizer && !does_nothing(*normalizer)) {
+    fields.fail_at("normalizer", "is not supported; it must be null or an empty Sequence");
+  }
   TokenizerSpec spec;
   spec.pre_tokenizer = recognize_pre_tokenizer(fields);
   read_model(fields, spec);
@@ -205,10 +237,7 @@ TokenizerSpec read_hf_tokenizer(const std::string& folder) {
 
   const std::string config = folder + "/tokenizer_config.json";
   if (path_exists(config)) read_tokenizer_config(config, spec);
-  const std::string chat_template = folder + "/chat_template.jinja";
-  if (path_exists(chat_template)) {
-    spec.chat_template = read_text(chat_template, kMaxConfigBytes);
-  }
+  read_template_files(folder, spec);
   return spec;
 }
 

@@ -4,6 +4,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <filesystem>
 #include <functional>
 
 #include "model/model.h"
@@ -147,17 +148,23 @@ TEST(HfModel, TakesTheBeginningTokenFromThePostProcessor) {
     {"type": "TemplateProcessing",
      "single": [{"SpecialToken": {"id": "<|im_start|>", "type_id": 0}}, {"Sequence": {"id": "A"}}],
      "pair": []}]})j");
-  const auto open = [&](json add_bos_token) {
+  const auto open = [&](json add_bos_token, json tokenizer_class = nullptr) {
     return open_bent([&](TinyFolder& files) {
              files.tokenizer["post_processor"] = post_processor;
              files.tokenizer_config.erase("bos_token");
              files.tokenizer_config["add_bos_token"] = add_bos_token;
+             files.tokenizer_config["tokenizer_class"] = tokenizer_class;
            })
         .tokenizer;
   };
   EXPECT_TRUE(open(nullptr).add_bos_token);
   EXPECT_EQ(open(nullptr).bos_token_id, 1);
-  EXPECT_FALSE(open(false).add_bos_token);
+  // transformers follows the flag in these classes alone.
+  EXPECT_TRUE(open(false).add_bos_token);
+  EXPECT_TRUE(open(false, "PreTrainedTokenizerFast").add_bos_token);
+  EXPECT_TRUE(open(false, "GPT2Tokenizer").add_bos_token);
+  EXPECT_FALSE(open(false, "LlamaTokenizer").add_bos_token);
+  EXPECT_FALSE(open(false, "LlamaTokenizerFast").add_bos_token);
   EXPECT_FALSE(open_bent([](TinyFolder&) {}).tokenizer.add_bos_token);
 }
 
@@ -173,6 +180,45 @@ TEST(HfModel, FindsTheChatTemplateInEachOfItsPlaces) {
   folder.write("model.safetensors", tiny_safetensors().build());
   folder.write("chat_template.jinja", "from a file");
   EXPECT_EQ(open_model(folder.path()).tokenizer.chat_template, "from a file");
+}
+
+TEST(HfModel, FindsTheTemplateOfRequestsWithToolsInEachOfItsPlaces) {
+  EXPECT_EQ(open_bent([](TinyFolder&) {}).tokenizer.tool_use_template, "");
+  const json named = {{{"name", "tool_use"}, {"template", "t"}},
+                      {{"name", "default"}, {"template", "d"}}};
+  const auto with_both = [&](TinyFolder& files) {
+    files.tokenizer_config["chat_template"] = named;
+  };
+  EXPECT_EQ(open_bent(with_both).tokenizer.tool_use_template, "t");
+  const TempFolder folder;
+  TinyFolder files = tiny_folder();
+  with_both(files);
+  files.write(folder);
+  folder.write("model.safetensors", tiny_safetensors().build());
+  folder.write("chat_template.jinja", "from a file");  // instead of all that are named
+  EXPECT_EQ(open_model(folder.path()).tokenizer.tool_use_template, "");
+  std::filesystem::create_directory(folder.path() + "/additional_chat_templates");
+  folder.write("additional_chat_templates/tool_use.jinja", "with tools");
+  EXPECT_EQ(open_model(folder.path()).tokenizer.chat_template, "from a file");
+  EXPECT_EQ(open_model(folder.path()).tokenizer.tool_use_template, "with tools");
+}
+
+TEST(HfModel, TakesANormalizerThatDoesNothing) {
+  const auto normalized = [](TinyFolder& f) {
+    f.tokenizer["normalizer"] = {{"type", "Sequence"}, {"normalizers", json::array()}};
+  };
+  EXPECT_EQ(open_bent(normalized).tokenizer.pre_tokenizer, "smollm");
+}
+
+TEST(HfModel, IgnoresRotaryFrequenciesOfLayersAndOfTheModel) {
+  const TempFolder folder;
+  tiny_folder().write(folder);
+  SafetensorsWriter weights = tiny_safetensors();
+  for (const char* module : {"model", "model.layers.0.self_attn"}) {
+    weights.add(std::string(module) + ".rotary_emb.inv_freq", "F32", {1}, "abcd");
+  }
+  folder.write("model.safetensors", weights.build());
+  EXPECT_EQ(open_model(folder.path()).tensors->find("model.rotary_emb.inv_freq")->rows(), 1);
 }
 
 TEST(HfModel, NamesTheTokensOfAPaddedVocabulary) {
@@ -266,6 +312,9 @@ std::vector<BadFolder> bad_configs() {
       {"GenerationEosIsText",
        [](TinyFolder& f) { f.generation_config["eos_token_id"] = "x"; },
        {"/generation_config.json: eos_token_id"}},
+      {"GenerationEosOutsideTheVocabulary",
+       [](TinyFolder& f) { f.generation_config["eos_token_id"] = 12; },
+       {"/generation_config.json: eos_token_id: token 12 is outside the vocabulary of 12"}},
       {"VocabularyLargerThanEmbedding",
        config("vocab_size", 13),
        {"/model.safetensors: tensor 'model.embed_tokens.weight': shape [12, 32]", "[13, 32]"}},
@@ -284,6 +333,9 @@ std::vector<BadFolder> bad_tokenizers() {
       {"OtherModel", tokenizer("/model/type", "Unigram"), {file + "model.type: 'Unigram' is not"}},
       {"ByteFallback", tokenizer("/model/byte_fallback", true), {file + "model.byte_fallback"}},
       {"Normalizer", tokenizer("/normalizer", {{"type", "NFC"}}), {file + "normalizer: is not"}},
+      {"NormalizerOfSome",
+       tokenizer("/normalizer", {{"type", "Sequence"}, {"normalizers", {{{"type", "NFC"}}}}}),
+       {file + "normalizer: is not supported; it must be null or an empty Sequence"}},
       {"NoPreTokenizer",
        tokenizer("/pre_tokenizer", nullptr),
        {file + "pre_tokenizer: is missing"}},

@@ -126,6 +126,15 @@ TEST(Model, ReadsRopeDivisorsApartFromTheTensors) {
   EXPECT_EQ(model.tensors->find("rope_freqs.weight"), nullptr);
 }
 
+TEST(Model, ReadsTheChatTemplatesOfGgufFiles) {
+  GgufWriter writer = tiny_gguf();
+  writer.set("tokenizer.chat_template.tool_use", gguf_text("with tools"));
+  const TempFolder folder;
+  const TokenizerSpec spec = open_model(folder.write("tiny.gguf", writer.build())).tokenizer;
+  EXPECT_EQ(spec.chat_template, "{{ messages }}");
+  EXPECT_EQ(spec.tool_use_template, "with tools");
+}
+
 TEST(Model, FollowsLlama3InWhatItsGgufFilesLeaveOut) {
   GgufWriter writer = tiny_gguf();
   writer.set("tokenizer.ggml.pre", gguf_text("llama-bpe"));
