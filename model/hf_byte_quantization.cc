@@ -4,6 +4,7 @@
 #include <array>
 #include <span>
 #include <string>
+#include <vector>
 
 #include "model/fail.h"
 #include "model/hf_quantization_fields.h"
@@ -60,6 +61,13 @@ bool is_empty(const JsonFields& fields, std::string_view key) {
   return !object || object->value().empty();
 }
 
+// Weights with many zeros are as any others where all are stored.
+void check_sparsity(const JsonFields& fields) {
+  if (is_empty(fields, "sparsity_config")) return;
+  read_choice(*fields.object("sparsity_config"), "format",
+              std::array<std::string_view, 1>{"dense"});
+}
+
 void check_activations(const JsonFields& group) {
   if (const auto activations = group.object("input_activations")) {
     require_eight_bits(*activations);
@@ -72,7 +80,8 @@ void check_activations(const JsonFields& group) {
   }
 }
 
-// What a format of compressed-tensors stores, and for what of it there may be a scale.
+// What a format of compressed-tensors stores of weights of a type, and for what of it there may be
+// a scale.
 struct Packing {
   std::string_view format;
   std::string_view type;  // of weights
@@ -83,13 +92,27 @@ struct Packing {
 constexpr std::array kPackings{
     Packing{"float-quantized", "float", DType::e4m3, {}, {"tensor", "channel", "block"}},
     Packing{"int-quantized", "int", DType::i8, {}, {"tensor", "channel"}},
+    Packing{"naive-quantized", "float", DType::e4m3, {}, {"tensor", "channel", "block"}},
+    Packing{"naive-quantized", "int", DType::i8, {}, {"tensor", "channel"}},
     Packing{"pack-quantized", "int", DType::u8, DType::u4, {"tensor", "channel", "group"}}};
 
-const Packing& read_packing(const JsonFields& fields) {
-  std::array<std::string_view, kPackings.size()> known;
-  std::ranges::transform(kPackings, known.begin(), &Packing::format);
-  const std::string format = read_choice(fields, "format", known);
-  return *std::ranges::find(kPackings, format, &Packing::format);
+std::string read_format(const JsonFields& fields) {
+  std::vector<std::string_view> known;
+  for (const Packing& packing : kPackings) {
+    if (std::ranges::find(known, packing.format) == known.end()) known.push_back(packing.format);
+  }
+  return read_choice(fields, "format", known);
+}
+
+const Packing& read_packing(const JsonFields& weights, std::string_view format) {
+  std::vector<std::string_view> types;
+  for (const Packing& packing : kPackings) {
+    if (packing.format == format) types.push_back(packing.type);
+  }
+  const std::string type = read_choice(weights, "type", types);
+  return *std::ranges::find_if(kPackings, [&](const Packing& packing) {
+    return packing.format == format && packing.type == type;
+  });
 }
 
 DType read_type(const JsonFields& weights, const Packing& packing) {
@@ -108,9 +131,9 @@ bool read_activation_order(const JsonFields& weights) {
   return order == "group" || order == "dynamic";
 }
 
-HfQuantization read_weights(const JsonFields& weights, const Packing& packing) {
+HfQuantization read_weights(const JsonFields& weights, std::string_view format) {
+  const Packing& packing = read_packing(weights, format);
   HfQuantization quantization{.type = read_type(weights, packing)};
-  read_choice(weights, "type", std::array{packing.type});
   require_flag(weights, "symmetric", true);
   require_flag(weights, "dynamic", false);
   quantization.desc_act = read_activation_order(weights);
@@ -142,19 +165,22 @@ HfQuantization read_fp8(const JsonFields& fields) {
 HfQuantization read_fbgemm_fp8(const JsonFields&) { return {.type = DType::e4m3, .scale_rows = 1}; }
 
 HfQuantization read_compressed_tensors(const JsonFields& fields) {
-  const Packing& packing = read_packing(fields);
+  const std::string format = read_format(fields);
   if (fields.has("quantization_status")) {
-    read_choice(fields, "quantization_status", std::array<std::string_view, 1>{"compressed"});
+    // "frozen" is what writers of 2024 said of compressed weights; types and shapes are checked.
+    read_choice(fields, "quantization_status",
+                std::array<std::string_view, 2>{"compressed", "frozen"});
   }
-  for (const char* key : {"sparsity_config", "transform_config"}) {
-    if (!is_empty(fields, key)) fields.fail_at(key, "is not supported");
+  check_sparsity(fields);
+  if (!is_empty(fields, "transform_config")) {
+    fields.fail_at("transform_config", "is not supported");
   }
   const JsonFields groups = fields.require("config_groups", fields.object("config_groups"));
   std::optional<HfQuantization> quantization;
   for (const auto& [name, value] : groups.value().items()) {
     const JsonFields group = groups.require(name, groups.object(name));
     check_activations(group);
-    const auto weights = read_weights(group.require("weights", group.object("weights")), packing);
+    const auto weights = read_weights(group.require("weights", group.object("weights")), format);
     if (quantization && *quantization != weights) {
       fields.fail_at("config_groups", "layouts that differ between groups are not supported");
     }

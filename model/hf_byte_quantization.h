@@ -16,8 +16,9 @@ namespace lockstep::model {
 HfQuantization read_fp8(const JsonFields& fields);
 // "fbgemm_fp8": e4m3 with a scale a row.
 HfQuantization read_fbgemm_fp8(const JsonFields& fields);
-// "compressed-tensors": format float-quantized (e4m3), int-quantized (i8) or pack-quantized (u8 or
-// u4), symmetric, with a scale for a matrix ("tensor"), a row ("channel"), of e4m3 a block
+// "compressed-tensors": format float-quantized (e4m3), int-quantized (i8), naive-quantized (either,
+// as weights.type says) or pack-quantized (u8 or u4), symmetric, with a scale for a matrix
+// ("tensor"), a row ("channel"), of e4m3 a block
 // ("block"), and in packed words group_size columns of a row ("group").
 HfQuantization read_compressed_tensors(const JsonFields& fields);
 

@@ -50,6 +50,10 @@ bool has_strategy(const JsonFields& group, std::string_view strategy) {
   const auto weights = group.object("weights");
   return weights && weights->string("strategy") == strategy;
 }
+bool has_floats(const JsonFields& group) {
+  const auto weights = group.object("weights");
+  return weights && weights->string("type") == "float";
+}
 bool has_blocks(const JsonFields& group) { return has_strategy(group, "block"); }
 bool has_column_groups(const JsonFields& group) { return has_strategy(group, "group"); }
 
@@ -97,7 +101,8 @@ std::string quantized_as(const JsonFields& quantization) {
     if (!any_group(quantization, has_bits<8>)) return method;
     return any_group(quantization, has_column_groups) ? "packed_int8" : "int8";
   }
-  if (format != "float-quantized") return method;
+  if (format == "naive-quantized" && !any_group(quantization, has_floats)) return "int8";
+  if (format != "float-quantized" && format != "naive-quantized") return method;
   return any_group(quantization, has_blocks) ? "fp8_block" : "fp8";
 }
 

@@ -262,6 +262,17 @@ TEST(HfByteQuantization, MayLeaveMatricesAsTheyWere) {
   expect_matrices(folder);
 }
 
+TEST(HfByteQuantization, TakesWhatWritersOf2024SaidOfTheSameFiles) {
+  for (const char* name : {"float_channel", "int_channel"}) {
+    ByteFolder folder(kind(name));
+    json& said = folder.quantization();
+    said["format"] = "naive-quantized";
+    said["quantization_status"] = "frozen";
+    said["sparsity_config"] = {{"format", "dense"}, {"global_sparsity", 0.14}};
+    expect_matrices(folder);
+  }
+}
+
 // Adds an order of columns to a projection of 32 of them.
 void add_order(ByteFolder& folder, const std::string& module, std::int32_t group_of_column_9) {
   std::string order;
@@ -345,18 +356,20 @@ INSTANTIATE_TEST_SUITE_P(
                   "/format",
                   "nvfp4-pack-quantized",
                   {kField + "format: 'nvfp4-pack-quantized' is not supported; supported are "
-                            "float-quantized, int-quantized, pack-quantized"}},
+                            "float-quantized, int-quantized, naive-quantized, pack-quantized"}},
         BadConfig{"NoFormat", "float_channel", "/format", nullptr, {kField + "format: is missing"}},
         BadConfig{"Status",
                   "float_channel",
                   "/quantization_status",
-                  "frozen",
-                  {kField + "quantization_status: 'frozen' is not supported"}},
+                  "calibration",
+                  {kField + "quantization_status: 'calibration' is not supported; supported are "
+                            "compressed, frozen"}},
         BadConfig{"Sparse",
                   "float_channel",
                   "/sparsity_config",
                   json{{"format", "sparse-24-bitmask"}},
-                  {kField + "sparsity_config: is not supported"}},
+                  {kField + "sparsity_config.format: 'sparse-24-bitmask' is not supported; "
+                            "supported are dense"}},
         BadConfig{"NoGroups",
                   "float_channel",
                   "/config_groups",

@@ -85,6 +85,12 @@ TEST(Outline, OfAQuantizedModelNamesWhatItsWeightsAreKeptIn) {
     tiny.config["quantization_config"] = quantization;
     EXPECT_EQ(read_outline(folder.write("config.json", tiny.config.dump())).stored_as, name);
   }
+  json naive = compressed("naive-quantized", "channel");
+  for (const auto& [type, name] : {std::pair("int", "int8"), {"float", "fp8"}}) {
+    naive["config_groups"]["group_0"]["weights"]["type"] = type;
+    tiny.config["quantization_config"] = naive;
+    EXPECT_EQ(read_outline(folder.write("config.json", tiny.config.dump())).stored_as, name);
+  }
   json with_zeros = compressed("pack-quantized", "group", 4);
   with_zeros["config_groups"]["group_0"]["weights"]["symmetric"] = false;
   tiny.config["quantization_config"] = with_zeros;
