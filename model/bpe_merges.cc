@@ -5,6 +5,7 @@
 #include <string_view>
 
 #include "base/error.h"
+#include "model/fail.h"
 
 namespace lockstep::model {
 namespace {
@@ -30,16 +31,16 @@ class MergeLine {
   }
 
   [[noreturn]] void fail(const std::string& why) const {
-    throw Error(vocabulary_.path() + ": merges[" + std::to_string(index_) + "] \"" +
-                std::string(line_) + "\" " + why);
+    throw Error(vocabulary_.path() + ": merges[" + std::to_string(index_) + "] " +
+                in_quotes(line_) + " " + why);
   }
 
  private:
   std::int32_t find_token(std::string_view token) const {
     const std::optional<std::int32_t> id = vocabulary_.find(token);
-    if (!id) fail("refers to \"" + std::string(token) + "\", which is not a token");
+    if (!id) fail("refers to " + in_quotes(token) + ", which is not a token");
     if (vocabulary_.kind(*id) == TokenKind::kSpecial) {
-      fail("refers to the control token \"" + std::string(token) + "\"");
+      fail("refers to the control token " + in_quotes(token));
     }
     return *id;
   }

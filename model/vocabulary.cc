@@ -5,6 +5,7 @@
 
 #include "base/error.h"
 #include "model/byte_alphabet.h"
+#include "model/fail.h"
 
 namespace lockstep::model {
 namespace {
@@ -70,8 +71,8 @@ void Vocabulary::index_texts() {
     if (kinds_[id] == TokenKind::kUnused) continue;
     const auto [first, inserted] = by_text_.emplace(spec_.tokens[id], id);
     if (inserted) continue;
-    throw Error(path_ + ": " + name_entry("tokens", id) + " \"" + spec_.tokens[id] +
-                "\" is the same as " + name_entry("tokens", first->second));
+    throw Error(path_ + ": " + name_entry("tokens", id) + " " + in_quotes(spec_.tokens[id]) +
+                " is the same as " + name_entry("tokens", first->second));
   }
 }
 
@@ -94,7 +95,7 @@ void Vocabulary::find_byte_tokens() {
     if (id && kinds_[*id] == TokenKind::kNormal) {
       byte_tokens_[byte] = *id;
     } else if (is_required(byte)) {
-      throw Error(path_ + ": the vocabulary has no token \"" + text + "\" for the byte " +
+      throw Error(path_ + ": the vocabulary has no token " + in_quotes(text) + " for the byte " +
                   std::to_string(byte));
     }
   }

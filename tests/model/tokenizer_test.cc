@@ -237,7 +237,7 @@ TEST(MakeTokenizer, NamesTheFileAndTheEntryAtFault) {
   EXPECT_THAT(broken([](auto& s) { s.pre_tokenizer = "x"; }),
               names("\"x\"", "gpt2, smollm, llama3"));
   EXPECT_THAT(broken([](auto& s) { s.tokens.push_back("ab"); }),
-              names("tokens[257] \"ab\"", "tokens[256]"));
+              names("tokens[257] 'ab'", "tokens[256]"));
   EXPECT_THAT(broken([](auto& s) {
                 s.special_tokens = {0, 300};
               }),
@@ -249,17 +249,19 @@ TEST(MakeTokenizer, NamesTheFileAndTheEntryAtFault) {
   EXPECT_THAT(broken([](auto& s) { s.eos_token_id = -2; }), names("eos_token_id is -2"));
   EXPECT_THAT(broken([](auto& s) { s.unk_token_id = 999; }), names("unk_token_id is 999"));
   EXPECT_THAT(broken([](auto& s) { s.add_bos_token = true; }), names("add_bos_token"));
-  EXPECT_THAT(broken([](auto& s) { s.tokens['q'] = "qq"; }), names("\"q\" for the byte 113"));
-  EXPECT_THAT(broken([](auto& s) { s.special_tokens = {'q'}; }), names("\"q\" for the byte 113"));
-  EXPECT_THAT(broken([](auto& s) { s.merges.push_back("a zz"); }), names("merges[1]", "\"zz\""));
-  EXPECT_THAT(broken([](auto& s) { s.merges.push_back("zz a"); }), names("merges[1]", "\"zz"));
-  EXPECT_THAT(broken([](auto& s) { s.merges.push_back("a c"); }), names("merges[1]", "\"ac\""));
+  EXPECT_THAT(broken([](auto& s) { s.tokens['q'] = "qq"; }), names("'q' for the byte 113"));
+  EXPECT_THAT(broken([](auto& s) { s.special_tokens = {'q'}; }), names("'q' for the byte 113"));
+  EXPECT_THAT(broken([](auto& s) { s.merges.push_back("a zz"); }), names("merges[1]", "'zz'"));
+  EXPECT_THAT(broken([](auto& s) { s.merges.push_back("zz a"); }), names("merges[1]", "'zz"));
+  EXPECT_THAT(broken([](auto& s) { s.merges.push_back("a c"); }), names("merges[1]", "'ac'"));
   EXPECT_THAT(broken([](auto& s) { s.merges.push_back("a b"); }), names("merges[1]", "twice"));
   EXPECT_THAT(broken([](auto& s) { s.special_tokens = {256}; }),
-              names("merges[0]", "control token \"ab\""));
+              names("merges[0]", "control token 'ab'"));
+  EXPECT_THAT(broken([](auto& s) { s.merges.push_back("a \x1b[31m"); }),
+              names("merges[1] 'a ?[31m'", "'?[31m', which is not a token"));
   for (const char* line : {"", "ab", " ab", "ab ", "a b c"}) {
     EXPECT_THAT(broken([&](auto& s) { s.merges.push_back(line); }),
-                names("merges[1] \"" + std::string(line) + "\"", "space between"));
+                names("merges[1] '" + std::string(line) + "'", "space between"));
   }
 }
 
