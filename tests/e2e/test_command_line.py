@@ -11,6 +11,7 @@ import time
 import pytest
 
 import cluster
+from random_checkpoint import SCHEMES, Checkpoint
 
 LOCKSTEP = str(cluster.BINARY)
 
@@ -89,6 +90,15 @@ def test_a_model_that_is_not_there_is_named():
     done = run("serve", "/nowhere/model.gguf", timeout=60)
     assert done.returncode != 0
     assert "/nowhere/model.gguf" in done.stderr
+
+
+def test_a_template_that_cannot_be_parsed_is_named_before_anything_is_loaded(tmp_path):
+    folder = Checkpoint(tmp_path / "bad", SCHEMES["int4_group"]).folder
+    (folder / "chat_template.jinja").write_text("a\n{% if x %}")
+    done = run("serve", folder, "--threads", 1, "--zmq", f"ipc://{tmp_path}/socket", timeout=60)
+    assert done.returncode != 0
+    assert f"{folder}: chat template, line 2, column 11: expected 'endif'" in done.stderr
+    assert "MiB of weights" not in done.stderr
 
 
 def test_a_device_that_is_not_there_is_named_before_anything_is_loaded():
