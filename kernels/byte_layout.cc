@@ -5,6 +5,7 @@
 
 #include "kernels/half.h"
 #include "kernels/load.h"
+#include "kernels/separate_scales.h"
 
 namespace lockstep::kernels {
 namespace {
@@ -20,6 +21,10 @@ void copy_group(const StoredMatrix& matrix, std::int64_t row, std::int64_t group
   std::memcpy(values.data(), bytes_at(matrix, row, 32 * group), values.size());
 }
 
+std::int64_t blocks_across(const StoredMatrix& matrix) {
+  return (matrix.columns + matrix.blocks.columns - 1) / matrix.blocks.columns;
+}
+
 }  // namespace
 
 float plain_value(DType type, const std::byte* values, std::int64_t index) {
@@ -30,9 +35,8 @@ float plain_value(DType type, const std::byte* values, std::int64_t index) {
 
 float scale_at(const StoredMatrix& matrix, std::int64_t row, std::int64_t column) {
   const BlockScales& blocks = matrix.blocks;
-  const std::int64_t across = (matrix.columns + blocks.columns - 1) / blocks.columns;
   return plain_value(blocks.type, blocks.scales,
-                     row / blocks.rows * across + column / blocks.columns);
+                     row / blocks.rows * blocks_across(matrix) + column / blocks.columns);
 }
 
 QuantizedGroup read_i8(const StoredMatrix& matrix, std::int64_t row, std::int64_t group) {
@@ -58,6 +62,14 @@ QuantizedGroup read_u4(const StoredMatrix& matrix, std::int64_t row, std::int64_
   }
   read.scale = float_to_f16(scale_at(matrix, row, 32 * group));
   read.minimum = float_to_f16(-8 * f16_to_float(read.scale));
+  return read;
+}
+
+QuantizedGroup read_u4_zeros(const StoredMatrix& matrix, std::int64_t row, std::int64_t group) {
+  QuantizedGroup read = read_u4(matrix, row, group);
+  const std::int64_t word = row / 8 * blocks_across(matrix) + 32 * group / matrix.blocks.columns;
+  const auto zero = static_cast<float>(nibble_of(word_at(matrix.blocks.zeros, word), row % 8));
+  read.minimum = float_to_f16(-(zero * f16_to_float(read.scale)));
   return read;
 }
 

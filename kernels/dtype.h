@@ -22,7 +22,8 @@ namespace lockstep::kernels {
 // gptq and awq are those quantizers' files: nibbles in words, with scales and zero points in
 // tensors of their own (gptq_layout.h, awq_layout.h); gptq_8 and awq_8 are such, and every zero
 // point is 8. i8 and e4m3 (fp8.h) are bytes, with scales in a tensor of their own, and so are u8,
-// which count from -128, and u4, two in a byte, which count from -8 (byte_layout.h).
+// which count from -128, and u4, two in a byte, which count from -8, or each group from less a
+// zero point of its own (u4_zeros; byte_layout.h).
 enum class DType {
   f32,
   f16,
@@ -44,6 +45,7 @@ enum class DType {
   i8,
   u8,
   u4,
+  u4_zeros,
   e4m3
 };
 

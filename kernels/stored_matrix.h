@@ -24,6 +24,9 @@ struct BlockScales {
   DType type = DType::f32;            // or f16, or bf16
   std::int64_t rows = 0;              // of a block; the last one may have fewer
   std::int64_t columns = 0;  // the same; a multiple of 32, or not fewer than the matrix has
+  // Of u4_zeros, whose blocks have one row: value = scale * (number - zero). i32 [rows / 8, rounded
+  // up; blocks of columns], eight nibbles a word: those of eight rows.
+  const std::byte* zeros = nullptr;
 };
 
 // [rows, columns] = [out_features, in_features].
@@ -34,7 +37,7 @@ struct StoredMatrix {
   const std::byte* values =
       nullptr;                // row after row; gptq, awq and their like have their own order
   SeparateScales apart = {};  // of gptq, gptq_8, awq and awq_8
-  BlockScales blocks = {};    // of i8, u8, u4 and e4m3
+  BlockScales blocks = {};    // of i8, u8, u4, u4_zeros and e4m3
 };
 
 // 32 quantized values of one row: value = scale * values[i] + minimum.

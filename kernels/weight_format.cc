@@ -35,6 +35,7 @@ constexpr std::array kFormats{
     WeightFormat{DType::i8, "i8", 1, 1, PackedFormat::q8, read_i8},
     WeightFormat{DType::u8, "u8", 1, 1, PackedFormat::q8, read_u8},
     WeightFormat{DType::u4, "u4", 32, 16, PackedFormat::q4_0, read_u4},
+    WeightFormat{DType::u4_zeros, "u4_zeros", 32, 16, PackedFormat::q4, read_u4_zeros},
     WeightFormat{DType::e4m3, "e4m3", 1, 1, PackedFormat::f8, nullptr},
 };
 

@@ -26,7 +26,7 @@ shard::ModelShape stored_shape(const model::ModelConfig& config, bool attention_
 }
 
 // What an outline calls the types of matrices.
-constexpr std::array<std::pair<std::string_view, MatrixFormat>, 12> kStoredAs{
+constexpr std::array<std::pair<std::string_view, MatrixFormat>, 13> kStoredAs{
     {{"bfloat16", MatrixFormat::bf16},
      {"float16", MatrixFormat::f16},
      {"float32", MatrixFormat::f32},
@@ -34,6 +34,7 @@ constexpr std::array<std::pair<std::string_view, MatrixFormat>, 12> kStoredAs{
      {"fp8_block", MatrixFormat::fp8_block},
      {"int8", MatrixFormat::int8},
      {"packed_int4", MatrixFormat::q4_0},
+     {"packed_int4_zeros", MatrixFormat::q4},
      {"packed_int8", MatrixFormat::q8},
      {"gptq", MatrixFormat::q4},
      {"gptq_8", MatrixFormat::q4_0},

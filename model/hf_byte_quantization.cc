@@ -117,9 +117,16 @@ const Packing& read_packing(const JsonFields& weights, std::string_view format) 
 
 DType read_type(const JsonFields& weights, const Packing& packing) {
   const auto bits = read_bits(weights);
-  if (bits == 8) return packing.eight_bits;
-  if (bits == 4 && packing.four_bits) return *packing.four_bits;
-  refuse_bits(weights, bits, packing.four_bits ? "are 4, 8" : "is 8");
+  if (bits != 8 && !(bits == 4 && packing.four_bits)) {
+    refuse_bits(weights, bits, packing.four_bits ? "are 4, 8" : "is 8");
+  }
+  const bool has_zeros = !weights.boolean("symmetric").value_or(true);
+  if (bits == 4) return has_zeros ? DType::u4_zeros : *packing.four_bits;
+  if (has_zeros) {
+    weights.fail_at("symmetric", packing.four_bits ? "false is not supported with num_bits 8"
+                                                   : "false is not supported");
+  }
+  return packing.eight_bits;
 }
 
 // Whether columns were quantized in another order than they lie in, and g_idx says in which.
@@ -134,7 +141,6 @@ bool read_activation_order(const JsonFields& weights) {
 HfQuantization read_weights(const JsonFields& weights, std::string_view format) {
   const Packing& packing = read_packing(weights, format);
   HfQuantization quantization{.type = read_type(weights, packing)};
-  require_flag(weights, "symmetric", true);
   require_flag(weights, "dynamic", false);
   quantization.desc_act = read_activation_order(weights);
   if (quantization.desc_act && !packing.four_bits) {
@@ -143,6 +149,9 @@ HfQuantization read_weights(const JsonFields& weights, std::string_view format) 
   const std::span strategies(packing.strategies);
   const std::string strategy =
       read_choice(weights, "strategy", strategies.first(packing.strategies.back().empty() ? 2 : 3));
+  if (strategy == "tensor" && quantization.type == DType::u4_zeros) {
+    weights.fail_at("strategy", "'tensor' is not supported where symmetric is false");
+  }
   if (strategy != "tensor") quantization.scale_rows = 1;
   if (strategy == "block") read_block(weights, "block_structure", quantization);
   if (strategy == "group")

@@ -19,7 +19,8 @@ HfQuantization read_fbgemm_fp8(const JsonFields& fields);
 // "compressed-tensors": format float-quantized (e4m3), int-quantized (i8), naive-quantized (either,
 // as weights.type says) or pack-quantized (u8 or u4), symmetric, with a scale for a matrix
 // ("tensor"), a row ("channel"), of e4m3 a block
-// ("block"), and in packed words group_size columns of a row ("group").
+// ("block"), and in packed words group_size columns of a row ("group"). Words of four bits may have
+// zero points ("symmetric": false: u4_zeros), one for each scale of a row or a group.
 HfQuantization read_compressed_tensors(const JsonFields& fields);
 
 }  // namespace lockstep::model

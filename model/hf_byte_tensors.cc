@@ -24,6 +24,10 @@ bool is_matrix_of_bytes(const Tensor& tensor) {
          tensor.name.ends_with(kValues);
 }
 
+bool is_in_words(DType type) {
+  return type == DType::u8 || type == DType::u4 || type == DType::u4_zeros;
+}
+
 bool is_cache_scale(const Tensor& tensor) {
   return tensor.name.ends_with(".self_attn.k_scale") || tensor.name.ends_with(".self_attn.v_scale");
 }
@@ -63,11 +67,15 @@ bool is_shape(const TensorShape& shape, const TensorShape& expected) {
   return shape == expected || (expected[1] == 1 && shape == TensorShape{expected[0]});
 }
 
-// What is packed in f16 (kernels/byte_layout.h) must be finite there, and so must 8 times a scale
-// of u4.
+// What is packed in f16 (kernels/byte_layout.h) must be finite there, and so must a scale times the
+// largest zero point.
 float most_scale(DType values) {
-  if (values == DType::e4m3) return 1e30f;
-  return values == DType::u4 ? kLargestF16 / 8 : kLargestF16;
+  switch (values) {
+    case DType::e4m3: return 1e30f;
+    case DType::u4: return kLargestF16 / 8;
+    case DType::u4_zeros: return kLargestF16 / 15;
+    default: return kLargestF16;
+  }
 }
 
 // Far from any real scale, so that no product with a number becomes subnormal or infinite.
@@ -127,14 +135,14 @@ Tensor unpack(const std::string& name, const std::optional<HfQuantization>& quan
   if (!quantization) {
     parts.fail_at(name, "is packed, but config.json has no quantization_config");
   }
-  if (quantization->type != DType::u4 && quantization->type != DType::u8) {
+  if (!is_in_words(quantization->type)) {
     parts.fail_at(name, "is packed, which quantization_config does not say");
   }
   const Tensor words = parts.take(name, DType::i32);
   if (words.shape.size() != 2) {
     parts.fail_at(name, "shape " + shape_text(words.shape) + " is not that of a matrix");
   }
-  const std::int64_t in_word = quantization->type == DType::u4 ? 8 : 4;
+  const std::int64_t in_word = quantization->type == DType::u8 ? 4 : 8;
   const TensorShape shape{words.shape[0], in_word * words.shape[1]};
   if (shape[1] % 32 != 0) {
     parts.fail_at(name, "stands for a matrix " + shape_text(shape) +
@@ -161,9 +169,13 @@ Tensor join(Tensor joined, const std::optional<HfQuantization>& quantization, Te
   const Tensor scales = take_scales(module, joined, expected, parts);
   joined.scales = scales.data;
   joined.scale_type = scales.dtype;
-  const auto zero_point = parts.take(module + ".weight_zero_point");
-  if (zero_point && !is_zero(*zero_point)) {
-    parts.fail_at(zero_point->name, "is not zero: zero points are not supported");
+  const std::string zero_point = module + ".weight_zero_point";
+  if (joined.dtype == DType::u4_zeros) {
+    const TensorShape words{blocks_of(joined.shape[0], 8), expected[1]};
+    joined.zeros =
+        parts.take(zero_point, DType::i32, words, "weight_packed and quantization_config").data;
+  } else if (const auto zeros = parts.take(zero_point); zeros && !is_zero(*zeros)) {
+    parts.fail_at(zero_point, "is not zero: zero points are not supported");
   }
   parts.refuse_bias(module + ".bias");
   for (const char* part : {".input_scale", ".input_zero_point", ".activation_scale"}) {

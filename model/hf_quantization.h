@@ -10,7 +10,7 @@
 namespace lockstep::model {
 
 struct HfQuantization {
-  kernels::DType type;  // gptq, awq, e4m3, i8, u8 or u4
+  kernels::DType type;  // gptq, awq, e4m3, i8, u8, u4 or u4_zeros
   // Of gptq and awq:
   std::int64_t group_size = -1;   // columns that share a scale: a multiple of 32, or -1: all
   std::uint32_t zero_offset = 0;  // kernels::SeparateScales

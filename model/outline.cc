@@ -57,12 +57,12 @@ bool has_floats(const JsonFields& group) {
 bool has_blocks(const JsonFields& group) { return has_strategy(group, "block"); }
 bool has_column_groups(const JsonFields& group) { return has_strategy(group, "group"); }
 
-// Whether a group of compressed-tensors has weights of so many bits, with no zero points.
-template <std::int64_t kBits>
+// Whether a group of compressed-tensors has weights of so many bits, with zero points or without.
+template <std::int64_t kBits, bool kZeros>
 bool has_bits(const JsonFields& group) {
   const auto weights = group.object("weights");
   return weights && weights->integer("num_bits", 1, 64) == kBits &&
-         weights->boolean("symmetric").value_or(true);
+         weights->boolean("symmetric").value_or(true) != kZeros;
 }
 
 // Whether `is_so` of any group of compressed-tensors.
@@ -85,8 +85,8 @@ std::string quantized_in_words_as(const JsonFields& quantization, const std::str
   return method == "gptq" && symmetric != fields.end() && *symmetric == true ? "gptq_8" : method;
 }
 
-// "fp8", "fp8_block", "int8", "packed_int4", "packed_int8" and "gptq_8" (of zero points that are
-// all 8) where that is what the quantizer's many words come to, else its name.
+// "fp8", "fp8_block", "int8", "packed_int4", "packed_int4_zeros", "packed_int8" and "gptq_8" (of
+// zero points that are all 8) where that is what the quantizer's many words come to, else its name.
 std::string quantized_as(const JsonFields& quantization) {
   const std::string method =
       quantization.require("quant_method", quantization.string("quant_method"));
@@ -97,8 +97,9 @@ std::string quantized_as(const JsonFields& quantization) {
   const std::string format = quantization.string("format").value_or("");
   if (format == "int-quantized") return "int8";
   if (format == "pack-quantized") {
-    if (any_group(quantization, has_bits<4>)) return "packed_int4";
-    if (!any_group(quantization, has_bits<8>)) return method;
+    if (any_group(quantization, has_bits<4, true>)) return "packed_int4_zeros";
+    if (any_group(quantization, has_bits<4, false>)) return "packed_int4";
+    if (!any_group(quantization, has_bits<8, false>)) return method;
     return any_group(quantization, has_column_groups) ? "packed_int8" : "int8";
   }
   if (format == "naive-quantized" && !any_group(quantization, has_floats)) return "int8";

@@ -19,8 +19,8 @@ struct Outline {
   // than a config.json.
   std::unique_ptr<TensorSource> tensors;
   // How a config.json says that matrices are kept: "bfloat16", "float16", "float32", "fp8",
-  // "fp8_block", "int8", "packed_int4", "packed_int8", "gptq", "gptq_8", "awq", or what else stands
-  // in torch_dtype or quant_method; "" where it says nothing.
+  // "fp8_block", "int8", "packed_int4", "packed_int4_zeros", "packed_int8", "gptq", "gptq_8",
+  // "awq", or what else stands in torch_dtype or quant_method; "" where it says nothing.
   std::string stored_as;
 };
 

@@ -26,7 +26,7 @@ kernels::StoredMatrix Tensor::matrix() const {
           columns(),
           data.data(),
           {scales.data(), zeros.data(), group_size, zero_offset},
-          {scales.data(), scale_type, scale_rows, scale_columns}};
+          {scales.data(), scale_type, scale_rows, scale_columns, zeros.data()}};
 }
 
 const Tensor& TensorSource::require(std::string_view name,

@@ -22,12 +22,13 @@ struct Tensor {
   // stored row 2*i (of a head) is Hugging Face's row i, stored row 2*i+1 its row i + head_dim/2.
   bool rope_interleaved = false;
   // Of gptq, awq and their like, kernels::SeparateScales: f16 [column groups, rows] and i32 [column
-  // groups, rows / 8], in the same files as `data`.
+  // groups, rows / 8], in the same files as `data`. Of u4_zeros kernels::BlockScales::zeros.
   std::span<const std::byte> scales = {};
   std::span<const std::byte> zeros = {};
   std::int64_t group_size = 0;
   std::uint32_t zero_offset = 0;
-  // Of i8, u8, u4 and e4m3, kernels::BlockScales: the type of `scales` and the block that has one.
+  // Of i8, u8, u4, u4_zeros and e4m3, kernels::BlockScales: the type of `scales` and the block that
+  // has one.
   kernels::DType scale_type = kernels::DType::f32;
   std::int64_t scale_rows = 0;
   std::int64_t scale_columns = 0;

@@ -39,31 +39,40 @@ def blocks_of(size, block):
 
 class Scheme:
     """How a quantizer stores a matrix; `block`: rows and columns that share a scale, 0 for all;
-    `integers`: their bits, 0 for e4m3; `packed`: in words."""
+    `integers`: their bits, 0 for e4m3; `packed`: in words; `zeros`: with a zero point for each scale."""
 
     def __init__(self, quantization, block, scale_dtype, integers=0, scale=".weight_scale",
-                 static=False, packed=False):
+                 static=False, packed=False, zeros=False):
         self.quantization, self.block, self.scale_dtype = quantization, block, scale_dtype
         self.integers, self.scale, self.static, self.packed = integers, scale, static, packed
+        self.zeros = zeros
 
     def store(self, module, values):
         """The tensors of a module, (dtype, array) by name, and the matrix that they stand for."""
         block = [wanted or size for wanted, size in zip(self.block, values.shape)]
         grid = [blocks_of(*each) for each in zip(values.shape, block)]
         scales, half = numpy.zeros(grid), 2**self.integers // 2
+        zeros = numpy.zeros(grid)
         for i, j in numpy.ndindex(*grid):
             part = values[i * block[0]:(i + 1) * block[0], j * block[1]:(j + 1) * block[1]]
             scales[i, j] = abs(part).max() / (half - 1 if self.integers else 448)
+            if self.zeros:
+                scales[i, j] = (part.max() - part.min()) / (2 * half - 1)
+                zeros[i, j] = numpy.clip(numpy.rint(-half - part.min() / scales[i, j]), -half, half - 1)
         if self.scale_dtype == "BF16":
             stored = to_bf16(scales)
             scales = from_bf16(stored)
         else:
             stored = scales.astype(numpy.float32)
             scales = stored.astype(numpy.float64)
-        spread = scales.repeat(block[0], 0)[:values.shape[0]].repeat(block[1], 1)[:, :values.shape[1]]
+
+        def spread_out(grid):
+            return grid.repeat(block[0], 0)[:values.shape[0]].repeat(block[1], 1)[:, :values.shape[1]]
+
+        spread, zero = spread_out(scales), spread_out(zeros)
         if self.integers:
-            numbers = numpy.clip(numpy.rint(values / spread), -half, half - 1).astype(numpy.int8)
-            meant = numbers * spread
+            numbers = numpy.clip(numpy.rint(values / spread) + zero, -half, half - 1).astype(numpy.int8)
+            meant = (numbers - zero) * spread
         else:
             numbers = e4m3_codes(values / spread)
             meant = e4m3_values(numbers) * spread
@@ -74,12 +83,22 @@ class Scheme:
             if self.integers == 4:
                 above = above[:, ::2] | above[:, 1::2] << 4
             tensors[f"{module}.weight_packed"] = ("I32", above.view(numpy.int32))
+            if self.zeros:
+                tensors[f"{module}.weight_zero_point"] = ("I32", _in_words_of_rows(zeros + half))
             tensors[f"{module}.weight_shape"] = ("I64", numpy.array(values.shape, numpy.int64))
         else:
             tensors[f"{module}.weight"] = ("I8" if self.integers else "F8_E4M3", numbers)
         if self.static:
             tensors[module + ".input_scale"] = ("F32", numpy.float32(0.02).reshape(()))
         return tensors, meant
+
+
+def _in_words_of_rows(nibbles):
+    """Eight rows in a word, the first in its lowest bits."""
+    words = numpy.zeros((blocks_of(len(nibbles), 8), nibbles.shape[1]), numpy.uint32)
+    for row, values in enumerate(nibbles.astype(numpy.uint32)):
+        words[row // 8] |= values << 4 * (row % 8)
+    return words.view(numpy.int32)
 
 
 def _compressed(kind):
@@ -93,9 +112,9 @@ def _compressed(kind):
                                           "output_activations": None}}}
 
 
-def _packed(bits):
+def _packed(bits, symmetric=True):
     weights = {"num_bits": bits, "type": "int", "strategy": "group", "group_size": 32,
-               "symmetric": True, "dynamic": False, "actorder": None}
+               "symmetric": symmetric, "dynamic": False, "actorder": None}
     return {"quant_method": "compressed-tensors", "format": "pack-quantized",
             "quantization_status": "compressed", "ignore": ["lm_head"], "kv_cache_scheme": None,
             "config_groups": {"group_0": {"targets": ["Linear"], "weights": weights,
@@ -110,6 +129,8 @@ SCHEMES = {
     "float_channel": Scheme(_compressed("float"), (1, 0), "BF16"),
     "int_channel": Scheme(_compressed("int"), (1, 0), "BF16", integers=8),
     "int4_group": Scheme(_packed(4), (1, 32), "BF16", integers=4, packed=True),
+    "int4_zeros": Scheme(_packed(4, symmetric=False), (1, 32), "BF16", integers=4, packed=True,
+                         zeros=True),
     "int8_group": Scheme(_packed(8), (1, 32), "BF16", integers=8, packed=True)}
 
 

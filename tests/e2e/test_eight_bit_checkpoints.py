@@ -14,7 +14,8 @@ from random_checkpoint import SCHEMES, Checkpoint
 # The largest error of a log-probability among the twenty best, and its root mean square: weights are
 # exact, activations and cache have eight bits of mantissa (e4m3) or are bytes (int8).
 BOUNDS = {"fp8": (0.08, 0.02), "fp8_block": (0.08, 0.02), "float_channel": (0.08, 0.02),
-          "int_channel": (0.25, 0.07), "int4_group": (0.25, 0.07), "int8_group": (0.25, 0.07)}
+          "int_channel": (0.25, 0.07), "int4_group": (0.25, 0.07), "int4_zeros": (0.25, 0.07),
+          "int8_group": (0.25, 0.07)}
 
 
 def make_requests():

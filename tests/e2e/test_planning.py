@@ -122,13 +122,14 @@ def test_fa3_is_planned_on_hopper_alone(tmp_path):
 def test_a_configuration_alone_tells_of_eight_bits(tmp_path):
     compressed = {"quant_method": "compressed-tensors", "format": "int-quantized", "config_groups": {}}
 
-    def packed(bits):
+    def packed(bits, symmetric=True):
         return {"quant_method": "compressed-tensors", "format": "pack-quantized",
-                "config_groups": {"group_0": {"weights": {"num_bits": bits, "strategy": "group"}}}}
+                "config_groups": {"group_0": {"weights": {"num_bits": bits, "strategy": "group",
+                                                          "symmetric": symmetric}}}}
     for quantization, name, per_512 in (
             ({"quant_method": "fp8", "weight_block_size": [128, 128]}, "fp8_block", 512 + 4),
             (compressed, "int8", 512), (packed(4), "q4_0", 320),
-            (packed(8), "q8", 544)):
+            (packed(4, symmetric=False), "q4", 320), (packed(8), "q8", 544)):
         path = tmp_path / "config.json"
         path.write_text(json.dumps({**LLAMA_70B, "quantization_config": quantization}))
         told = json.loads(plan(path, "--device", "h100", "--tp", "1", "--json").stdout)

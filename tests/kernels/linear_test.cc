@@ -220,9 +220,10 @@ TEST_P(Linear, SwigluEqualsItsProductsApart) {
 
 std::vector<LinearCase> linear_cases() {
   std::vector<LinearCase> cases;
-  for (const DType type : {DType::f32, DType::f16, DType::bf16, DType::q4_0, DType::q4_1,
-                           DType::q5_0, DType::q8_0, DType::q4_k, DType::q5_k, DType::q6_k,
-                           DType::gptq, DType::awq, DType::i8, DType::u4, DType::e4m3}) {
+  for (const DType type :
+       {DType::f32, DType::f16, DType::bf16, DType::q4_0, DType::q4_1, DType::q5_0, DType::q8_0,
+        DType::q4_k, DType::q5_k, DType::q6_k, DType::gptq, DType::awq, DType::i8, DType::u4,
+        DType::u4_zeros, DType::e4m3}) {
     const ActivationFormat natural = natural_activations(packed_format(type));
     cases.push_back({type, natural, 1, 1, 128});
     cases.push_back({type, natural, 3, 17, 160});

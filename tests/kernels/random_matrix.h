@@ -1,6 +1,7 @@
 // Random matrices in every storage format, and beside them what they mean.
 #pragma once
 
+#include <algorithm>
 #include <cmath>
 #include <cstdint>
 #include <cstring>
@@ -21,7 +22,7 @@ struct RandomMatrix {
   std::vector<std::byte> scales, zeros;
   std::int64_t group_size = 0;
   std::uint32_t zero_offset = 0;
-  // Of i8, u8, u4 and e4m3, which share scales in blocks of so many rows and columns.
+  // Of i8, u8, u4, u4_zeros and e4m3, which share scales in blocks of so many rows and columns.
   DType scale_type = DType::f32;
   std::int64_t scale_rows = 0, scale_columns = 0;
 
@@ -31,7 +32,7 @@ struct RandomMatrix {
             columns,
             bytes.data(),
             {scales.data(), zeros.data(), group_size, zero_offset},
-            {scales.data(), scale_type, scale_rows, scale_columns}};
+            {scales.data(), scale_type, scale_rows, scale_columns, zeros.data()}};
   }
 };
 
@@ -42,8 +43,8 @@ class MatrixWriter {
   explicit MatrixWriter(std::mt19937& random) : random_(&random) {}
 
   // `rows` a multiple of 8, `columns` of the format's block; of gptq, awq and their like in groups
-  // of 64; of i8 with a scale a row, of u8 and u4 with a scale for 64 columns of it, of e4m3 with a
-  // scale for 32 rows of 64 columns.
+  // of 64; of i8 with a scale a row, of u8 and of nibbles with one for 64 columns of it, of e4m3
+  // with a scale for 32 rows of 64 columns.
   RandomMatrix matrix(DType type, std::int64_t rows, std::int64_t columns, float spread = 1.0f) {
     RandomMatrix made{type, rows, columns, {}, {}, {}, {}};
     spread_ = spread;
@@ -53,7 +54,7 @@ class MatrixWriter {
       write_words(made);
       return made;
     }
-    if (type == DType::i8 || type == DType::u8 || type == DType::u4 || type == DType::e4m3) {
+    if (type == DType::i8 || type == DType::u8 || is_nibbles(type) || type == DType::e4m3) {
       made.scale_type = type == DType::e4m3 ? DType::f32 : DType::bf16;
       made.scale_rows = type == DType::e4m3 ? 32 : 1;
       made.scale_columns = type == DType::i8 ? columns : 64;
@@ -65,8 +66,8 @@ class MatrixWriter {
     return made;
   }
 
-  // As matrix() of type i8, u8, u4 or e4m3, whose scale_type, scale_rows and scale_columns say how.
-  // Scales of all but e4m3 have few bits.
+  // As matrix() of type i8, u8, u4, u4_zeros (of which blocks have one row) or e4m3, whose
+  // scale_type, scale_rows and scale_columns say how. Scales of all but e4m3 have few bits.
   void write_bytes(RandomMatrix& made) {
     const bool is_whole = made.type != DType::e4m3;
     const auto blocks = [](std::int64_t size, std::int64_t block) {
@@ -78,11 +79,13 @@ class MatrixWriter {
       const float scale = is_whole ? short_float(7) / 32 : spread_ / 448 * integer(1, 1000) / 1000;
       scales.push_back(append_scale(made, scale));
     }
+    const std::vector<int> zeros = write_zeros(made, across);
     for (std::int64_t row = 0; row < made.rows; ++row) {
       for (std::int64_t column = 0; column < made.columns; ++column) {
         const double number = append_number(made, column);
-        const auto block = row / made.scale_rows * across + column / made.scale_columns;
-        made.values.push_back(scales[static_cast<std::size_t>(block)] * number);
+        const auto block =
+            static_cast<std::size_t>(row / made.scale_rows * across + column / made.scale_columns);
+        made.values.push_back(scales[block] * (number - (zeros.empty() ? 0 : zeros[block])));
       }
     }
   }
@@ -142,9 +145,30 @@ class MatrixWriter {
   static bool is_gptq(DType type) { return type == DType::gptq || type == DType::gptq_8; }
   static bool is_awq(DType type) { return type == DType::awq || type == DType::awq_8; }
 
+  static bool is_nibbles(DType type) { return type == DType::u4 || type == DType::u4_zeros; }
+
+  // The zero points of u4_zeros, [rows, across], from -8 to 7; as pack_to_int32() of
+  // compressed-tensors packs along dimension 0.
+  std::vector<int> write_zeros(RandomMatrix& made, std::int64_t across) {
+    std::vector<int> zeros;
+    if (made.type != DType::u4_zeros) return zeros;
+    for (std::int64_t i = 0; i < made.rows * across; ++i) zeros.push_back(integer(-8, 7));
+    for (std::int64_t first = 0; first < made.rows; first += 8) {
+      for (std::int64_t block = 0; block < across; ++block) {
+        std::uint32_t word = 0;
+        for (std::int64_t row = first; row < std::min(first + 8, made.rows); ++row) {
+          const int zero = zeros[static_cast<std::size_t>(row * across + block)];
+          word |= static_cast<std::uint32_t>(zero + 8) << (4 * (row - first));
+        }
+        append(made.zeros, word);
+      }
+    }
+    return zeros;
+  }
+
   // A number of write_bytes(), of column `column` of its row.
   double append_number(RandomMatrix& made, std::int64_t column) {
-    if (made.type == DType::u4) {
+    if (is_nibbles(made.type)) {
       const int number = integer(-8, 7);
       if (column % 2 == 0) {
         append(made.bytes, static_cast<std::uint8_t>(number + 8));

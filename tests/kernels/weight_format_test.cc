@@ -19,10 +19,10 @@
 namespace lockstep::kernels {
 namespace {
 
-constexpr DType kWeights[]{DType::f32,  DType::f16,  DType::bf16,   DType::q4_0, DType::q4_1,
-                           DType::q5_0, DType::q5_1, DType::q8_0,   DType::q4_k, DType::q5_k,
-                           DType::q6_k, DType::gptq, DType::gptq_8, DType::awq,  DType::awq_8,
-                           DType::i8,   DType::u8,   DType::u4,     DType::e4m3};
+constexpr DType kWeights[]{DType::f32,  DType::f16,  DType::bf16,   DType::q4_0,     DType::q4_1,
+                           DType::q5_0, DType::q5_1, DType::q8_0,   DType::q4_k,     DType::q5_k,
+                           DType::q6_k, DType::gptq, DType::gptq_8, DType::awq,      DType::awq_8,
+                           DType::i8,   DType::u8,   DType::u4,     DType::u4_zeros, DType::e4m3};
 
 // The values of columns [first, first + columns) of every row, packed and read again.
 std::vector<float> packed_values(const StoredMatrix& stored, std::int64_t first,
@@ -126,6 +126,21 @@ TEST_P(ByteScales, BlocksOfEverySizeInEveryType) {
 INSTANTIATE_TEST_SUITE_P(All, ByteScales,
                          testing::Values(DType::i8, DType::u8, DType::u4, DType::e4m3),
                          [](const auto& info) { return std::string(name(info.param)); });
+
+// 21 rows: the last word of zero points is not full.
+TEST(WeightFormat, NibblesHaveAZeroPointForEachScale) {
+  std::mt19937 random(19);
+  for (const DType scale_type : {DType::f32, DType::f16, DType::bf16}) {
+    for (const std::int64_t columns : {32, 64, 128, 320}) {
+      RandomMatrix matrix{DType::u4_zeros, 21, 320, {}, {}, {}, {}};
+      matrix.scale_type = scale_type;
+      matrix.scale_rows = 1, matrix.scale_columns = columns;
+      MatrixWriter(random).write_bytes(matrix);
+      expect_values(matrix, 0, 320);
+      expect_values(matrix, 96, 128);
+    }
+  }
+}
 
 // One row of 32 numbers with a scale.
 RandomMatrix one_group(DType type, const std::array<std::uint8_t, 32>& bytes, float scale) {

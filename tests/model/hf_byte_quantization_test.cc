@@ -62,6 +62,12 @@ json packed(int bits, const char* strategy, const json& group_size = nullptr) {
   return made;
 }
 
+json packed_with_zeros(const char* strategy, const json& group_size = nullptr) {
+  json made = packed(4, strategy, group_size);
+  made["config_groups"]["group_0"]["weights"]["symmetric"] = false;
+  return made;
+}
+
 const json kFp8{{"quant_method", "fp8"}, {"activation_scheme", "static"}};
 const json kFp8Block{{"quant_method", "fp8"},
                      {"fmt", "e4m3"},
@@ -114,6 +120,9 @@ const std::vector<Kind> kKinds{
     {"int4_group_f32", packed(4, "group", 64), DType::u4, DType::f32, 1, 64},
     {"int4_channel", packed(4, "channel"), DType::u4, DType::f16, 1, -1},
     {"int4_tensor", packed(4, "tensor"), DType::u4, DType::f32, -1, -1},
+    {"int4_zeros_group", packed_with_zeros("group", 32), DType::u4_zeros, DType::bf16, 1, 32},
+    {"int4_zeros_group_f16", packed_with_zeros("group", 64), DType::u4_zeros, DType::f16, 1, 64},
+    {"int4_zeros_channel", packed_with_zeros("channel"), DType::u4_zeros, DType::f32, 1, -1},
     {"int8_group", packed(8, "group", 32), DType::u8, DType::bf16, 1, 32},
     {"int8_channel", packed(8, "channel"), DType::u8, DType::bf16, 1, -1},
 };
@@ -132,6 +141,7 @@ const char* dtype_text(DType type) {
     case DType::bf16: return "BF16";
     case DType::i8: return "I8";
     case DType::u4:
+    case DType::u4_zeros:
     case DType::u8: return "I32";
     default: return "F8_E4M3";
   }
@@ -168,8 +178,8 @@ struct ByteFolder {
   }
 
   void write_parts(const std::string& module, const RandomMatrix& matrix) {
-    const bool in_words = kind.type == DType::u4 || kind.type == DType::u8;
-    const std::int64_t in_word = kind.type == DType::u4 ? 8 : in_words ? 4 : 1;
+    const bool in_words = dtype_text(kind.type) == std::string("I32");
+    const std::int64_t in_word = !in_words ? 1 : kind.type == DType::u8 ? 4 : 8;
     weights.add(module + (in_words ? ".weight_packed" : ".weight"), dtype_text(kind.type),
                 {matrix.rows, matrix.columns / in_word}, text_of(matrix.bytes));
     if (in_words) {
@@ -184,6 +194,10 @@ struct ByteFolder {
     if (kind.flat) shape.pop_back();
     if (shape == std::vector<std::int64_t>{1}) shape.clear();  // a single number
     weights.add(module + kind.scale, dtype_text(kind.scale_type), shape, text_of(matrix.scales));
+    if (!matrix.zeros.empty()) {
+      weights.add(module + ".weight_zero_point", "I32", {blocks(matrix.rows, 8), shape.back()},
+                  text_of(matrix.zeros));
+    }
     for (const char* part : kind.further) {
       weights.add(module + part, "BF16", {matrix.rows, 1}, std::string(2 * matrix.rows, '\0'));
     }
@@ -416,11 +430,17 @@ INSTANTIATE_TEST_SUITE_P(
                   "/config_groups/group_0/weights/actorder",
                   "group",
                   {kGroup + "weights.actorder: is not supported with format int-quantized"}},
-        BadConfig{"AsymmetricWords",
-                  "int4_group",
+        BadConfig{"AsymmetricBytesInWords",
+                  "int8_group",
                   "/config_groups/group_0/weights/symmetric",
                   false,
-                  {kGroup + "weights.symmetric: false is not supported"}},
+                  {kGroup + "weights.symmetric: false is not supported with num_bits 8"}},
+        BadConfig{
+            "AZeroPointForATensor",
+            "int4_zeros_channel",
+            "/config_groups/group_0/weights/strategy",
+            "tensor",
+            {kGroup + "weights.strategy: 'tensor' is not supported where symmetric is false"}},
         BadConfig{"BlocksOfWords",
                   "int8_group",
                   "/config_groups/group_0/weights/strategy",
@@ -579,6 +599,23 @@ INSTANTIATE_TEST_SUITE_P(
                 "int4_group_f32",
                 scaled(".weight_scale", 2, 8192.0f),
                 {kScale + "number 2 is 8192; a scale of u4 is at least 1e-30 and at most 8188"}},
+        BadPart{"NoZeroPoints",
+                "int4_zeros_group",
+                without(".weight_zero_point"),
+                {"tensor '" + kModule + ".weight_zero_point': is missing"}},
+        BadPart{"ZeroPointsOfColumns",
+                "int4_zeros_group",
+                with(".weight_zero_point", "shape", {1, 8}),
+                {"tensor '" + kModule + ".weight_zero_point': shape [1, 8]", "[8, 1]"}},
+        BadPart{"ZeroPointsOfFloats",
+                "int4_zeros_group",
+                with(".weight_zero_point", "dtype", "F32"),
+                {"tensor '" + kModule + ".weight_zero_point': type f32 is not i32"}},
+        BadPart{
+            "BeyondF16TimesFifteen",
+            "int4_zeros_channel",
+            scaled(".weight_scale", 2, 4368.0f),
+            {kScale + "number 2 is 4368; a scale of u4_zeros is at least 1e-30 and at most 4366"}},
         BadPart{"WordsOfEightBits",
                 "int4_group",
                 [](ByteFolder& folder) { folder.quantization() = packed(8, "group", 32); },

@@ -95,7 +95,7 @@ TEST(Outline, OfAQuantizedModelNamesWhatItsWeightsAreKeptIn) {
   with_zeros["config_groups"]["group_0"]["weights"]["symmetric"] = false;
   tiny.config["quantization_config"] = with_zeros;
   EXPECT_EQ(read_outline(folder.write("config.json", tiny.config.dump())).stored_as,
-            "compressed-tensors");
+            "packed_int4_zeros");
 }
 
 TEST(Outline, RefusesShapesThatItWouldCountWrongly) {

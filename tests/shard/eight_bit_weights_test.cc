@@ -91,6 +91,7 @@ TEST(EightBitWeights, TakesTheMemoryThatAPlanTells) {
                                     {DType::u8, kOfRows},
                                     {DType::u8, kOfBlocks},
                                     {DType::u4, kOfBlocks},
+                                    {DType::u4_zeros, kOfRows},
                                     {DType::gptq_8, kOfBlocks},
                                     {DType::q4_1, kOfBlocks},
                                     {DType::q8_0, kOfBlocks},

@@ -72,6 +72,7 @@ INSTANTIATE_TEST_SUITE_P(
         Formats{"q4_k_m", DType::q6_k, {DType::q4_k, DType::q4_k, DType::q6_k}},
         Formats{"gptq", DType::f16, {DType::gptq}}, Formats{"awq", DType::bf16, {DType::awq}},
         Formats{"gptq_8_and_awq_8", DType::f16, {DType::gptq_8, DType::awq_8}},
+        Formats{"u4_zeros", DType::bf16, {DType::u4_zeros, DType::u4}},
         Formats{"u4", DType::bf16, {DType::u4}}, Formats{"u8", DType::bf16, {DType::u8, DType::u4}},
         Formats{"i8", DType::bf16, {DType::i8}}, Formats{"e4m3_block", DType::bf16, {DType::e4m3}},
         Formats{"e4m3_row", DType::e4m3, {DType::e4m3}, kOfRows},
@@ -123,6 +124,7 @@ TEST(GpuWeightFormats, AreNearTheCpusAndTheSameAtEveryWorldSize) {
                                        {DType::gptq},
                                        {DType::gptq_8, DType::awq_8},
                                        {DType::u4},
+                                       {DType::u4_zeros},
                                        {DType::u8},
                                        {DType::q5_0, DType::q5_1, DType::q5_k},
                                        {DType::q4_k, DType::q6_k, DType::f16}}) {
