@@ -165,7 +165,7 @@ Result<std::string> Admission::render(const comm::GenerateRequest& request) cons
   if (!extra) return extra.fault();
   if (!extra->is_object()) return invalid("template_args must be an object", "template_args");
   const auto tools = extra->find("tools");
-  if (tools != extra->end() && !tools->empty() && !chat_template_->mentions("tools")) {
+  if (tools != extra->end() && !tools->empty() && !chat_template_->takes_tools()) {
     return invalid(
         "tools: the model's chat template has no place for them, so that the model would "
         "not see them",

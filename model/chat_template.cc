@@ -4,7 +4,6 @@
 #include <array>
 #include <nlohmann/json.hpp>
 #include <optional>
-#include <set>
 #include <string_view>
 #include <utility>
 #include <vector>
@@ -57,15 +56,15 @@ Result<bool> add_extra(jinja::Runtime& runtime, const nlohmann::ordered_json& ex
   return true;
 }
 
-// The names in the expressions of a template, but for attributes.
-std::set<std::string> names_of(const std::string& source) {
-  std::set<std::string> names;
+// Whether an expression of a template has the variable `tools`; attributes of that name do not
+// count.
+bool has_place_for_tools(const std::string& source) {
   bool attribute = false;
   for (const jinja::Token& token : jinja::tokenize(source)) {
-    if (token.kind == jinja::TokenKind::kName && !attribute) names.insert(token.text);
+    if (token.kind == jinja::TokenKind::kName && token.text == "tools" && !attribute) return true;
     attribute = token.kind == jinja::TokenKind::kOperator && token.text == ".";
   }
-  return names;
+  return false;
 }
 
 bool has_tools(const nlohmann::ordered_json& extra) {
@@ -85,7 +84,7 @@ std::string repaired(std::string_view bytes) {
 
 struct ChatTemplate::Impl {
   jinja::Body body;
-  std::set<std::string> names;
+  bool takes_tools;
   std::optional<jinja::Body> body_with_tools;
   std::string bos_token;
   std::string eos_token;
@@ -95,17 +94,15 @@ ChatTemplate::ChatTemplate(const std::string& source, std::string_view bos_token
                            std::string_view eos_token, const std::string& tool_use_source)
     : impl_(std::make_unique<Impl>(
           Impl{jinja::parse_template(source),
-               names_of(tool_use_source.empty() ? source : tool_use_source), std::nullopt,
-               repaired(bos_token), repaired(eos_token)})) {
+               has_place_for_tools(tool_use_source.empty() ? source : tool_use_source),
+               std::nullopt, repaired(bos_token), repaired(eos_token)})) {
   if (!tool_use_source.empty()) impl_->body_with_tools = jinja::parse_template(tool_use_source);
 }
 
 ChatTemplate::~ChatTemplate() = default;
 ChatTemplate::ChatTemplate(ChatTemplate&&) noexcept = default;
 
-bool ChatTemplate::mentions(const std::string& variable) const {
-  return impl_->names.contains(variable);
-}
+bool ChatTemplate::takes_tools() const { return impl_->takes_tools; }
 
 Result<std::string> ChatTemplate::render(const nlohmann::ordered_json& messages,
                                          bool add_generation_prompt,

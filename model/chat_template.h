@@ -25,8 +25,8 @@ class ChatTemplate {
   ~ChatTemplate();
   ChatTemplate(ChatTemplate&&) noexcept;
 
-  // Whether an expression of the template has this name: one that does not leaves the variable out.
-  bool mentions(const std::string& variable) const;
+  // Whether the template has a place for a request's tools: else it would leave them out.
+  bool takes_tools() const;
 
   // The prompt text for `messages` (a JSON array of {role, content, ...}). `extra` is an object of
   // further variables (tools, documents, enable_thinking, ...), or null for none; `tools` and

@@ -62,13 +62,14 @@ TEST(ChatTemplate, GivesMessagesTokensAndExtrasToTheTemplate) {
   EXPECT_EQ(*result, "<s>user:hi</s>True5True");
 }
 
-TEST(ChatTemplate, KnowsTheNamesInItsExpressions) {
-  const auto mentions = [](const std::string& source) {
-    return ChatTemplate(source, "", "").mentions("tools");
+TEST(ChatTemplate, KnowsWhetherItHasAPlaceForTools) {
+  const auto takes_tools = [](const std::string& source, const std::string& tool_use = "") {
+    return ChatTemplate(source, "", "", tool_use).takes_tools();
   };
-  EXPECT_TRUE(mentions("{%- if tools is not none %}x{% endif %}"));
-  EXPECT_TRUE(mentions("{{ messages | list + tools }}"));
-  EXPECT_FALSE(mentions("You have no tools. {# tools #}{{ message.tools }}{{ 'tools' }}"));
+  EXPECT_TRUE(takes_tools("{%- if tools is not none %}x{% endif %}"));
+  EXPECT_TRUE(takes_tools("{{ messages | list + tools }}"));
+  EXPECT_FALSE(takes_tools("You have no tools. {# tools #}{{ message.tools }}{{ 'tools' }}"));
+  EXPECT_TRUE(takes_tools("no place", "{{ tools }}"));
 }
 
 TEST(ChatTemplate, RepairsTokensThatAreHalfACharacter) {
