@@ -141,6 +141,16 @@ def _byte_alphabet():
     return [chr(b) if b in plain else chr(next(others)) for b in range(256)]
 
 
+def write_byte_tokenizer(folder):
+    """A tokenizer.json whose tokens are the bytes, and <end>, 256."""
+    vocabulary = {c: b for b, c in enumerate(_byte_alphabet())}
+    (folder / "tokenizer.json").write_text(json.dumps({
+        "added_tokens": [{"id": 256, "content": "<end>", "special": True}],
+        "pre_tokenizer": {"type": "ByteLevel", "add_prefix_space": False, "use_regex": True},
+        "decoder": {"type": "ByteLevel"},
+        "model": {"type": "BPE", "vocab": {**vocabulary, "<end>": 256}, "merges": []}}))
+
+
 def _write_safetensors(path, tensors):
     header, offset = {}, 0
     ordered = sorted(tensors.items(), key=lambda item: -item[1][1].itemsize)  # so all are aligned
@@ -195,12 +205,7 @@ class Checkpoint:
             "max_position_embeddings": 256, "rms_norm_eps": EPS, "rope_theta": THETA,
             "tie_word_embeddings": False, "torch_dtype": "bfloat16", "eos_token_id": 256,
             "quantization_config": scheme.quantization}))
-        vocabulary = {c: b for b, c in enumerate(_byte_alphabet())}
-        (self.folder / "tokenizer.json").write_text(json.dumps({
-            "added_tokens": [{"id": 256, "content": "<end>", "special": True}],
-            "pre_tokenizer": {"type": "ByteLevel", "add_prefix_space": False, "use_regex": True},
-            "decoder": {"type": "ByteLevel"},
-            "model": {"type": "BPE", "vocab": {**vocabulary, "<end>": 256}, "merges": []}}))
+        write_byte_tokenizer(self.folder)
         _write_safetensors(self.folder / "model.safetensors", self.tensors)
 
     def log_probabilities(self, ids):

@@ -6,6 +6,7 @@ import struct
 import subprocess
 
 import cluster
+import random_checkpoint
 
 LLAMA_70B = {
     "architectures": ["LlamaForCausalLM"], "hidden_act": "silu", "hidden_size": 8192,
@@ -59,12 +60,7 @@ def write_huge_model(folder, layers):
     with open(folder / "model.safetensors", "wb") as file:
         file.write(struct.pack("<Q", len(text)) + text)
         file.truncate(8 + len(text) + end)
-    (folder / "tokenizer.json").write_text(json.dumps({
-        "added_tokens": [{"id": 1, "content": "<s>", "special": True},
-                         {"id": 2, "content": "</s>", "special": True}],
-        "pre_tokenizer": {"type": "ByteLevel", "add_prefix_space": False, "use_regex": True},
-        "decoder": {"type": "ByteLevel"},
-        "model": {"type": "BPE", "vocab": {"a": 0, "<s>": 1, "</s>": 2}, "merges": []}}))
+    random_checkpoint.write_byte_tokenizer(folder)
 
 
 def test_a_server_refuses_a_cache_that_does_not_fit(tmp_path):
