@@ -16,6 +16,7 @@
 #include <exception>
 #include <functional>
 #include <nlohmann/json.hpp>
+#include <numeric>
 #include <random>
 #include <string>
 #include <string_view>
@@ -282,23 +283,52 @@ void rms_norm(Bench& bench, std::int32_t rows) {
             6.0 * static_cast<double>(size));
 }
 
+// Keys and values of `sequences` sequences of `length` positions, as often as the cache cannot
+// hold.
+class CachedSequences {
+ public:
+  static constexpr std::int32_t kBlockSize = 64;
+
+  CachedSequences(Bench& bench, std::int32_t sequences, std::int32_t length)
+      : blocks_(static_cast<std::int32_t>(divide_up(length, kBlockSize))),
+        bytes_(static_cast<std::size_t>(sequences) * static_cast<std::size_t>(blocks_) *
+               kBlockSize * kHeads * kHeadDim * 2),
+        copies_(copies_of(2 * bytes_)),
+        keys_(bench.array(bytes_ * static_cast<std::size_t>(copies_), "keys")),
+        values_(bench.array(bytes_ * static_cast<std::size_t>(copies_), "values")) {
+    std::vector<std::int32_t> table(static_cast<std::size_t>(sequences * blocks_));
+    std::iota(table.begin(), table.end(), 0);
+    table_ = bench.array_of(table, "block tables");
+  }
+
+  int copies() const { return copies_; }
+  BlockTables tables() const { return {at<std::int32_t>(table_), blocks_}; }
+  PagedCache cache(int copy) const {
+    const auto turn = static_cast<std::size_t>(copy) * bytes_;
+    return {.keys = at<void*>(keys_, turn),
+            .values = at<void*>(values_, turn),
+            .format = CacheFormat::bf16,
+            .heads = kHeads,
+            .block_size = kBlockSize,
+            .head_dim = kHeadDim};
+  }
+
+ private:
+  const std::int32_t blocks_;  // of a sequence
+  const std::size_t bytes_;    // of a copy
+  const int copies_;
+  const device::Allocation keys_, values_;
+  device::Allocation table_;
+};
+
 // One row a sequence, each with `length` positions.
 void attention(Bench& bench, std::int32_t rows, std::int32_t length) {
-  constexpr std::int32_t kBlockSize = 64;
-  const std::int32_t blocks = (length + kBlockSize - 1) / kBlockSize;
-  const auto bytes = static_cast<std::size_t>(rows) * static_cast<std::size_t>(blocks) *
-                     kBlockSize * kHeads * kHeadDim * 2;
-  const int copies = copies_of(2 * bytes);
-  const auto keys = bench.array(bytes * static_cast<std::size_t>(copies), "keys");
-  const auto values = bench.array(bytes * static_cast<std::size_t>(copies), "values");
-  std::vector<std::int32_t> table;
+  const CachedSequences cached(bench, rows, length);
   std::vector<RowPlace> places;
-  for (std::int32_t i = 0; i < rows * blocks; ++i) table.push_back(i);
   for (std::int32_t i = 0; i < rows; ++i) places.push_back({i, length - 1});
   std::vector<std::int32_t> first_query;
   for (std::int32_t i = 0; i <= kHeads; ++i) first_query.push_back(i * kQueryHeads / kHeads);
   const auto runs = head_runs(first_query);
-  const auto tables = bench.array_of(table, "block tables");
   const auto rows_at = bench.array_of(places, "places");
   const auto runs_at = bench.array_of(runs, "runs");
   const auto q = bench.array(static_cast<std::size_t>(rows) * kQueryHeads * kHeadDim * 2, "q");
@@ -307,16 +337,10 @@ void attention(Bench& bench, std::int32_t rows, std::int32_t length) {
   const auto parts = bench.array(sizeof(float) * static_cast<std::size_t>(attention_part_floats(
                                                      rows, chunks, kQueryHeads, kHeadDim)),
                                  "parts");
-  const double micros = bench.time(copies, [&](int copy) {
-    const auto turn = static_cast<std::size_t>(copy) * bytes;
+  const double micros = bench.time(cached.copies(), [&](int copy) {
     bench.gpu().run(AttentionArgs{.q = at<std::uint16_t>(q),
-                                  .cache = {.keys = at<void*>(keys, turn),
-                                            .values = at<void*>(values, turn),
-                                            .format = CacheFormat::bf16,
-                                            .heads = kHeads,
-                                            .block_size = kBlockSize,
-                                            .head_dim = kHeadDim},
-                                  .tables = {at<std::int32_t>(tables), blocks},
+                                  .cache = cached.cache(copy),
+                                  .tables = cached.tables(),
                                   .places = at<RowPlace>(rows_at),
                                   .runs = at<HeadRun>(runs_at),
                                   .out = at<std::uint16_t>(out),
@@ -335,16 +359,9 @@ void attention(Bench& bench, std::int32_t rows, std::int32_t length) {
 // of one, by FlashInfer's kernel in chunks of so many positions.
 void flashinfer(Bench& bench, std::int32_t rows, std::int32_t length, bool prompt,
                 std::int32_t chunk) {
-  constexpr std::int32_t kBlockSize = 64, kGroup = kQueryHeads / kHeads;
-  const std::int32_t blocks = (length + kBlockSize - 1) / kBlockSize;
+  constexpr std::int32_t kGroup = kQueryHeads / kHeads;
   const std::int32_t sequences = prompt ? 1 : rows, chunks = (length + chunk - 1) / chunk;
-  const auto bytes = static_cast<std::size_t>(sequences) * static_cast<std::size_t>(blocks) *
-                     kBlockSize * kHeads * kHeadDim * 2;
-  const int copies = copies_of(2 * bytes);
-  const auto keys = bench.array(bytes * static_cast<std::size_t>(copies), "keys");
-  const auto values = bench.array(bytes * static_cast<std::size_t>(copies), "values");
-  std::vector<std::int32_t> table;
-  for (std::int32_t i = 0; i < sequences * blocks; ++i) table.push_back(i);
+  const CachedSequences cached(bench, sequences, length);
   std::vector<RowPlace> places;
   for (std::int32_t i = 0; i < rows; ++i) {
     places.push_back(prompt ? RowPlace{0, length - rows + i} : RowPlace{i, length - 1});
@@ -356,12 +373,11 @@ void flashinfer(Bench& bench, std::int32_t rows, std::int32_t length, bool promp
                                  .parts = std::int64_t{rows} * chunks});
   std::vector<std::byte> plan(static_cast<std::size_t>(layout.bytes));
   const FlashInferPlan planned = plan_flashinfer({.group = kGroup,
-                                                  .block_size = kBlockSize,
-                                                  .stride = blocks,
+                                                  .block_size = CachedSequences::kBlockSize,
+                                                  .stride = cached.tables().stride,
                                                   .sequences = sequences,
                                                   .chunk = chunk},
                                                  places, layout, plan);
-  const auto tables = bench.array_of(table, "block tables");
   const auto plan_at = bench.array_of(plan, "plan");
   const std::size_t row_floats = std::size_t{kQueryHeads} * kHeadDim;
   const auto parts = static_cast<std::size_t>(layout.limits.parts);
@@ -369,16 +385,10 @@ void flashinfer(Bench& bench, std::int32_t rows, std::int32_t length, bool promp
   const auto part_weights = bench.array(parts * kQueryHeads * sizeof(float), "weights of parts");
   const auto q = bench.array(static_cast<std::size_t>(rows) * row_floats * 2, "q");
   const auto out = bench.array(q.size(), "out");
-  const double micros = bench.time(copies, [&](int copy) {
-    const auto turn = static_cast<std::size_t>(copy) * bytes;
+  const double micros = bench.time(cached.copies(), [&](int copy) {
     const FlashInferArgs args{.q = at<std::uint16_t>(q),
-                              .cache = {.keys = at<void*>(keys, turn),
-                                        .values = at<void*>(values, turn),
-                                        .format = CacheFormat::bf16,
-                                        .heads = kHeads,
-                                        .block_size = kBlockSize,
-                                        .head_dim = kHeadDim},
-                              .blocks = at<std::int32_t>(tables),
+                              .cache = cached.cache(copy),
+                              .blocks = cached.tables().blocks,
                               .plan = at<std::byte>(plan_at),
                               .values = at<float>(part_values),
                               .weights = at<float>(part_weights),

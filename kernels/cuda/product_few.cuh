@@ -233,9 +233,9 @@ class SharedTree {
   std::int32_t* segments_;
 };
 
-// Asks for the beginnings of the parts of what is multiplied next. A warp has one lane's worth of
-// the unit that fetches, and all blocks end at once: parts are dealt out to blocks first, then to
-// warps, then to lanes.
+// Asks for the beginnings of the parts of what is multiplied next. Blocks are to end at once, and
+// the lanes of a warp ask one after the other: parts are dealt out to blocks first, then to warps,
+// then to lanes.
 template <class Thread>
 LOCKSTEP_DEVICE void request_ahead(Thread& t, const WeightsAhead& ahead) {
   const int blocks = t.blocks_x();

@@ -289,6 +289,12 @@ std::vector<std::byte> random_bytes(std::size_t count, std::mt19937& random) {
   return bytes;
 }
 
+// Scale and minimum of group `j` of a superblock, from its 12 bytes `s` (get_scale_min_k4).
+std::pair<int, int> six_bits(const std::uint8_t* s, int j) {
+  if (j < 4) return {s[j] & 63, s[j + 4] & 63};
+  return {(s[j + 4] & 15) | ((s[j - 4] >> 6) << 4), (s[j + 4] >> 4) | ((s[j] >> 6) << 4)};
+}
+
 TEST(WeightFormat, Q4kRoundsItsProductsToF16) {
   std::mt19937 random(15);
   for (int round = 0; round < 50; ++round) {
@@ -301,9 +307,7 @@ TEST(WeightFormat, Q4kRoundsItsProductsToF16) {
     const auto values = packed_values(matrix.stored(), 0, 256);
     for (int i = 0; i < 256; ++i) {
       const int j = i / 32;
-      const std::uint8_t* s = bytes + 4;
-      const int sc = j < 4 ? s[j] & 63 : (s[j + 4] & 15) | ((s[j - 4] >> 6) << 4);
-      const int m = j < 4 ? s[j + 4] & 63 : (s[j + 4] >> 4) | ((s[j] >> 6) << 4);
+      const auto [sc, m] = six_bits(bytes + 4, j);
       const int q = bytes[16 + i / 64 * 32 + i % 32] >> (i % 64 < 32 ? 0 : 4) & 15;
       const double bound = std::ldexp(d * sc * q + dmin * m, -11) + 1e-7;
       EXPECT_NEAR(values[static_cast<std::size_t>(i)], d * sc * q - dmin * m, bound) << i;
@@ -359,9 +363,7 @@ TEST(WeightFormat, Q5kLosesHalfA127thOfAGroupsLargestValue) {
     double expected[256], largest[8] = {};
     for (int i = 0; i < 256; ++i) {
       const int j = i / 32;
-      const std::uint8_t* s = bytes + 4;
-      const int sc = j < 4 ? s[j] & 63 : (s[j + 4] & 15) | ((s[j - 4] >> 6) << 4);
-      const int m = j < 4 ? s[j + 4] & 63 : (s[j + 4] >> 4) | ((s[j] >> 6) << 4);
+      const auto [sc, m] = six_bits(bytes + 4, j);
       const int low = bytes[48 + i / 64 * 32 + i % 32] >> (i % 64 < 32 ? 0 : 4) & 15;
       const int high = bytes[16 + i % 32] >> j & 1;
       expected[i] = d * sc * (low + 16 * high) - dmin * m;
