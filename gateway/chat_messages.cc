@@ -129,21 +129,16 @@ void read_assistant_members(ObjectReader& message, Json& to) {
 Json read_message(const Json& from, const std::string& path, FaultSlot& faults) {
   ObjectReader message(from, path, faults);
   const std::string role = read_role(message);
-  std::optional<std::string> content = read_content(message);
-  Json to = {{"role", role}};
+  const std::optional<std::string> content = read_content(message);
+  // None is an empty text to templates, which look into it.
+  Json to = {{"role", role}, {"content", content.value_or("")}};
   copy_text(message, "name", kMaxNameBytes, to);
   if (role == "assistant") read_assistant_members(message, to);
   if (role == "tool") {
     copy_text(message, "tool_call_id", kMaxNameBytes, to);
     if (!to.contains("tool_call_id")) message.refuse("tool_call_id", "is required");
   }
-  if (content) {
-    to["content"] = *std::move(content);
-  } else if (to.contains("tool_calls")) {
-    to["content"] = nullptr;  // templates ask whether there is any
-  } else {
-    message.refuse("content", "is required");
-  }
+  if (!content && !to.contains("tool_calls")) message.refuse("content", "is required");
   message.finish();
   return to;
 }

@@ -1,6 +1,8 @@
 #include "gateway/json_text.h"
 
 #include <optional>
+#include <set>
+#include <string>
 #include <utility>
 #include <vector>
 
@@ -25,7 +27,7 @@ class StrictBuilder : public nlohmann::json_sax<Json> {
   bool key(string_t& name) override {
     Level& level = levels_.back();
     level.key = name;
-    if (level.container->contains(name)) return refuse(quoted_path() + " occurs twice");
+    if (!level.keys.insert(name).second) return refuse(quoted_path() + " occurs twice");
     return true;
   }
 
@@ -45,7 +47,8 @@ class StrictBuilder : public nlohmann::json_sax<Json> {
  private:
   struct Level {
     Json* container;
-    std::string key;  // of an object's member that is being read
+    std::string key;             // of an object's member that is being read
+    std::set<std::string> keys;  // so far: the container would search one after the other
   };
 
   bool add(Json value) {
@@ -57,7 +60,7 @@ class StrictBuilder : public nlohmann::json_sax<Json> {
     if (levels_.size() >= kMaxJsonDepth) {
       return refuse(quoted_path() + " is nested deeper than " + std::to_string(kMaxJsonDepth));
     }
-    levels_.push_back({place(std::move(container)), {}});
+    levels_.push_back({place(std::move(container)), {}, {}});
     return true;
   }
 
@@ -71,12 +74,13 @@ class StrictBuilder : public nlohmann::json_sax<Json> {
       root_ = std::move(value);
       return &root_;
     }
-    auto& [container, key] = levels_.back();
-    if (container->is_array()) {
-      container->push_back(std::move(value));
-      return &container->back();
+    Level& level = levels_.back();
+    if (level.container->is_array()) {
+      level.container->push_back(std::move(value));
+      return &level.container->back();
     }
-    return &((*container)[key] = std::move(value));
+    auto& members = level.container->get_ref<Json::object_t&>();
+    return &members.emplace_back(level.key, std::move(value)).second;
   }
 
   bool refuse(std::string message) {
@@ -112,11 +116,6 @@ class StrictBuilder : public nlohmann::json_sax<Json> {
   std::optional<Fault> fault_;
 };
 
-template <class AnyJson>
-std::string dump(const AnyJson& value) {
-  return value.dump(-1, ' ', false, AnyJson::error_handler_t::replace);
-}
-
 }  // namespace
 
 Result<Json> parse_json(std::string_view text) {
@@ -126,8 +125,9 @@ Result<Json> parse_json(std::string_view text) {
   return builder.take();
 }
 
-std::string json_text(const Json& value) { return dump(value); }
-std::string json_text(const OrderedJson& value) { return dump(value); }
+std::string json_text(const Json& value) {
+  return value.dump(-1, ' ', false, Json::error_handler_t::replace);
+}
 
 std::string shortened(std::string_view name) {
   constexpr std::size_t kMaxBytes = 64;

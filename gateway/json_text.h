@@ -10,9 +10,9 @@
 
 namespace lockstep::gateway {
 
-using Json = nlohmann::json;
-// What answers are built of: members keep the order in which OpenAI documents them.
-using OrderedJson = nlohmann::ordered_json;
+// Members keep their order: in answers that in which OpenAI documents them, in requests that of the
+// client, which models see in tools and in calls. To find one takes time with their number.
+using Json = nlohmann::ordered_json;
 
 inline constexpr std::size_t kMaxJsonDepth = 64;
 
@@ -23,7 +23,6 @@ Result<Json> parse_json(std::string_view text);
 
 // The text of `value`, on one line. Bytes that are not UTF-8 become U+FFFD.
 std::string json_text(const Json& value);
-std::string json_text(const OrderedJson& value);
 
 // At most 64 bytes of `name`: what a client wrote, short enough for a message about it.
 std::string shortened(std::string_view name);

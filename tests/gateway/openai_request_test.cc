@@ -3,6 +3,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <chrono>
 #include <nlohmann/json.hpp>
 #include <optional>
 
@@ -396,10 +397,38 @@ TEST(OpenAiRequest, PassesMessagesOn) {
             json::parse(R"([
       {"role": "system", "content": "Be brief."},
       {"role": "user", "content": "One\ntwo", "name": "Ann"},
-      {"role": "assistant", "content": null,
+      {"role": "assistant", "content": "",
        "tool_calls": [{"id": "c1", "type": "function",
                        "function": {"name": "add", "arguments": {"a": 1}}}]},
       {"role": "tool", "tool_call_id": "c1", "content": "2"}])"));
+}
+
+// Models were trained on tools in the order in which clients write them.
+TEST(OpenAiRequest, KeepsTheOrderOfMembers) {
+  const std::string tool = R"({"type":"function","function":{"name":"f","description":"d",)"
+                           R"("parameters":{"type":"object","properties":{"z":{},"a":{}}}}})";
+  const CompletionCall call =
+      must_read(Endpoint::kChat,
+                R"({"model":"tiny","tools":[)" + tool +
+                    R"(],"messages":[{"content":"Hi","role":"user"},{"role":"assistant",)"
+                    R"("tool_calls":[{"function":{"arguments":"{\"z\":1,\"a\":2}","name":"f"},)"
+                    R"("id":"c"}]}],"chat_template_kwargs":{"z":1,"a":2}})");
+  EXPECT_EQ(call.requests.at(0).template_args, R"({"z":1,"a":2,"tools":[)" + tool + "]}");
+  EXPECT_EQ(
+      call.requests[0].messages,
+      R"([{"role":"user","content":"Hi"},{"role":"assistant","content":"","tool_calls":)"
+      R"([{"id":"c","type":"function","function":{"name":"f","arguments":{"z":1,"a":2}}}]}])");
+}
+
+TEST(OpenAiRequest, ReadsManyMembersInTimeOfTheirNumber) {
+  std::string members;
+  for (int i = 0; i < 200'000; ++i) members += ",\"m" + std::to_string(i) + "\":0";
+  const auto begin = std::chrono::steady_clock::now();
+  const auto call =
+      read(Endpoint::kCompletions, R"({"model":"tiny","prompt":"Hi")" + members + "}");
+  EXPECT_FALSE(call.ok());
+  EXPECT_EQ(call.fault().param, "m0");
+  EXPECT_LT(std::chrono::steady_clock::now() - begin, std::chrono::seconds(20));
 }
 
 TEST(OpenAiRequest, TakesEmptyArgumentsOfAToolCallForNone) {
