@@ -13,11 +13,9 @@ namespace {
 
 using shard::MatrixFormat;
 
-shard::ModelShape stored_shape(const model::ModelConfig& config, bool attention_bias,
+shard::ModelShape stored_shape(const model::ModelConfig& config,
                                const model::TensorSource& tensors) {
-  return {.config = config,
-          .attention_bias = attention_bias,
-          .format = [&tensors](const std::string& tensor) {
+  return {.config = config, .format = [&tensors](const std::string& tensor) {
             const model::Tensor* found = tensors.find(tensor);
             if (found == nullptr)
               throw Error(tensors.path() + ": tensor '" + tensor + "' is missing");
@@ -67,16 +65,15 @@ std::string name(MatrixFormat format) {
 }
 
 shard::ModelShape shape_of(const model::Model& model) {
-  return stored_shape(model.config, false, *model.tensors);
+  return stored_shape(model.config, *model.tensors);
 }
 
 PlannedShape shape_of(const model::Outline& outline, std::optional<MatrixFormat> format) {
-  const shard::ModelShape bare{
-      .config = outline.config, .attention_bias = outline.attention_bias, .format = {}};
+  const shard::ModelShape bare{.config = outline.config, .format = {}};
   if (format) return {shard::in_format(bare, *format), name(*format) + " (as asked)"};
   if (outline.tensors) {
     const auto* layer = outline.tensors->find("model.layers.0.mlp.up_proj.weight");
-    return {stored_shape(outline.config, outline.attention_bias, *outline.tensors),
+    return {stored_shape(outline.config, *outline.tensors),
             (layer == nullptr ? std::string("mixed") : std::string(kernels::name(layer->dtype))) +
                 " (as stored)"};
   }

@@ -80,10 +80,6 @@ void print_table(std::ostream& out, const PlanReport& report) {
                        std::max<std::int64_t>(plan.kv_tokens(), 0),
                        std::max<std::int64_t>(plan.sequences(), 0), "  " + verdict(plan));
   }
-  if (!report.outline.served) {
-    out << fmt::format("\nThis version of Lockstep does not serve {} yet.\n",
-                       report.outline.architecture);
-  }
   if (report.any_fits()) return;
   const auto lines = suggestion_lines(report);
   out << (lines.empty() ? "\nNothing that this plan knows to change would make it fit.\n"
@@ -112,7 +108,6 @@ void print_json(std::ostream& out, const PlanReport& report) {
   ordered_json report_json{
       {"model", report.heading.path},
       {"architecture", report.outline.architecture},
-      {"served", report.outline.served},
       {"weights", report.heading.weights},
       {"device", report.heading.device},
       {"device_memory_bytes", report.heading.memory_bytes},

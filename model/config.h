@@ -17,7 +17,10 @@ struct Llama3RopeScaling {
 };
 
 struct ModelConfig {
-  std::string family;  // key of the table of families: "llama"
+  std::string family;           // key of the table of families: "llama"
+  bool attention_bias = false;  // q_proj, k_proj and v_proj have a bias (Qwen2)
+  // Each head of queries and keys goes through an RMSNorm before it is rotated (Qwen3).
+  bool head_norms = false;
   std::int64_t hidden_size = 0;
   std::int64_t intermediate_size = 0;
   std::int64_t num_hidden_layers = 0;
@@ -25,7 +28,7 @@ struct ModelConfig {
   std::int64_t num_key_value_heads = 0;
   std::int64_t head_dim = 0;
   std::int64_t vocab_size = 0;
-  std::int64_t max_position_embeddings = 0;
+  std::int64_t max_position_embeddings = 0;  // a sliding window, where it is shorter
   float rms_norm_eps = 1e-5f;
   double rope_theta = 10000.0;
   std::optional<Llama3RopeScaling> rope_scaling;

@@ -3,14 +3,41 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
-#include <set>
+#include <vector>
 
 #include "model/fail.h"
-#include "model/family_llama.h"
 #include "model/limits.h"
 
 namespace lockstep::model {
 namespace {
+
+// Mistral's is Llama's; GGUF files call it so.
+constexpr std::array kLlamaNames{std::string_view("LlamaForCausalLM"),
+                                 std::string_view("MistralForCausalLM")};
+constexpr std::array kQwen2Names{std::string_view("Qwen2ForCausalLM")};
+constexpr std::array kQwen3Names{std::string_view("Qwen3ForCausalLM")};
+
+constexpr std::array kFamilies{Family{.name = "llama",
+                                      .gguf_architecture = "llama",
+                                      .hf_architectures = kLlamaNames,
+                                      .attention_bias = false,
+                                      .head_norms = false,
+                                      .windowed = true,
+                                      .interleaved_in_gguf = true},
+                               Family{.name = "qwen2",
+                                      .gguf_architecture = "qwen2",
+                                      .hf_architectures = kQwen2Names,
+                                      .attention_bias = true,
+                                      .head_norms = false,
+                                      .windowed = false,
+                                      .interleaved_in_gguf = false},
+                               Family{.name = "qwen3",
+                                      .gguf_architecture = "qwen3",
+                                      .hf_architectures = kQwen3Names,
+                                      .attention_bias = false,
+                                      .head_norms = true,
+                                      .windowed = false,
+                                      .interleaved_in_gguf = false}};
 
 std::string join(std::span<const std::string> names) {
   std::string text;
@@ -56,10 +83,7 @@ void check_rope(const ModelConfig& config, const std::string& file) {
 
 }  // namespace
 
-std::span<const Family> families() {
-  static const std::array kFamilies{kLlamaFamily};
-  return kFamilies;
-}
+std::span<const Family> families() { return kFamilies; }
 
 const Family& family_of_gguf(std::string_view architecture, const std::string& file) {
   std::vector<std::string> known;
@@ -106,26 +130,6 @@ void check_config(const ModelConfig& config, const std::string& file) {
   }
   for (const std::int32_t id : config.eos_token_ids) {
     check_token(file, "eos_token_id", id, config.vocab_size);
-  }
-}
-
-void check_tensors(const Family& family, const ModelConfig& config, const TensorTable& tensors) {
-  std::set<std::string, std::less<>> known;
-  for (TensorNeed& need : family.tensors(config)) {
-    const Tensor& tensor = tensors.require(need.name, need.shape);
-    const bool quantized = !kernels::is_plain(tensor.dtype);
-    if ((quantized && !need.may_be_quantized) || !kernels::is_of_weights(tensor.dtype)) {
-      fail(tensors.path(), "tensor " + in_quotes(need.name) + ": type " +
-                               std::string(kernels::name(tensor.dtype)) +
-                               " is not supported here; supported are f32, f16, bf16");
-    }
-    known.insert(std::move(need.name));
-  }
-  for (const auto& [name, tensor] : tensors.tensors()) {
-    if (!known.contains(name) && !family.redundant(name, config)) {
-      fail(tensors.path(), "tensor " + in_quotes(name) + " is not one of a " +
-                               std::string(family.name) + " model of this configuration");
-    }
   }
 }
 

@@ -10,6 +10,7 @@
 
 #include "model/fail.h"
 #include "model/family.h"
+#include "model/family_tensors.h"
 #include "model/gguf.h"
 #include "model/gguf_tokenizer.h"
 #include "model/limits.h"
@@ -56,7 +57,6 @@ class Section {
 // Variants of the architecture that this project does not compute.
 void refuse_variants(const Section& section, std::int64_t head_dim) {
   section.expect_integer("expert_count", 0);
-  section.expect_integer("attention.sliding_window", 0);
   section.expect_integer("attention.value_length", head_dim);
   section.expect_integer("rope.dimension_count", head_dim);
   const auto scaling = section.metadata().string(section.key("rope.scaling.type"));
@@ -120,6 +120,8 @@ ModelConfig read_config(const GgufFile& gguf, const Family& family, const Tokeni
   const Section section(gguf.metadata, family.gguf_architecture);
   ModelConfig config;
   config.family = family.name;
+  config.attention_bias = family.attention_bias;
+  config.head_norms = family.head_norms;
   config.hidden_size = section.require_size("embedding_length", kMaxHiddenSize);
   config.intermediate_size = section.require_size("feed_forward_length", kMaxIntermediateSize);
   config.num_hidden_layers = section.require_size("block_count", kMaxLayers);
@@ -129,6 +131,12 @@ ModelConfig read_config(const GgufFile& gguf, const Family& family, const Tokeni
   config.head_dim = head_dim(section, config);
   config.vocab_size = vocab_size(section, gguf.tensors);
   config.max_position_embeddings = section.require_size("context_length", kMaxPositions);
+  // Up to a window's length all positions see all before them.
+  if (const auto window =
+          section.metadata().integer(section.key("attention.sliding_window"), 0, kMaxPositions);
+      window.value_or(0) > 0) {
+    config.max_position_embeddings = std::min(config.max_position_embeddings, *window);
+  }
   const std::string epsilon = section.key("attention.layer_norm_rms_epsilon");
   config.rms_norm_eps = static_cast<float>(
       gguf.metadata.require(epsilon, section.number("attention.layer_norm_rms_epsilon")));
@@ -148,13 +156,13 @@ std::vector<Tensor> rename_tensors(std::vector<Tensor> tensors, const Family& fa
                                    const std::string& file) {
   std::erase_if(tensors, [](const Tensor& tensor) { return tensor.name == kRopeDivisors; });
   for (Tensor& tensor : tensors) {
-    auto name = family.hf_tensor_name(tensor.name);
+    auto name = hf_tensor_name(tensor.name);
     if (!name) {
       fail(file, "tensor " + in_quotes(tensor.name) + " is not one of a " +
                      std::string(family.name) + " model");
     }
     tensor.name = *std::move(name);
-    tensor.rope_interleaved = family.rope_interleaved_in_gguf(tensor.name);
+    tensor.rope_interleaved = family.interleaved_in_gguf && is_rotated(tensor.name);
   }
   return tensors;
 }
@@ -184,7 +192,7 @@ Model open_gguf_model(const std::string& path) {
   files.push_back(std::move(gguf.file));
   auto tensors = std::make_unique<TensorTable>(
       path, std::move(files), rename_tensors(std::move(gguf.tensors), family, path));
-  check_tensors(family, model.config, *tensors);
+  check_tensors(model.config, *tensors);
   model.tensors = std::move(tensors);
   return model;
 }

@@ -177,7 +177,6 @@ Tensor join(Tensor joined, const std::optional<HfQuantization>& quantization, Te
   } else if (const auto zeros = parts.take(zero_point); zeros && !is_zero(*zeros)) {
     parts.fail_at(zero_point, "is not zero: zero points are not supported");
   }
-  parts.refuse_bias(module + ".bias");
   for (const char* part : {".input_scale", ".input_zero_point", ".activation_scale"}) {
     parts.take(module + part);
   }

@@ -4,6 +4,7 @@
 #include <limits>
 
 #include "model/fail.h"
+#include "model/family.h"
 #include "model/json_file.h"
 #include "model/limits.h"
 #include "model/mapped_file.h"
@@ -58,9 +59,12 @@ void read_rope(const JsonFields& fields, ModelConfig& config) {
 }
 
 // Variants of the architecture that this project does not compute.
-void refuse_variants(const JsonFields& fields) {
+void refuse_variants(const JsonFields& fields, const Family& family) {
   for (const std::string_view key : {"attention_bias", "mlp_bias"}) {
-    if (fields.boolean(key).value_or(false)) fields.fail_at(key, "true is not supported");
+    if (key == "attention_bias" && family.attention_bias) continue;
+    if (fields.boolean(key).value_or(false)) {
+      fields.fail_at(key, "true is not supported for " + std::string(family.name));
+    }
   }
   const std::string activation = fields.string("hidden_act").value_or("silu");
   if (activation != "silu") {
@@ -69,7 +73,6 @@ void refuse_variants(const JsonFields& fields) {
   if (fields.number("partial_rotary_factor", 0, 1).value_or(1) != 1) {
     fields.fail_at("partial_rotary_factor", "only 1 is supported");
   }
-  if (fields.has("sliding_window")) fields.fail_at("sliding_window", "is not supported");
 }
 
 // eos_token_id is one id or a list of them.
@@ -87,17 +90,7 @@ void add_eos_token_ids(const JsonFields& fields, std::vector<std::int32_t>& ids)
   }
 }
 
-}  // namespace
-
-std::string hf_architecture(const JsonFields& fields) {
-  const json* names = fields.array("architectures");
-  if (names == nullptr || names->size() != 1 || !names->front().is_string()) {
-    fields.fail_at("architectures", "is not a list of one name");
-  }
-  return names->front().get<std::string>();
-}
-
-ModelConfig read_hf_sizes(const JsonFields& fields) {
+ModelConfig read_sizes(const JsonFields& fields) {
   ModelConfig config;
   config.hidden_size = require_size(fields, "hidden_size", kMaxHiddenSize);
   config.intermediate_size = require_size(fields, "intermediate_size", kMaxIntermediateSize);
@@ -118,23 +111,48 @@ ModelConfig read_hf_sizes(const JsonFields& fields) {
   return config;
 }
 
+// Up to a window's length all positions see all before them: a longer context is not offered.
+void keep_within_window(const JsonFields& fields, const Family& family, ModelConfig& config) {
+  if (!fields.boolean("use_sliding_window").value_or(family.windowed)) return;
+  if (const auto window = fields.integer("sliding_window", 1, kMaxPositions)) {
+    config.max_position_embeddings = std::min(config.max_position_embeddings, *window);
+  }
+}
+
+}  // namespace
+
+std::string hf_architecture(const JsonFields& fields) {
+  const json* names = fields.array("architectures");
+  if (names == nullptr || names->size() != 1 || !names->front().is_string()) {
+    fields.fail_at("architectures", "is not a list of one name");
+  }
+  return names->front().get<std::string>();
+}
+
+ModelConfig read_hf_hyper_parameters(const JsonFields& fields) {
+  const Family& family = family_of_hf(hf_architecture(fields), fields.file());
+  refuse_variants(fields, family);
+  ModelConfig config = read_sizes(fields);
+  config.family = family.name;
+  config.attention_bias = family.attention_bias;
+  config.head_norms = family.head_norms;
+  keep_within_window(fields, family, config);
+  check_config(config, fields.file());
+  return config;
+}
+
 HfConfig read_hf_config(const std::string& folder) {
   const std::string file = folder + "/config.json";
   const json parsed = read_json(file, kMaxConfigBytes);
   const JsonFields fields(parsed, file);
-  const Family& family = family_of_hf(hf_architecture(fields), file);
-  refuse_variants(fields);
-
-  ModelConfig config = read_hf_sizes(fields);
-  config.family = family.name;
-  check_config(config, file);
+  ModelConfig config = read_hf_hyper_parameters(fields);
   const std::string generation = folder + "/generation_config.json";
   if (path_exists(generation)) {
     const json generation_json = read_json(generation, kMaxConfigBytes);
     add_eos_token_ids(JsonFields(generation_json, generation), config.eos_token_ids);
     check_config(config, generation);  // of which only the tokens are new
   }
-  return {std::move(config), &family, read_hf_quantization(fields)};
+  return {std::move(config), read_hf_quantization(fields)};
 }
 
 }  // namespace lockstep::model

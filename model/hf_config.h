@@ -5,14 +5,12 @@
 #include <string>
 
 #include "model/config.h"
-#include "model/family.h"
 #include "model/hf_quantization.h"
 
 namespace lockstep::model {
 
 struct HfConfig {
   ModelConfig config;
-  const Family* family;
   std::optional<HfQuantization> quantization;
 };
 
@@ -20,10 +18,10 @@ struct HfConfig {
 // calls end-of-sequence joins what config.json does.
 HfConfig read_hf_config(const std::string& folder);
 
-// The one name in "architectures", and the hyper-parameters of a config.json, for whatever family:
-// `family` is empty, and neither bounds between fields nor unsupported variants are checked. Throw
-// Error naming the file and the field.
+// The one name in a config.json's "architectures". Throws Error naming the file and the field.
 std::string hf_architecture(const JsonFields& fields);
-ModelConfig read_hf_sizes(const JsonFields& fields);
+
+// The hyper-parameters alone, of a config.json. Throws as above.
+ModelConfig read_hf_hyper_parameters(const JsonFields& fields);
 
 }  // namespace lockstep::model

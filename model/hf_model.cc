@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <utility>
 
-#include "model/family.h"
+#include "model/family_tensors.h"
 #include "model/hf_config.h"
 #include "model/hf_tokenizer.h"
 #include "model/hf_weights.h"
@@ -33,7 +33,7 @@ Model open_hf_model(const std::string& folder) {
   model.tokenizer = read_hf_tokenizer(folder);
   join_special_tokens(model.config, model.tokenizer);
   auto tensors = read_hf_weights(folder, read.quantization);
-  check_tensors(*read.family, model.config, *tensors);
+  check_tensors(model.config, *tensors);
   model.tensors = std::move(tensors);
   return model;
 }

@@ -57,7 +57,6 @@ Tensor join_words(const std::string& module, const HfQuantization& quantization,
   const Tensor zeros = parts.take(module + ".qzeros", DType::i32, {groups, rows / kWord}, kSource);
   const Tensor scales = parts.take(module + ".scales", DType::f16, {groups, rows}, kSource);
   parts.take_order(module + ".g_idx", quantization.desc_act, columns, group_size, kSource);
-  parts.refuse_bias(module + ".bias");
   return {.name = module + ".weight",
           .dtype = type_with(zeros, quantization),
           .shape = shape,

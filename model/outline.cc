@@ -7,7 +7,7 @@
 #include <utility>
 
 #include "model/fail.h"
-#include "model/family.h"
+#include "model/family_tensors.h"
 #include "model/gguf_model.h"
 #include "model/hf_config.h"
 #include "model/hf_weights.h"
@@ -17,33 +17,6 @@
 
 namespace lockstep::model {
 namespace {
-
-// Architectures of config.json whose tensors have the shapes of Llama's.
-struct Layout {
-  std::string_view architecture;
-  bool attention_bias;  // where config.json does not say
-};
-constexpr std::array kLayouts{Layout{"LlamaForCausalLM", false},
-                              Layout{"MistralForCausalLM", false},
-                              Layout{"Qwen2ForCausalLM", true}};
-
-const Layout& layout_of(const std::string& architecture, const JsonFields& fields) {
-  const auto found = std::ranges::find(kLayouts, architecture, &Layout::architecture);
-  if (found != kLayouts.end()) return *found;
-  std::string known;
-  for (const Layout& layout : kLayouts) {
-    known.append(known.empty() ? "" : ", ").append(layout.architecture);
-  }
-  fields.fail_at("architectures",
-                 in_quotes(architecture) + " has shapes that are not known; known are " + known);
-}
-
-bool has_family(const std::string& architecture) {
-  return std::ranges::any_of(families(), [&](const Family& family) {
-    return std::ranges::find(family.hf_architectures, architecture) !=
-           family.hf_architectures.end();
-  });
-}
 
 // Whether a group of compressed-tensors has a scale for each block of weights, or group of columns.
 bool has_strategy(const JsonFields& group, std::string_view strategy) {
@@ -119,15 +92,10 @@ std::string stored_as(const JsonFields& fields) {
 Outline read_config_json(const std::string& file) {
   const nlohmann::json parsed = read_json(file, kMaxConfigBytes);
   const JsonFields fields(parsed, file);
-  Outline outline;
-  outline.architecture = hf_architecture(fields);
-  const Layout& layout = layout_of(outline.architecture, fields);
-  outline.attention_bias = fields.boolean("attention_bias").value_or(layout.attention_bias);
-  outline.served = has_family(outline.architecture) && !outline.attention_bias;
-  outline.config = read_hf_sizes(fields);
-  check_config(outline.config, file);
-  outline.stored_as = stored_as(fields);
-  return outline;
+  return {.architecture = hf_architecture(fields),
+          .config = read_hf_hyper_parameters(fields),
+          .tensors = nullptr,
+          .stored_as = stored_as(fields)};
 }
 
 bool has_weights(const std::string& folder) {
@@ -135,21 +103,12 @@ bool has_weights(const std::string& folder) {
          path_exists(folder + "/model.safetensors.index.json");
 }
 
-std::optional<HfQuantization> read_quantization(const std::string& file) {
-  const nlohmann::json parsed = read_json(file, kMaxConfigBytes);
-  return read_hf_quantization(JsonFields(parsed, file));
-}
-
 Outline read_folder(const std::string& folder) {
   Outline outline = read_config_json(folder + "/config.json");
   if (!has_weights(folder)) return outline;
-  if (!outline.served) {
-    outline.tensors = read_hf_weights(folder, read_quantization(folder + "/config.json"));
-    return outline;
-  }
   const HfConfig read = read_hf_config(folder);
   auto tensors = read_hf_weights(folder, read.quantization);
-  check_tensors(*read.family, read.config, *tensors);
+  check_tensors(read.config, *tensors);
   outline.tensors = std::move(tensors);
   return outline;
 }
@@ -157,9 +116,7 @@ Outline read_folder(const std::string& folder) {
 Outline read_gguf_outline(const std::string& path) {
   Model model = open_gguf_model(path);
   return {.architecture = model.config.family,
-          .served = true,
           .config = std::move(model.config),
-          .attention_bias = false,
           .tensors = std::move(model.tensors),
           .stored_as = ""};
 }

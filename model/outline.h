@@ -1,5 +1,4 @@
-// What a model's headers say of its size: enough to plan memory, without its tokenizer, and also
-// for models that this version does not compute.
+// What a model's headers say of its size: enough to plan memory, without its tokenizer.
 #pragma once
 
 #include <memory>
@@ -12,9 +11,7 @@ namespace lockstep::model {
 
 struct Outline {
   std::string architecture;  // as the file calls it: "Qwen2ForCausalLM", "llama"
-  bool served = false;       // whether a family of this version computes it
   ModelConfig config;
-  bool attention_bias = false;  // on q, k and v
   // The tensors, of which only types and shapes are to be looked at; nullptr where there is no more
   // than a config.json.
   std::unique_ptr<TensorSource> tensors;
@@ -25,8 +22,7 @@ struct Outline {
 };
 
 // `path`: a GGUF file, a Hugging Face folder with or without its weights, or a config.json. Throws
-// Error naming the file and the field, and for an architecture whose shapes are not known: plans of
-// mixtures of experts, say, would be wrong.
+// Error naming the file and the field, as for a model that is to be served.
 Outline read_outline(const std::string& path);
 
 }  // namespace lockstep::model

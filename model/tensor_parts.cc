@@ -42,11 +42,6 @@ Tensor TensorParts::take(const std::string& name, kernels::DType type, const Ten
   return tensor;
 }
 
-void TensorParts::refuse_bias(const std::string& name) {
-  const auto bias = take(name);
-  if (bias && !is_zero(*bias)) fail_at(name, "is not zero: biases are not supported");
-}
-
 void TensorParts::take_order(const std::string& name, bool required, std::int64_t columns,
                              std::int64_t group_size, std::string_view source) {
   if (!required && !has(name)) return;

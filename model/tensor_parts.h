@@ -37,9 +37,6 @@ class TensorParts {
   Tensor take(const std::string& name, kernels::DType type, const TensorShape& shape,
               std::string_view source);
 
-  // Takes a bias; some files have one of zeros for every matrix. Throws Error if it is another.
-  void refuse_bias(const std::string& name);
-
   // Takes "<module>.g_idx" or ".weight_g_idx", where it is there or has to be: column k must belong
   // to group k / group_size, for activation order would gather columns from anywhere.
   void take_order(const std::string& name, bool required, std::int64_t columns,

@@ -265,18 +265,26 @@ ReducedSum LlamaRunner::attention_block(std::span<const ForwardSequence> batch, 
 
 void LlamaRunner::rotate_and_store(std::span<const ForwardSequence> batch, std::size_t layer) {
   const StepTimes::Phase phase(*times_, Part::elementwise, "rope and kv store");
+  const LayerWeights& weights = weights_.layers[layer];
   const std::int64_t head_dim = config_.head_dim;
   const std::int32_t block_size = cache_.block_size();
   const std::int64_t queries = part().query_heads.size() * head_dim;
   const std::int64_t keys = part().key_value_heads.size() * head_dim;
+  const auto turn = [&](float* head, const std::vector<float>& norm, const Row& row) {
+    if (!norm.empty()) {
+      kernels_->rms_norm(head, norm.data(), config_.rms_norm_eps, head_dim, head);
+    }
+    kernels_->rope(head, rope_.cos(row.position), rope_.sin(row.position), head_dim);
+  };
   pool_->for_ranges(tokens(), [&](std::ptrdiff_t begin, std::ptrdiff_t end) {
     for (std::ptrdiff_t r = begin; r < end; ++r) {
       const Row& row = rows_[static_cast<std::size_t>(r)];
-      const float* cos = rope_.cos(row.position);
-      const float* sin = rope_.sin(row.position);
       float* const query = projected_.row(r);
+      if (!weights.qkv_bias.empty()) {
+        kernels_->add(query, weights.qkv_bias.data(), projected_.columns(), query);
+      }
       for (std::int32_t head = 0; head < part().query_heads.size(); ++head) {
-        kernels_->rope(query + head * head_dim, cos, sin, head_dim);
+        turn(query + head * head_dim, weights.query_norm, row);
       }
       const auto& table = batch[static_cast<std::size_t>(row.sequence)].block_table;
       const std::int64_t block = table[static_cast<std::size_t>(row.position / block_size)];
@@ -284,7 +292,7 @@ void LlamaRunner::rotate_and_store(std::span<const ForwardSequence> batch, std::
                                 kernels::kv_tile_bytes(cache_.format(), head_dim);
       for (std::int32_t head = 0; head < part().key_value_heads.size(); ++head) {
         float* key = query + queries + head * head_dim;
-        kernels_->rope(key, cos, sin, head_dim);
+        turn(key, weights.key_norm, row);
         std::byte* key_tile = cache_.keys(static_cast<std::int64_t>(layer), head) +
                               block * cache_.block_stride() + tile;
         kernels_->store_kv(cache_.format(), key, key + keys, head_dim, key_tile,

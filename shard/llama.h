@@ -1,4 +1,4 @@
-// The Llama family's forward pass on one rank.
+// The forward pass of Llama and its like (model/family.h) on one rank.
 #pragma once
 
 #include <cstdint>

@@ -81,7 +81,8 @@ class WeightCounter {
     const std::int64_t kv = part_.key_value_heads.size() * config_.head_dim;
     const std::int64_t inner = inner_columns(config_, part_);
     vector(2 * hidden);  // both norms
-    if (shape_.attention_bias) vector(q + 2 * kv);
+    if (config_.attention_bias) vector(q + 2 * kv);
+    if (config_.head_norms) vector(2 * config_.head_dim);
     matrix(scope + "self_attn.q_proj.weight", q, hidden);
     matrix(scope + "self_attn.k_proj.weight", kv, hidden);
     matrix(scope + "self_attn.v_proj.weight", kv, hidden);

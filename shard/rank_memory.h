@@ -39,9 +39,6 @@ std::size_t matrix_bytes(Device device, MatrixFormat format, std::int64_t rows,
 // A model as far as its size goes.
 struct ModelShape {
   model::ModelConfig config;
-  // q, k and v have a bias each, in f32 like the norms (Qwen2). No family of model/family.h has one
-  // yet: a plan can count what this version does not compute.
-  bool attention_bias = false;
   // The format of the matrix of that name, e.g. "model.layers.0.mlp.up_proj.weight".
   std::function<MatrixFormat(const std::string& name)> format;
 };

@@ -27,11 +27,17 @@ class Loader {
 
   // The values of a one-dimensional tensor.
   std::vector<float> vector(const std::string& name, std::int64_t size) {
+    std::vector<float> values;
+    append(name, size, {0, static_cast<std::int32_t>(size)}, values);
+    return values;
+  }
+  // Those in `range`, behind what `values` has.
+  void append(const std::string& name, std::int64_t size, Range range, std::vector<float>& values) {
     const std::array shape{size};
     const Tensor& tensor = model_.tensors->require(name, shape);
-    std::vector<float> values(static_cast<std::size_t>(size));
-    for (std::size_t i = 0; i < values.size(); ++i) values[i] = element(tensor, i);
-    return values;
+    for (std::int32_t i = range.begin; i < range.end; ++i) {
+      values.push_back(element(tensor, static_cast<std::size_t>(i)));
+    }
   }
 
   // Rows [rows) and columns [columns) of a matrix of out_features x in_features.
@@ -154,7 +160,8 @@ class Loader {
       default: break;
     }
     throw Error(model_.path + ": tensor '" + tensor.name + "' is " +
-                std::string(kernels::name(tensor.dtype)) + ": a norm must be f32, f16 or bf16");
+                std::string(kernels::name(tensor.dtype)) +
+                ": a norm or a bias must be f32, f16 or bf16");
   }
 
   const model::Model& model_;
@@ -185,6 +192,9 @@ LayerWeights load_layer(Loader& loader, const model::ModelConfig& config, const 
   LayerWeights layer{
       .input_norm = loader.vector(scope + "input_layernorm.weight", hidden),
       .post_attention_norm = loader.vector(scope + "post_attention_layernorm.weight", hidden),
+      .qkv_bias = {},
+      .query_norm = {},
+      .key_norm = {},
       .qkv = loader.stacked({{attention + "q_proj.weight", q_rows, q},
                              {attention + "k_proj.weight", kv_rows, kv},
                              {attention + "v_proj.weight", kv_rows, kv}},
@@ -194,6 +204,15 @@ LayerWeights load_layer(Loader& loader, const model::ModelConfig& config, const 
       .gate_up = {},
       .up = {},
   };
+  if (config.attention_bias) {
+    loader.append(attention + "q_proj.bias", q_rows, q, layer.qkv_bias);
+    loader.append(attention + "k_proj.bias", kv_rows, kv, layer.qkv_bias);
+    loader.append(attention + "v_proj.bias", kv_rows, kv, layer.qkv_bias);
+  }
+  if (config.head_norms) {
+    layer.query_norm = loader.vector(attention + "q_norm.weight", config.head_dim);
+    layer.key_norm = loader.vector(attention + "k_norm.weight", config.head_dim);
+  }
   loader.mlp_projections(mlp, ffn, hidden, inner, layer);
   layer.down = loader.matrix(mlp + "down_proj.weight", hidden, ffn, all, inner);
   return layer;
@@ -204,7 +223,10 @@ LayerWeights load_layer(Loader& loader, const model::ModelConfig& config, const 
 std::size_t Weights::bytes() const {
   std::size_t total = embedding.bytes() + head.bytes() + final_norm.size() * sizeof(float);
   for (const LayerWeights& layer : layers) {
-    total += (layer.input_norm.size() + layer.post_attention_norm.size()) * sizeof(float);
+    for (const auto* vector : {&layer.input_norm, &layer.post_attention_norm, &layer.qkv_bias,
+                               &layer.query_norm, &layer.key_norm}) {
+      total += vector->size() * sizeof(float);
+    }
     for (const auto& matrix : layer.qkv) total += matrix.bytes();
     for (const auto* matrix : {&layer.o, &layer.down, &layer.gate_up, &layer.up}) {
       total += matrix->bytes();

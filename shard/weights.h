@@ -19,6 +19,9 @@ namespace lockstep::shard {
 struct LayerWeights {
   std::vector<float> input_norm;           // [hidden_size]
   std::vector<float> post_attention_norm;  // [hidden_size]
+  std::vector<float> qkv_bias;             // [rows of qkv]; empty: none
+  // [head_dim], for each head alike; empty: heads have no norms.
+  std::vector<float> query_norm, key_norm;
   // Rows of q, then of k, then of v. One matrix, so that one product reads it in one go; where
   // types differ, several below one another.
   std::vector<kernels::PackedMatrix> qkv;
@@ -44,7 +47,7 @@ struct Weights {
   std::size_t bytes() const;  // resident, this rank
 };
 
-// Reads this rank's part of a Llama-family model and lets go of the mapped file's pages. Throws
+// Reads this rank's part of a model and lets go of the mapped file's pages. Throws
 // Error naming the tensor that is missing, has another shape or a type that does not suit, or is
 // e4m3 with a NaN.
 // `packing`: in which layout. `cache_directory`: where packed weights are kept from one life to the

@@ -25,14 +25,29 @@ struct RopeKvArgs {
   PagedCache cache;
   std::int32_t rows;
   std::int32_t query_heads;
+  // What a model adds to q, k and v before, one behind the other; null: nothing.
+  const float* bias = nullptr;  // [query_heads + 2 * cache.heads, head_dim]
+  // The weights of the RMSNorm of each head of queries and of keys, after the bias and before the
+  // rotation; null: none. REQUIRES of them that head_dim is 8 times a power of two up to 256.
+  const float* query_norm = nullptr;  // [head_dim]
+  const float* key_norm = nullptr;    // [head_dim]
+  float eps = 0;
 };
 
-// A thread for every eight numbers of a row's queries and keys, and for every four of its values.
+constexpr bool has_head_norms(std::int32_t head_dim) {
+  return head_dim % 8 == 0 && head_dim <= 256 && (head_dim & (head_dim - 1)) == 0;
+}
+
+// Threads for a row's queries and keys, one for every eight numbers, in whole warps; then one for
+// every four of its values.
+constexpr std::int64_t rotating_threads(const RopeKvArgs& args) {
+  return divide_up((args.query_heads + args.cache.heads) * args.cache.head_dim / 8, kWarp) * kWarp;
+}
 constexpr Grid rope_kv_grid(const RopeKvArgs& args) {
   constexpr int kThreads = 256;
-  const std::int64_t eights = args.query_heads + 3 * std::int64_t{args.cache.heads};
+  const std::int64_t storing = args.cache.heads * args.cache.head_dim / 4;
   return {.x = args.rows,
-          .y = divide_up(eights * args.cache.head_dim / 8, kThreads),
+          .y = divide_up(rotating_threads(args) + storing, kThreads),
           .threads = kThreads};
 }
 

@@ -35,6 +35,10 @@ const GpuRunnerOptions& checked(const GpuRunnerOptions& options, const model::Mo
     throw Error("block_size is " + std::to_string(options.block_size) +
                 ": it must be a multiple of 16");
   }
+  if (config.head_norms && !has_head_norms(static_cast<std::int32_t>(config.head_dim))) {
+    throw Error("head_dim is " + std::to_string(config.head_dim) +
+                ": on GPUs heads with norms have 8, 16, 32, 64, 128 or 256 columns");
+  }
   if (options.warpgroups && !gpu.has_warpgroups()) {
     throw Error("products by warpgroups: they need a Hopper GPU, and a build for sm_90a");
   }
@@ -360,7 +364,11 @@ LaneSum GpuLlamaRunner::attention_block(const Step& step, std::size_t layer) {
                       .rotated_q = queries_.data(),
                       .cache = cache_of(layer),
                       .rows = step.rows,
-                      .query_heads = query_heads});
+                      .query_heads = query_heads,
+                      .bias = static_cast<const float*>(weights.qkv_bias.data()),
+                      .query_norm = static_cast<const float*>(weights.query_norm.data()),
+                      .key_norm = static_cast<const float*>(weights.key_norm.data()),
+                      .eps = config_.rms_norm_eps});
   attend(step, layer);
   const std::int64_t values = step.rows * config_.hidden_size;
   multiply(weights.o, attended_.data(), sizes_.query_columns, step.rows, attention_plan_,

@@ -1,4 +1,4 @@
-// The Llama family's forward pass on one rank's GPU. Plain C++ over kernels/cuda/gpu.h.
+// The forward pass of Llama and its like on one rank's GPU. Plain C++ over kernels/cuda/gpu.h.
 #pragma once
 
 #include <cstdint>

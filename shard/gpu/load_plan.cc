@@ -10,6 +10,10 @@ Range times(Range range, std::int64_t factor) {
           static_cast<std::int32_t>(range.end * factor)};
 }
 
+VectorPart whole(const std::string& tensor, std::int64_t size) {
+  return {tensor, size, times({0, 1}, size)};
+}
+
 }  // namespace
 
 RankParts rank_parts(const model::ModelConfig& config, const Partition& part) {
@@ -28,7 +32,7 @@ RankParts rank_parts(const model::ModelConfig& config, const Partition& part) {
                        all};
   }
   if (part.has_head(config)) {
-    parts.final_norm = "model.norm.weight";
+    parts.final_norm = whole("model.norm.weight", hidden);
     if (!config.tie_word_embeddings) {
       parts.head = {"lm_head.weight", config.vocab_size, hidden, part.vocabulary, all};
     }
@@ -36,15 +40,29 @@ RankParts rank_parts(const model::ModelConfig& config, const Partition& part) {
   for (std::int32_t i = part.layers.begin; i < part.layers.end; ++i) {
     const std::string scope = "model.layers." + std::to_string(i) + ".";
     const std::string attention = scope + "self_attn.", mlp = scope + "mlp.";
-    parts.layers.push_back({.input_norm = scope + "input_layernorm.weight",
-                            .post_attention_norm = scope + "post_attention_layernorm.weight",
-                            .qkv = {{attention + "q_proj.weight", all_q, hidden, q, all},
-                                    {attention + "k_proj.weight", all_kv, hidden, kv, all},
-                                    {attention + "v_proj.weight", all_kv, hidden, kv, all}},
-                            .gate_up = {{mlp + "gate_proj.weight", ffn, hidden, inner, all},
-                                        {mlp + "up_proj.weight", ffn, hidden, inner, all}},
-                            .o = {attention + "o_proj.weight", hidden, all_q, all, q},
-                            .down = {mlp + "down_proj.weight", hidden, ffn, all, inner}});
+    parts.layers.push_back(
+        {.input_norm = whole(scope + "input_layernorm.weight", hidden),
+         .post_attention_norm = whole(scope + "post_attention_layernorm.weight", hidden),
+         .qkv_bias = {},
+         .query_norm = {},
+         .key_norm = {},
+         .qkv = {{attention + "q_proj.weight", all_q, hidden, q, all},
+                 {attention + "k_proj.weight", all_kv, hidden, kv, all},
+                 {attention + "v_proj.weight", all_kv, hidden, kv, all}},
+         .gate_up = {{mlp + "gate_proj.weight", ffn, hidden, inner, all},
+                     {mlp + "up_proj.weight", ffn, hidden, inner, all}},
+         .o = {attention + "o_proj.weight", hidden, all_q, all, q},
+         .down = {mlp + "down_proj.weight", hidden, ffn, all, inner}});
+    LayerParts& layer = parts.layers.back();
+    if (config.attention_bias) {
+      layer.qkv_bias = {{attention + "q_proj.bias", all_q, q},
+                        {attention + "k_proj.bias", all_kv, kv},
+                        {attention + "v_proj.bias", all_kv, kv}};
+    }
+    if (config.head_norms) {
+      layer.query_norm = whole(attention + "q_norm.weight", config.head_dim);
+      layer.key_norm = whole(attention + "k_norm.weight", config.head_dim);
+    }
   }
   return parts;
 }

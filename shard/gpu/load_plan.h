@@ -20,9 +20,18 @@ struct MatrixPart {
   std::int64_t elements() const { return std::int64_t{rows.size()} * columns.size(); }
 };
 
+// Elements of a vector.
+struct VectorPart {
+  std::string tensor;
+  std::int64_t size;
+  Range range;
+};
+
 // What is packed as one lies one below the other.
 struct LayerParts {
-  std::string input_norm, post_attention_norm;
+  VectorPart input_norm, post_attention_norm;
+  std::vector<VectorPart> qkv_bias;                // empty: none
+  std::optional<VectorPart> query_norm, key_norm;  // none: heads have no norms
   std::vector<MatrixPart> qkv, gate_up;
   MatrixPart o, down;
 };
@@ -30,13 +39,13 @@ struct LayerParts {
 struct RankParts {
   std::optional<MatrixPart> embedding;  // none: the rank neither embeds nor has a head tied to it
   std::optional<MatrixPart> head;       // none: tied to the embedding, or no head
-  std::optional<std::string> final_norm;
+  std::optional<VectorPart> final_norm;
   std::vector<LayerParts> layers;  // of the rank's stage
 
   std::vector<MatrixPart> matrices() const;  // all of them
 };
 
-// Of a Llama-family model.
+// Of a model of one of the families (model/family.h).
 RankParts rank_parts(const model::ModelConfig& config, const Partition& part);
 
 }  // namespace lockstep::shard

@@ -22,10 +22,12 @@ class WeightCounter {
     if (parts.final_norm) vector(hidden);
     for (const LayerParts& layer : parts.layers) {
       vector(2 * hidden);  // both norms
-      if (shape_.attention_bias) {
+      const model::ModelConfig& config = shape_.config;
+      if (config.attention_bias) {
         const std::int64_t heads = part.query_heads.size() + 2 * part.key_value_heads.size();
-        vector(static_cast<std::size_t>(heads * shape_.config.head_dim));
+        vector(static_cast<std::size_t>(heads * config.head_dim));
       }
+      if (config.head_norms) vector(static_cast<std::size_t>(2 * config.head_dim));
       matrices(layer.qkv);
       matrices(layer.gate_up);
       matrices({layer.o});

@@ -230,10 +230,10 @@ kernels::cuda::HostWeightTiles pack_rows(std::span<const StoredPart> parts, Tile
   return kernels::cuda::pack_channels(format, bytes, scales, rows, columns);
 }
 
-std::vector<float> norm_values(const Tensor& tensor) {
+std::vector<float> vector_values(const Tensor& tensor) {
   if (!kernels::is_plain(tensor.dtype)) {
     throw Error(tensor.name + " is " + std::string(kernels::name(tensor.dtype)) +
-                ": a norm must be f32, f16 or bf16");
+                ": a norm or a bias must be f32, f16 or bf16");
   }
   std::vector<float> values;
   for (std::int64_t i = 0; i < tensor.shape[0]; ++i) values.push_back(element(tensor, i));

@@ -38,7 +38,7 @@ kernels::cuda::HostWeightTiles pack_rows(std::span<const StoredPart> parts,
 std::vector<std::uint16_t> plain_rows(std::span<const StoredPart> parts, std::int32_t begin,
                                       std::int32_t end);
 
-// A norm's values. Throws Error naming the tensor unless it is f32, f16 or bf16.
-std::vector<float> norm_values(const model::Tensor& tensor);
+// The values of a norm or a bias. Throws Error naming the tensor unless it is f32, f16 or bf16.
+std::vector<float> vector_values(const model::Tensor& tensor);
 
 }  // namespace lockstep::shard

@@ -32,11 +32,18 @@ class Loader {
         pool_({.size = options.threads, .spin = false}),
         staging_(gpu, options.staging_bytes) {}
 
-  kernels::device::Allocation norm(const std::string& name) {
-    const std::array shape{model_.config.hidden_size};
-    const std::vector<float> values = norm_values(model_.tensors->require(name, shape));
+  // The parts' elements in f32, one after the other. Of no part: empty.
+  kernels::device::Allocation vector(std::span<const VectorPart> parts) {
+    std::vector<float> values;
+    for (const VectorPart& part : parts) {
+      const std::array shape{part.size};
+      const auto all = vector_values(model_.tensors->require(part.tensor, shape));
+      values.insert(values.end(), all.begin() + part.range.begin, all.begin() + part.range.end);
+    }
+    if (values.empty()) return {};
     return uploaded(std::as_bytes(std::span(values)));
   }
+  kernels::device::Allocation vector(const VectorPart& part) { return vector({&part, 1}); }
 
   // The parts' rows, one below the other, where they have one format; else a matrix each.
   std::vector<GpuMatrix> matrices(const std::vector<MatrixPart>& parts) {
@@ -168,8 +175,11 @@ class Loader {
 std::size_t GpuWeights::bytes() const {
   std::size_t total = embedding.bytes() + head.bytes() + final_norm.size();
   for (const GpuLayerWeights& layer : layers) {
-    total += layer.input_norm.size() + layer.post_attention_norm.size() + layer.o.bytes() +
-             layer.down.bytes();
+    for (const auto* vector : {&layer.input_norm, &layer.post_attention_norm, &layer.qkv_bias,
+                               &layer.query_norm, &layer.key_norm}) {
+      total += vector->size();
+    }
+    total += layer.o.bytes() + layer.down.bytes();
     for (const GpuMatrix& matrix : layer.qkv) total += matrix.bytes();
     for (const GpuMatrix& matrix : layer.gate_up) total += matrix.bytes();
   }
@@ -182,12 +192,15 @@ GpuWeights load_gpu_weights(const model::Model& model, const Partition& part,
   Loader loader(model, options, gpu);
   GpuWeights weights;
   if (parts.embedding) weights.embedding = loader.embedding(*parts.embedding);
-  if (parts.final_norm) weights.final_norm = loader.norm(*parts.final_norm);
+  if (parts.final_norm) weights.final_norm = loader.vector(*parts.final_norm);
   if (parts.head) weights.head = loader.head(*parts.head);
   for (const LayerParts& from : parts.layers) {
     GpuLayerWeights& layer = weights.layers.emplace_back();
-    layer.input_norm = loader.norm(from.input_norm);
-    layer.post_attention_norm = loader.norm(from.post_attention_norm);
+    layer.input_norm = loader.vector(from.input_norm);
+    layer.post_attention_norm = loader.vector(from.post_attention_norm);
+    layer.qkv_bias = loader.vector(from.qkv_bias);
+    if (from.query_norm) layer.query_norm = loader.vector(*from.query_norm);
+    if (from.key_norm) layer.key_norm = loader.vector(*from.key_norm);
     layer.qkv = loader.matrices(from.qkv);
     layer.o = loader.matrix(from.o);
     layer.gate_up = loader.matrices(from.gate_up);

@@ -21,14 +21,16 @@ struct GpuMatrix {
   std::size_t bytes() const { return tiles.size() + scales.size(); }
 };
 
-// Norms: f32 [hidden_size]. Projections are [out_features, in_features]; only this rank's rows (q,
-// k, v, gate, up) or columns (o, down) are there. Q and K rows are in Hugging Face's order. q, k
-// and v are one matrix where their formats are the same, as are gate and up: q's rows, then k's,
-// then v's; gate's rows, then up's.
+// Norms: f32 [hidden_size], but those of heads [head_dim]. Projections are [out_features,
+// in_features]; only this rank's rows (q, k, v, gate, up) or columns (o, down) are there. Q and K
+// rows are in Hugging Face's order. q, k and v are one matrix where their formats are the same, as
+// are gate and up: q's rows, then k's, then v's; gate's rows, then up's.
 struct GpuLayerWeights {
   kernels::device::Allocation input_norm, post_attention_norm;
-  std::vector<GpuMatrix> qkv;      // one matrix, or three
-  std::vector<GpuMatrix> gate_up;  // one, or two
+  kernels::device::Allocation qkv_bias;              // f32 [rows of qkv]; empty: none
+  kernels::device::Allocation query_norm, key_norm;  // empty: heads have none
+  std::vector<GpuMatrix> qkv;                        // one matrix, or three
+  std::vector<GpuMatrix> gate_up;                    // one, or two
   GpuMatrix o, down;
 };
 
@@ -53,7 +55,7 @@ struct GpuLoadOptions {
   std::size_t staging_bytes = 64 << 20;  // of pinned memory, twice
 };
 
-// Reads this rank's part of a Llama-family model (load_plan.h), and no more of the files than that
+// Reads this rank's part of a model (load_plan.h), and no more of the files than that
 // (fp8: the whole rows of o and down, for their scales), packs it and uploads it through pinned
 // memory of a bounded size while the next part is packed. Throws Error naming the tensor that is
 // missing, has another shape or a type that has no tile format (weight_slab.h), or is e4m3 with a

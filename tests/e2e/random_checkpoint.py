@@ -1,5 +1,5 @@
-"""A small random Llama with weights of eight bits, or four, in a Hugging Face folder, and its forward
-pass in float64."""
+"""A small random Llama, Qwen2 or Qwen3 in a Hugging Face folder, with weights of sixteen bits, eight or
+four, and its forward pass in float64."""
 
 import json
 import struct
@@ -93,6 +93,16 @@ class Scheme:
         return tensors, meant
 
 
+class Plain:
+    """In bf16, as models are published."""
+
+    quantization = None
+
+    def store(self, module, values):
+        words = to_bf16(values)
+        return {module + ".weight": ("BF16", words)}, from_bf16(words)
+
+
 def _in_words_of_rows(nibbles):
     """Eight rows in a word, the first in its lowest bits."""
     words = numpy.zeros((blocks_of(len(nibbles), 8), nibbles.shape[1]), numpy.uint32)
@@ -169,8 +179,9 @@ def _write_safetensors(path, tensors):
 class Checkpoint:
     """Writes the folder; token b is byte b, 256 ends a text, the others stand for nothing."""
 
-    def __init__(self, folder, scheme):
+    def __init__(self, folder, scheme, architecture="LlamaForCausalLM"):
         self.folder, self.values, self.tensors = folder, {}, {}
+        self.architecture = architecture
         random = numpy.random.default_rng(7)
         q, kv = HEADS * HEAD_DIM, KV_HEADS * HEAD_DIM
 
@@ -194,17 +205,23 @@ class Checkpoint:
                                             random.standard_normal((rows, columns)) * columns**-0.5)
                 self.tensors.update(parts)
                 self.values[f"{scope}{module}.weight"] = meant
+            if architecture == "Qwen2ForCausalLM":
+                for each, rows in (("q", q), ("k", kv), ("v", kv)):
+                    plain(f"{scope}self_attn.{each}_proj.bias", rows, spread=1)
+            if architecture == "Qwen3ForCausalLM":
+                for each in "qk":
+                    plain(f"{scope}self_attn.{each}_norm.weight", HEAD_DIM, spread=1)
         self.write(scheme)
 
     def write(self, scheme):
         self.folder.mkdir(exist_ok=True)
         (self.folder / "config.json").write_text(json.dumps({
-            "architectures": ["LlamaForCausalLM"], "hidden_act": "silu", "hidden_size": HIDDEN,
+            "architectures": [self.architecture], "hidden_act": "silu", "hidden_size": HIDDEN,
             "intermediate_size": INNER, "num_hidden_layers": LAYERS, "num_attention_heads": HEADS,
             "num_key_value_heads": KV_HEADS, "head_dim": HEAD_DIM, "vocab_size": VOCABULARY,
             "max_position_embeddings": 256, "rms_norm_eps": EPS, "rope_theta": THETA,
             "tie_word_embeddings": False, "torch_dtype": "bfloat16", "eos_token_id": 256,
-            "quantization_config": scheme.quantization}))
+            **({"quantization_config": scheme.quantization} if scheme.quantization else {})}))
         write_byte_tokenizer(self.folder)
         _write_safetensors(self.folder / "model.safetensors", self.tensors)
 
@@ -225,18 +242,24 @@ class Checkpoint:
         x = self.values["model.embed_tokens.weight"][ids]
         mask = numpy.triu(numpy.full((len(ids), len(ids)), -numpy.inf), 1)
         for layer in range(LAYERS):
+            scope = f"model.layers.{layer}."
+
             def times(y, module):
-                return y @ self.values[f"model.layers.{layer}.{module}_proj.weight"].T
-            y = norm(x, f"model.layers.{layer}.input_layernorm.weight")
+                product = y @ self.values[f"{scope}{module}_proj.weight"].T
+                return product + self.values.get(f"{scope}{module}_proj.bias", 0)
+            y = norm(x, scope + "input_layernorm.weight")
             q, k, v = (times(y, f"self_attn.{each}").reshape(len(ids), -1, HEAD_DIM)
                        for each in "qkv")
+            if scope + "self_attn.q_norm.weight" in self.values:
+                q = norm(q, scope + "self_attn.q_norm.weight")
+                k = norm(k, scope + "self_attn.k_norm.weight")
             q, k = rotate(q), rotate(k)
             k, v = (each.repeat(HEADS // KV_HEADS, 1) for each in (k, v))
             scores = numpy.exp(numpy.einsum("ihd,jhd->hij", q, k) / HEAD_DIM**0.5 + mask)
             scores /= scores.sum(-1, keepdims=True)
             x = x + times(numpy.einsum("hij,jhd->ihd", scores, v).reshape(len(ids), -1),
                           "self_attn.o")
-            y = norm(x, f"model.layers.{layer}.post_attention_layernorm.weight")
+            y = norm(x, scope + "post_attention_layernorm.weight")
             gate = times(y, "mlp.gate")
             x = x + times(gate / (1 + numpy.exp(-gate)) * times(y, "mlp.up"), "mlp.down")
         logits = norm(x, "model.norm.weight") @ self.values["lm_head.weight"].T

@@ -84,9 +84,7 @@ shard::ModelShape small_shape() {
   config.num_key_value_heads = 2;
   config.head_dim = 32;
   config.vocab_size = 4096;
-  return {.config = config, .attention_bias = false, .format = [](const std::string&) {
-            return shard::MatrixFormat::f32;
-          }};
+  return {.config = config, .format = [](const std::string&) { return shard::MatrixFormat::f32; }};
 }
 
 TEST(HostRoom, RemediesAreThoseThatFit) {

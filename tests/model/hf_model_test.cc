@@ -295,7 +295,9 @@ std::vector<BadFolder> bad_configs() {
          f.config["rope_scaling"]["high_freq_factor"] = 0.5;
        },
        {file + "rope_scaling: factor must be"}},
-      {"AttentionBias", config("attention_bias", true), {file + "attention_bias: true is not"}},
+      {"AttentionBias",
+       config("attention_bias", true),
+       {file + "attention_bias: true is not supported for llama"}},
       {"OtherActivation", config("hidden_act", "gelu"), {file + "hidden_act: 'gelu' is not"}},
       {"EosOutside",
        config("eos_token_id", {2, 12}),

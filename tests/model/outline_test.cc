@@ -16,7 +16,6 @@ TEST(Outline, OfAGgufFileAndAFolderHaveTheSameSizesAndTypes) {
   const Outline hf = read_outline(folder.path());
   const Outline gguf = read_outline(folder.write("tiny.gguf", tiny_gguf().build()));
   for (const Outline* outline : {&hf, &gguf}) {
-    EXPECT_TRUE(outline->served);
     EXPECT_EQ(outline->config.hidden_size, 32);
     EXPECT_EQ(outline->config.num_hidden_layers, 2);
     ASSERT_NE(outline->tensors, nullptr);
@@ -37,22 +36,6 @@ TEST(Outline, NeedsNoTokenizerAndNoWeights) {
     EXPECT_EQ(outline.tensors, nullptr);
     EXPECT_EQ(outline.stored_as, "float16");
   }
-}
-
-TEST(Outline, KnowsShapesThatAreNotServedYet) {
-  const TempFolder folder;
-  TinyFolder tiny = tiny_folder();
-  tiny.config["architectures"] = {"Qwen2ForCausalLM"};
-  tiny.config.erase("attention_bias");  // Qwen2 has no such field
-  tiny.config["sliding_window"] = 4096;
-  const Outline qwen = read_outline(folder.write("config.json", tiny.config.dump()));
-  EXPECT_TRUE(qwen.attention_bias);
-  EXPECT_FALSE(qwen.served);
-  tiny.config["architectures"] = {"LlamaForCausalLM"};
-  tiny.config["attention_bias"] = true;
-  const Outline biased = read_outline(folder.write("config.json", tiny.config.dump()));
-  EXPECT_TRUE(biased.attention_bias);
-  EXPECT_FALSE(biased.served);
 }
 
 TEST(Outline, OfAQuantizedModelNamesWhatItsWeightsAreKeptIn) {

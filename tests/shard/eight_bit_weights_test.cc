@@ -97,10 +97,9 @@ TEST(EightBitWeights, TakesTheMemoryThatAPlanTells) {
                                     {DType::q8_0, kOfBlocks},
                                     {DType::q6_k, kOfBlocks}}) {
     const model::Model model = formatted(DType::bf16, {type}, block);
-    const ModelShape shape{
-        .config = model.config, .attention_bias = false, .format = [&](const std::string& name) {
-          return matrix_format(*model.tensors->find(name));
-        }};
+    const ModelShape shape{.config = model.config, .format = [&](const std::string& name) {
+                             return matrix_format(*model.tensors->find(name));
+                           }};
     for (const int world : {1, 2, 3}) {
       const auto told = rank_memory(shape, Device::cuda, world, 1, {.max_positions = 64});
       for (int rank = 0; rank < world; ++rank) {

@@ -271,6 +271,28 @@ TEST_P(Llama, UntiesOrTiesTheHeadAsTheModelSays) {
   }
 }
 
+// Of Qwen2 and of Qwen3.
+TEST_P(Llama, ServesBiasesAndNormsOfHeads) {
+  for (const auto& config : {with_biases(small_config()), with_head_norms(small_config())}) {
+    SCOPED_TRACE(config.family);
+    const model::Model model = make_model(config);
+    const auto bits = run(model, 1, 1, table_, {{piece(0, 45, true)}});
+    const auto expected = Reference(model).last_logits(tokens_);
+    ASSERT_EQ(bits.size(), expected.size());
+    double scale = 0;
+    for (const double value : expected) scale = std::max(scale, std::fabs(value));
+    for (std::size_t i = 0; i < bits.size(); ++i) {
+      EXPECT_NEAR(std::bit_cast<float>(bits[i]), expected[i], 0.015 * scale) << i;
+    }
+    const ForwardSequence company{other_, 0, other_blocks_, false};
+    const Steps chunks{{piece(0, 7, false)}, {company, piece(7, 44, false)}, {piece(44, 45, true)}};
+    for (int world = 1; world <= 6; ++world) {
+      EXPECT_EQ(run(model, world, 2, table_, chunks), bits) << world << " ranks";
+    }
+    EXPECT_EQ(run_pipeline(model, 2, 2, table_, chunks), bits);
+  }
+}
+
 TEST(RopeTable, ScalesLowFrequenciesAsLlama3Does) {
   auto config = small_config();
   config.head_dim = 128;

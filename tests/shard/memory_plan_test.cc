@@ -69,8 +69,7 @@ nlohmann::json qwen_72b() {
 ModelShape shape_of(const nlohmann::json& config, MatrixFormat format = MatrixFormat::bf16) {
   const model::TempFolder folder;
   const auto outline = model::read_outline(folder.write("config.json", config.dump()));
-  return in_format(
-      {.config = outline.config, .attention_bias = outline.attention_bias, .format = {}}, format);
+  return in_format({.config = outline.config, .format = {}}, format);
 }
 
 // 512 tokens a step, 64 sequences, blocks of 16 positions, sequences of 8192.

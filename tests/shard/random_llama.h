@@ -1,6 +1,7 @@
 // A small Llama with random weights in memory, and its forward pass in double precision.
 #pragma once
 
+#include <algorithm>
 #include <cmath>
 #include <cstdint>
 #include <map>
@@ -40,6 +41,15 @@ class RandomTensors final : public KnownTensors {
       add(scope + "self_attn.q_proj.weight", {q, hidden}, 0.15f);
       add(scope + "self_attn.k_proj.weight", {kv, hidden}, 0.15f);
       add(scope + "self_attn.v_proj.weight", {kv, hidden}, 0.15f);
+      if (config.attention_bias) {
+        add(scope + "self_attn.q_proj.bias", {q}, 1.0f);
+        add(scope + "self_attn.k_proj.bias", {kv}, 1.0f);
+        add(scope + "self_attn.v_proj.bias", {kv}, 1.0f);
+      }
+      if (config.head_norms) {
+        add(scope + "self_attn.q_norm.weight", {config.head_dim}, 1.0f);
+        add(scope + "self_attn.k_norm.weight", {config.head_dim}, 1.0f);
+      }
       add(scope + "self_attn.o_proj.weight", {hidden, q}, 0.15f);
       add(scope + "mlp.gate_proj.weight", {inner, hidden}, 0.15f);
       add(scope + "mlp.up_proj.weight", {inner, hidden}, 0.15f);
@@ -94,6 +104,17 @@ inline model::ModelConfig small_config() {
   return config;
 }
 
+inline model::ModelConfig with_biases(model::ModelConfig config) {
+  config.family = "qwen2";
+  config.attention_bias = true;
+  return config;
+}
+inline model::ModelConfig with_head_norms(model::ModelConfig config) {
+  config.family = "qwen3";
+  config.head_norms = true;
+  return config;
+}
+
 inline model::Model make_model(const model::ModelConfig& config) {
   model::Model model;
   model.path = "random";
@@ -126,9 +147,9 @@ class Reference {
       Rows q, k, v;
       for (std::size_t p = 0; p < x.size(); ++p) {
         const auto n = norm(x[p], scope + "input_layernorm.weight");
-        q.push_back(rotate(multiply(n, scope + "self_attn.q_proj.weight"), p));
-        k.push_back(rotate(multiply(n, scope + "self_attn.k_proj.weight"), p));
-        v.push_back(multiply(n, scope + "self_attn.v_proj.weight"));
+        q.push_back(rotate(head_norm(project(n, scope + "self_attn.q"), scope + "self_attn.q"), p));
+        k.push_back(rotate(head_norm(project(n, scope + "self_attn.k"), scope + "self_attn.k"), p));
+        v.push_back(project(n, scope + "self_attn.v"));
       }
       for (std::size_t p = 0; p < x.size(); ++p) {
         add(x[p], multiply(attend(q[p], k, v, p), scope + "self_attn.o_proj.weight"));
@@ -160,6 +181,21 @@ class Reference {
       y.push_back(std::inner_product(w.begin(), w.end(), x.begin(), 0.0));
     }
     return y;
+  }
+  std::vector<double> project(const std::vector<double>& x, const std::string& name) const {
+    auto y = multiply(x, name + "_proj.weight");
+    for (std::size_t i = 0; config_.attention_bias && i < y.size(); ++i) {
+      y[i] += tensors_.value(name + "_proj.bias", static_cast<std::int64_t>(i));
+    }
+    return y;
+  }
+  std::vector<double> head_norm(std::vector<double> heads, const std::string& name) const {
+    if (!config_.head_norms) return heads;
+    for (auto at = heads.begin(); at != heads.end(); at += config_.head_dim) {
+      const std::vector<double> head(at, at + config_.head_dim);
+      std::ranges::copy(norm(head, name + "_norm.weight"), at);
+    }
+    return heads;
   }
   std::vector<double> norm(std::vector<double> x, const std::string& name) const {
     double squares = 0;

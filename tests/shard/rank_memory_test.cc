@@ -30,10 +30,9 @@ TEST_P(RankMemoryOf, EveryRankIsWhatItsRunnerTakes) {
                               .max_sequences = 9,
                               .max_positions = 1500};
   constexpr int kThreads = 3;
-  const ModelShape shape{
-      .config = model.config, .attention_bias = false, .format = [&](const std::string& name) {
-        return matrix_format(*model.tensors->find(name));
-      }};
+  const ModelShape shape{.config = model.config, .format = [&](const std::string& name) {
+                           return matrix_format(*model.tensors->find(name));
+                         }};
   const auto expected = rank_memory(shape, Device::cpu, world, 1,
                                     {.block_size = options.block_size,
                                      .max_batch_tokens = options.max_batch_tokens,
@@ -74,7 +73,6 @@ TEST(RankMemory, OfRanksOnSeveralHostsHasTheCopiesOfTheirSums) {
 
 TEST(RankMemory, OfAPipelineGivesTheEmbeddingToTheFirstAndTheHeadToTheLastRun) {
   const ModelShape shape{.config = uneven_config(false),
-                         .attention_bias = false,
                          .format = [](const std::string&) { return MatrixFormat::bf16; }};
   const StepSizes sizes{.max_positions = 1024};
   const auto whole = rank_memory(shape, Device::cuda, 1, 1, sizes);

@@ -32,6 +32,15 @@ class ZeroTensors final : public model::TensorSource {
       const std::string scope = "model.layers." + std::to_string(i) + ".";
       add(scope + "input_layernorm.weight", DType::f32, {hidden});
       add(scope + "post_attention_layernorm.weight", DType::bf16, {hidden});
+      if (config.attention_bias) {
+        add(scope + "self_attn.q_proj.bias", DType::f16, {q});
+        add(scope + "self_attn.k_proj.bias", DType::f32, {kv});
+        add(scope + "self_attn.v_proj.bias", DType::bf16, {kv});
+      }
+      if (config.head_norms) {
+        add(scope + "self_attn.q_norm.weight", DType::f32, {config.head_dim});
+        add(scope + "self_attn.k_norm.weight", DType::f32, {config.head_dim});
+      }
       const auto matrix = [&](const char* name, DType type, std::int64_t rows,
                               std::int64_t columns) {
         add(scope + name, mixed(type, DType::e4m3), {rows, columns});
@@ -98,6 +107,8 @@ inline model::ModelConfig uneven_config(bool tied) {
   config.vocab_size = 107;
   config.max_position_embeddings = 2048;
   config.tie_word_embeddings = tied;
+  // All that a layer can have beside its matrices, in one of the two.
+  config.attention_bias = config.head_norms = tied;
   return config;
 }
 

@@ -132,6 +132,34 @@ TEST_F(GpuLlama, EqualsTheDoublePrecisionModelWithATiedHead) {
   expect_near_the_model(run(model, 1, whole()).bits, model, 0.02);
 }
 
+// Of Qwen2 and of Qwen3.
+TEST_F(GpuLlama, ServesBiasesAndNormsOfHeads) {
+  for (const auto& config : {with_biases(small_config()), with_head_norms(small_config())}) {
+    SCOPED_TRACE(config.family);
+    const model::Model model = make_model(config);
+    const Bits bits = run(model, 1, whole()).bits;
+    expect_near_the_model(bits, model, 0.02);
+    const Steps chunks{
+        {piece(0, 7, false)}, {company(0, 9, false), piece(7, 34, false)}, {piece(34, 35, true)}};
+    for (const int world : {1, 2, 3}) {
+      EXPECT_EQ(run(model, world, chunks).bits, bits) << world << " ranks";
+    }
+    EXPECT_EQ(run(model, 1, chunks, small_options(), kernels::cuda::Runs::twice).bits, bits);
+  }
+}
+
+TEST_F(GpuLlama, RefusesNormsOfHeadsThatAWarpDoesNotShareEvenly) {
+  auto config = with_head_norms(small_config());
+  config.head_dim = 96;
+  const model::Model model = make_model(config);
+  try {
+    run(model, 1, whole());
+    FAIL() << "was taken";
+  } catch (const Error& error) {
+    EXPECT_THAT(error.what(), testing::HasSubstr("head_dim is 96: on GPUs heads with norms"));
+  }
+}
+
 TEST_F(GpuLlama, HasNoRaces) {
   const Steps steps{{piece(0, 3, true), company(0, 2, false)}, {piece(3, 4, true)}};
   const auto options = small_options();

@@ -79,11 +79,15 @@ inline GpuMatrix packed(const RandomTensors& tensors, const std::vector<Cut>& cu
   return matrix;
 }
 
-inline kernels::device::Allocation norm_weights(const RandomTensors& tensors,
-                                                const std::string& name, kernels::cuda::Gpu& gpu) {
+// Elements of vectors, one behind the other.
+inline kernels::device::Allocation vectors(const RandomTensors& tensors,
+                                           const std::vector<std::pair<std::string, Range>>& parts,
+                                           kernels::cuda::Gpu& gpu) {
   std::vector<float> values;
-  for (const std::uint16_t bits : tensors.bits(name)) {
-    values.push_back(kernels::bf16_to_float(bits));
+  for (const auto& [name, range] : parts) {
+    for (std::int32_t i = range.begin; i < range.end; ++i) {
+      values.push_back(kernels::bf16_to_float(tensors.bits(name)[static_cast<std::size_t>(i)]));
+    }
   }
   auto memory = gpu.memory().allocate("weights", values.size() * sizeof(float));
   const auto pinned = gpu.pinned_memory().allocate("weights", memory.size());
@@ -110,14 +114,25 @@ inline GpuWeights random_weights(const model::Model& model, const Partition& par
   if (!config.tie_word_embeddings) {
     weights.head = packed(tensors, {{"lm_head.weight", part.vocabulary, hidden}}, gpu);
   }
-  weights.final_norm = norm_weights(tensors, "model.norm.weight", gpu);
+  weights.final_norm = vectors(tensors, {{"model.norm.weight", hidden}}, gpu);
   for (std::int64_t i = 0; i < config.num_hidden_layers; ++i) {
     const std::string scope = "model.layers." + std::to_string(i) + ".";
     const std::string attention = scope + "self_attn.", mlp = scope + "mlp.";
     GpuLayerWeights& layer = weights.layers.emplace_back();
-    layer.input_norm = norm_weights(tensors, scope + "input_layernorm.weight", gpu);
+    layer.input_norm = vectors(tensors, {{scope + "input_layernorm.weight", hidden}}, gpu);
     layer.post_attention_norm =
-        norm_weights(tensors, scope + "post_attention_layernorm.weight", gpu);
+        vectors(tensors, {{scope + "post_attention_layernorm.weight", hidden}}, gpu);
+    if (config.attention_bias) {
+      layer.qkv_bias = vectors(tensors,
+                               {{attention + "q_proj.bias", q},
+                                {attention + "k_proj.bias", kv},
+                                {attention + "v_proj.bias", kv}},
+                               gpu);
+    }
+    if (config.head_norms) {
+      layer.query_norm = vectors(tensors, {{attention + "q_norm.weight", {0, dim}}}, gpu);
+      layer.key_norm = vectors(tensors, {{attention + "k_norm.weight", {0, dim}}}, gpu);
+    }
     if (i % 2 == 0) {  // one matrix, or three and two
       layer.qkv.push_back(packed(tensors,
                                  {{attention + "q_proj.weight", q, hidden},

@@ -47,10 +47,9 @@ void PrintTo(const Case& kase, std::ostream* out) { *out << kase.name; }
 
 // What all ranks of the case are told to take.
 std::vector<RankMemory> told(const model::Model& model, const Case& kase) {
-  const ModelShape stored{
-      .config = model.config, .attention_bias = false, .format = [&](const std::string& name) {
-        return matrix_format(*model.tensors->find(name));
-      }};
+  const ModelShape stored{.config = model.config, .format = [&](const std::string& name) {
+                            return matrix_format(*model.tensors->find(name));
+                          }};
   return rank_memory(kase.fp8 ? in_format(stored, MatrixFormat::fp8) : stored, Device::cuda,
                      kase.world, kase.stages, kase.sizes);
 }
@@ -153,7 +152,6 @@ TEST_F(GpuRankMemoryOf, FlashInferAndFa3AreWhatTheirRunnersTake) {
 
 TEST(GpuRankMemory, RefusesASplitThatAttentionDoesNotServe) {
   const ModelShape shape{.config = uneven_config(false),  // 10 query heads, 5 key-value heads
-                         .attention_bias = false,
                          .format = [](const std::string&) { return MatrixFormat::bf16; }};
   auto sizes = sizes_with(AttentionBackend::automatic, true, CacheFormat::bf16);
   EXPECT_TRUE(gpu_attends(shape.config, 3, sizes));  // by the own kernel

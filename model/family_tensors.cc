@@ -1,15 +1,19 @@
-#include "model/family_llama.h"
+#include "model/family_tensors.h"
 
 #include <algorithm>
 #include <array>
+#include <functional>
+#include <set>
+#include <span>
 #include <utility>
+
+#include "model/fail.h"
+#include "model/tensor_parts.h"
 
 namespace lockstep::model {
 namespace {
 
 using NamePair = std::pair<std::string_view, std::string_view>;
-
-constexpr std::array kArchitectures{std::string_view("LlamaForCausalLM")};
 
 // GGUF and Hugging Face: whole names, and names below "blk.N." and "model.layers.N.".
 constexpr std::array kModelNames{NamePair{"token_embd.weight", "model.embed_tokens.weight"},
@@ -19,6 +23,11 @@ constexpr std::array kLayerNames{NamePair{"attn_norm.weight", "input_layernorm.w
                                  NamePair{"attn_q.weight", "self_attn.q_proj.weight"},
                                  NamePair{"attn_k.weight", "self_attn.k_proj.weight"},
                                  NamePair{"attn_v.weight", "self_attn.v_proj.weight"},
+                                 NamePair{"attn_q.bias", "self_attn.q_proj.bias"},
+                                 NamePair{"attn_k.bias", "self_attn.k_proj.bias"},
+                                 NamePair{"attn_v.bias", "self_attn.v_proj.bias"},
+                                 NamePair{"attn_q_norm.weight", "self_attn.q_norm.weight"},
+                                 NamePair{"attn_k_norm.weight", "self_attn.k_norm.weight"},
                                  NamePair{"attn_output.weight", "self_attn.o_proj.weight"},
                                  NamePair{"ffn_norm.weight", "post_attention_layernorm.weight"},
                                  NamePair{"ffn_gate.weight", "mlp.gate_proj.weight"},
@@ -30,6 +39,18 @@ std::optional<std::string_view> look_up(std::span<const NamePair> names, std::st
   if (found == names.end()) return std::nullopt;
   return found->second;
 }
+
+// Whether the model's answers do not depend on it, though needed_tensors() does not list it: old
+// checkpoints store the rotary frequencies; tied ones sometimes a copy of the embedding; some
+// quantizers write a bias of zeros for every matrix.
+bool is_redundant(const Tensor& tensor, const ModelConfig& config) {
+  const std::string_view name = tensor.name;
+  return name.ends_with(".rotary_emb.inv_freq") ||
+         (name == "lm_head.weight" && config.tie_word_embeddings) ||
+         (name.ends_with("_proj.bias") && is_zero(tensor));
+}
+
+}  // namespace
 
 std::optional<std::string> hf_tensor_name(std::string_view gguf_name) {
   constexpr std::string_view kBlock = "blk.";
@@ -45,12 +66,12 @@ std::optional<std::string> hf_tensor_name(std::string_view gguf_name) {
   return std::string("model.layers.").append(rest.substr(0, dot)).append(".").append(*name);
 }
 
-bool rope_interleaved_in_gguf(std::string_view hf_name) {
+bool is_rotated(std::string_view hf_name) {
   return hf_name.ends_with(".self_attn.q_proj.weight") ||
          hf_name.ends_with(".self_attn.k_proj.weight");
 }
 
-std::vector<TensorNeed> tensors(const ModelConfig& config) {
+std::vector<TensorNeed> needed_tensors(const ModelConfig& config) {
   const std::int64_t hidden = config.hidden_size;
   const std::int64_t inner = config.intermediate_size;
   const std::int64_t queries = config.num_attention_heads * config.head_dim;
@@ -63,6 +84,15 @@ std::vector<TensorNeed> tensors(const ModelConfig& config) {
     needs.push_back({layer + "self_attn.q_proj.weight", {queries, hidden}, true});
     needs.push_back({layer + "self_attn.k_proj.weight", {keys, hidden}, true});
     needs.push_back({layer + "self_attn.v_proj.weight", {keys, hidden}, true});
+    if (config.attention_bias) {
+      needs.push_back({layer + "self_attn.q_proj.bias", {queries}, false});
+      needs.push_back({layer + "self_attn.k_proj.bias", {keys}, false});
+      needs.push_back({layer + "self_attn.v_proj.bias", {keys}, false});
+    }
+    if (config.head_norms) {
+      needs.push_back({layer + "self_attn.q_norm.weight", {config.head_dim}, false});
+      needs.push_back({layer + "self_attn.k_norm.weight", {config.head_dim}, false});
+    }
     needs.push_back({layer + "self_attn.o_proj.weight", {hidden, queries}, true});
     needs.push_back({layer + "post_attention_layernorm.weight", {hidden}, false});
     needs.push_back({layer + "mlp.gate_proj.weight", {inner, hidden}, true});
@@ -76,15 +106,24 @@ std::vector<TensorNeed> tensors(const ModelConfig& config) {
   return needs;
 }
 
-// Old checkpoints store the rotary frequencies; tied ones sometimes a copy of the embedding.
-bool redundant(std::string_view hf_name, const ModelConfig& config) {
-  return hf_name.ends_with(".rotary_emb.inv_freq") ||
-         (hf_name == "lm_head.weight" && config.tie_word_embeddings);
+void check_tensors(const ModelConfig& config, const TensorTable& tensors) {
+  std::set<std::string, std::less<>> known;
+  for (TensorNeed& need : needed_tensors(config)) {
+    const Tensor& tensor = tensors.require(need.name, need.shape);
+    const bool quantized = !kernels::is_plain(tensor.dtype);
+    if ((quantized && !need.may_be_quantized) || !kernels::is_of_weights(tensor.dtype)) {
+      fail(tensors.path(), "tensor " + in_quotes(need.name) + ": type " +
+                               std::string(kernels::name(tensor.dtype)) +
+                               " is not supported here; supported are f32, f16, bf16");
+    }
+    known.insert(std::move(need.name));
+  }
+  for (const auto& [name, tensor] : tensors.tensors()) {
+    if (!known.contains(name) && !is_redundant(tensor, config)) {
+      fail(tensors.path(), "tensor " + in_quotes(name) + " is not one of a " + config.family +
+                               " model of this configuration");
+    }
+  }
 }
-
-}  // namespace
-
-const Family kLlamaFamily{
-    "llama", "llama", kArchitectures, hf_tensor_name, rope_interleaved_in_gguf, tensors, redundant};
 
 }  // namespace lockstep::model

@@ -1,5 +1,5 @@
-"""Folders of eight bits and of four, written here: answers against float64, the same bits at 1, 2 and
-3 ranks, and errors that name the tensor."""
+"""Folders written here, of every family and quantizer: answers against float64, the same bits at 1, 2
+and 3 ranks, and errors that name the tensor."""
 
 import json
 import re
@@ -9,13 +9,16 @@ import numpy
 import pytest
 
 import cluster
-from random_checkpoint import SCHEMES, Checkpoint
+from random_checkpoint import SCHEMES, Checkpoint, Plain
 
 # The largest error of a log-probability among the twenty best, and its root mean square: weights are
 # exact, activations and cache have eight bits of mantissa (e4m3) or are bytes (int8).
 BOUNDS = {"fp8": (0.08, 0.02), "fp8_block": (0.08, 0.02), "float_channel": (0.08, 0.02),
           "int_channel": (0.25, 0.07), "int4_group": (0.25, 0.07), "int4_zeros": (0.25, 0.07),
-          "int8_group": (0.25, 0.07)}
+          "int8_group": (0.25, 0.07), "bf16": (0.08, 0.02)}
+SCHEMES_AND_PLAIN = {**SCHEMES, "bf16": Plain()}
+QWENS = [("bf16", "Qwen2ForCausalLM"), ("int4_group", "Qwen2ForCausalLM"),
+         ("bf16", "Qwen3ForCausalLM"), ("fp8_block", "Qwen3ForCausalLM")]
 
 
 def make_requests():
@@ -47,14 +50,12 @@ def errors_of(checkpoint, body, ids, tops):
                 yield logprob - row[ord(text)]
 
 
-@pytest.mark.parametrize("kind", SCHEMES)
-def test_answers_are_near_float64_and_the_same_at_every_number_of_ranks(kind, tmp_path):
-    checkpoint = Checkpoint(tmp_path / kind, SCHEMES[kind])
+def near_float64_and_the_same(kind, checkpoint, splits):
     replies = []
-    for ranks in (1, 2, 3):
-        with cluster.Cluster(ranks, model=checkpoint.folder) as server:
+    for ranks, *options in splits:
+        with cluster.Cluster(ranks, *options, model=checkpoint.folder) as server:
             replies.append(answers(server))
-    assert replies[1] == replies[0] and replies[2] == replies[0]
+    assert all(each == replies[0] for each in replies)
     errors = numpy.array([error for body, (ids, tops) in zip(make_requests(), replies[0])
                           for error in errors_of(checkpoint, body, ids, tops)])
     print(f"{kind}: {len(errors)} log-probabilities, rms {numpy.sqrt((errors**2).mean()):.4f}, "
@@ -62,6 +63,18 @@ def test_answers_are_near_float64_and_the_same_at_every_number_of_ranks(kind, tm
     assert len(errors) > 300
     assert abs(errors).max() < BOUNDS[kind][0]
     assert numpy.sqrt((errors**2).mean()) < BOUNDS[kind][1]
+
+
+@pytest.mark.parametrize("kind", SCHEMES)
+def test_answers_are_near_float64_and_the_same_at_every_number_of_ranks(kind, tmp_path):
+    checkpoint = Checkpoint(tmp_path / kind, SCHEMES[kind])
+    near_float64_and_the_same(kind, checkpoint, [(1,), (2,), (3,)])
+
+
+@pytest.mark.parametrize("kind,architecture", QWENS)
+def test_so_are_those_of_other_families(kind, architecture, tmp_path):
+    checkpoint = Checkpoint(tmp_path / kind, SCHEMES_AND_PLAIN[kind], architecture)
+    near_float64_and_the_same(kind, checkpoint, [(1,), (2,), (3,), (2, "--pp", 2)])
 
 
 @pytest.mark.parametrize("kind", SCHEMES)
