@@ -217,14 +217,14 @@ class WideX {
   Words words_[kLoads];
 };
 
-// A chunk by the warpgroups, added to `sums`, or to zeros where it begins a leaf. The thread does
-// `meanwhile` while they multiply.
+// A chunk by the warpgroups, added to `sums`, or in their place where it begins a leaf (said to the
+// unit: zeros would take a tenth of a chunk's time, and behind a branch the unit would wait). The
+// thread does `meanwhile` while they multiply.
 template <class Tile, int kRows, class Tiles, class X, class Thread, class Work>
 LOCKSTEP_DEVICE void multiply_chunk(Thread& t, const ChunkCursor<Thread>& chunk, Tiles& tiles,
                                     const X& x, int place, WideSums<kRows>& sums,
                                     const Work& meanwhile) {
   const int groups = chunk.groups();
-  if (chunk.begins_leaf()) sums = {};
   RowsOfGroup w[kWideGroups] = {};  // none is written to while the warpgroup may read it
   if constexpr (Tile::kScaled != Scaled::groups) {
     t.begin_rows(sums.at);
@@ -232,7 +232,7 @@ LOCKSTEP_DEVICE void multiply_chunk(Thread& t, const ChunkCursor<Thread>& chunk,
     for (int i = 0; i < kWideGroups; ++i) {
       if (i >= groups) break;
       tiles.rows(tiles.place(i, 0), w[i]);
-      t.multiply_rows(sums.at, w[i].steps[0], x.group(place, i), 0);
+      t.multiply_rows(sums.at, w[i].steps[0], x.group(place, i), 0, i > 0 || !chunk.begins_leaf());
       t.multiply_rows(sums.at, w[i].steps[1], x.group(place, i), 1);
     }
     t.commit_rows();
@@ -244,6 +244,7 @@ LOCKSTEP_DEVICE void multiply_chunk(Thread& t, const ChunkCursor<Thread>& chunk,
       t.keep(w[i].steps[1]);
     }
   } else {
+    if (chunk.begins_leaf()) sums = {};
 #pragma unroll
     for (int i = 0; i < kWideGroups; ++i) {
       if (i >= groups) break;

@@ -13,13 +13,14 @@ struct WarpgroupThread : GpuThread {
     asm volatile("fence.proxy.async.shared::cta;" ::: "memory");
   }
 
-  // sums += a * b^T: 64 rows of a by 8 * kPacks rows of b, in bf16 with sums in f32. A warp has 16
-  // rows of a, and of the sums, eight rows of b after eight, as multiply_add() has them. Row r of b
-  // is 64 bytes from rows + 64 * r on, of which 16 bytes i lie at place i ^ r / 2 % 4; columns
-  // 16 * step and on are multiplied. REQUIRES: rows is aligned to 512 bytes; between begin_rows()
-  // and finish_rows() nothing else touches the sums, and neither an a nor the rows change: what was
-  // an a is not written to again, and is kept until then by keep(). (PTX ISA, "Asynchronous
-  // Warpgroup Level Matrix Instructions": K-major, 64-byte swizzling.)
+  // sums += a * b^T, or where not to `add` sums = a * b^T: 64 rows of a by 8 * kPacks rows of b, in
+  // bf16 with sums in f32. A warp has 16 rows of a, and of the sums, eight rows of b after eight,
+  // as multiply_add() has them. Row r of b is 64 bytes from rows + 64 * r on, of which 16 bytes i
+  // lie at place i ^ r / 2 % 4; columns 16 * step and on are multiplied. REQUIRES: rows is aligned
+  // to 512 bytes; between begin_rows() and finish_rows() nothing else touches the sums, and neither
+  // an a nor the rows change: what was an a is not written to again, and is kept until then by
+  // keep(). (PTX ISA, "Asynchronous Warpgroup Level Matrix Instructions": K-major, 64-byte
+  // swizzling.)
   template <int kPacks>
   LOCKSTEP_DEVICE void begin_rows(Pack<float, 4> (&sums)[kPacks]) {
     hold(sums);
@@ -35,7 +36,7 @@ struct WarpgroupThread : GpuThread {
   template <int kPacks>
   LOCKSTEP_DEVICE void multiply_rows(Pack<float, 4> (&sums)[kPacks],
                                      const Pack<std::uint32_t, 4>& a, const std::byte* rows,
-                                     int step) {
+                                     int step, bool add = true) {
     static_assert(kPacks == 8 || kPacks == 16);
     const auto address = static_cast<std::uint32_t>(__cvta_generic_to_shared(rows)) + 32 * step;
     // Eight rows to the next eight: 512 bytes; kind of swizzling: 2.
@@ -60,7 +61,7 @@ struct WarpgroupThread : GpuThread {
             "+f"(sums[5][0]), "+f"(sums[5][1]), "+f"(sums[5][2]), "+f"(sums[5][3]),
             "+f"(sums[6][0]), "+f"(sums[6][1]), "+f"(sums[6][2]), "+f"(sums[6][3]),
             "+f"(sums[7][0]), "+f"(sums[7][1]), "+f"(sums[7][2]), "+f"(sums[7][3])
-          : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(rows_at), "n"(1));
+          : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(rows_at), "r"(static_cast<int>(add)));
     } else {
       asm volatile(
           "{\n"
@@ -90,7 +91,7 @@ struct WarpgroupThread : GpuThread {
             "+f"(sums[13][0]), "+f"(sums[13][1]), "+f"(sums[13][2]), "+f"(sums[13][3]),
             "+f"(sums[14][0]), "+f"(sums[14][1]), "+f"(sums[14][2]), "+f"(sums[14][3]),
             "+f"(sums[15][0]), "+f"(sums[15][1]), "+f"(sums[15][2]), "+f"(sums[15][3])
-          : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(rows_at), "n"(1));
+          : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(rows_at), "r"(static_cast<int>(add)));
     }
   }
 

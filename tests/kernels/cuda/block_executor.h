@@ -123,8 +123,9 @@ class FiberThread {
   void finish_rows(Pack<float, 4> (&)[kPacks]) {}
   template <int kPacks>
   void multiply_rows(Pack<float, 4> (&sums)[kPacks], const Pack<std::uint32_t, 4>& a,
-                     const std::byte* rows, int step) {
+                     const std::byte* rows, int step, bool add = true) {
     for (int i = 0; i < kPacks; ++i) {
+      if (!add) sums[i] = {};
       const int row = 8 * i + lane() / 4;
       Pack<std::uint32_t, 2> b;
       for (int half = 0; half < 2; ++half) {
