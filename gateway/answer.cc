@@ -15,14 +15,14 @@ void UsageTotal::add(std::size_t choice, const comm::Usage& usage) {
   cached_tokens_ += usage.cached_tokens;
 }
 
-OrderedJson UsageTotal::json() const {
+Json UsageTotal::json() const {
   return {{"prompt_tokens", prompt_tokens_},
           {"completion_tokens", completion_tokens_},
           {"total_tokens", prompt_tokens_ + completion_tokens_},
           {"prompt_tokens_details", {{"cached_tokens", cached_tokens_}}}};
 }
 
-OrderedJson stop_reason_json(const comm::Done& done, const std::vector<std::string>& stop) {
+Json stop_reason_json(const comm::Done& done, const std::vector<std::string>& stop) {
   const std::string& reason = done.stop_reason;
   if (reason.empty()) return nullptr;
   std::int32_t token_id = 0;
@@ -32,7 +32,7 @@ OrderedJson stop_reason_json(const comm::Done& done, const std::vector<std::stri
   return reason;
 }
 
-OrderedJson object_head(const AnswerInfo& info, const char* object) {
+Json object_head(const AnswerInfo& info, const char* object) {
   return {{"id", info.id}, {"object", object}, {"created", info.created}, {"model", info.model}};
 }
 
@@ -54,13 +54,13 @@ int http_status(const Fault& fault) {
 
 std::string error_body(const Fault& fault) {
   const bool own_fault = http_status(fault) < 500;
-  OrderedJson error = {{"message", fault.message},
-                       {"type", own_fault ? "invalid_request_error" : "server_error"},
-                       {"param", nullptr},
-                       {"code", nullptr}};
+  Json error = {{"message", fault.message},
+                {"type", own_fault ? "invalid_request_error" : "server_error"},
+                {"param", nullptr},
+                {"code", nullptr}};
   if (!fault.param.empty()) error["param"] = fault.param;
   if (fault.code != "invalid_request_error") error["code"] = fault.code;
-  return json_text(OrderedJson{{"error", std::move(error)}});
+  return json_text(Json{{"error", std::move(error)}});
 }
 
 std::string server_sent_event(const std::string& data) { return "data: " + data + "\n\n"; }

@@ -15,7 +15,7 @@ class UsageTotal {
  public:
   explicit UsageTotal(std::int32_t n) : n_(static_cast<std::size_t>(n)) {}
   void add(std::size_t choice, const comm::Usage& usage);
-  OrderedJson json() const;
+  Json json() const;
 
  private:
   std::size_t n_;
@@ -25,10 +25,10 @@ class UsageTotal {
 };
 
 // vLLM's stop_reason: the stop string, the number of the stop token, or null.
-OrderedJson stop_reason_json(const comm::Done& done, const std::vector<std::string>& stop);
+Json stop_reason_json(const comm::Done& done, const std::vector<std::string>& stop);
 
 // {id, object, created, model}, the beginning of every object.
-OrderedJson object_head(const AnswerInfo& info, const char* object);
+Json object_head(const AnswerInfo& info, const char* object);
 
 std::unique_ptr<Answer> make_streamed_answer(AnswerFormat format, AnswerInfo info);
 std::unique_ptr<Answer> make_whole_answer(AnswerFormat format, AnswerInfo info);

@@ -12,7 +12,7 @@ namespace {
 
 using MaybeStatus = std::optional<comm::StatusReply>;
 
-HttpResponse json_response(const OrderedJson& body) {
+HttpResponse json_response(const Json& body) {
   HttpResponse response;
   response.body = json_text(body);
   return response;
@@ -30,7 +30,7 @@ HttpResponse health(const comm::StatusReply& status) {
   return error_response({"replica_failed", "the replica is not healthy: it makes no steps", ""});
 }
 
-OrderedJson model_json(const ServerContext& context, const comm::StatusReply& status) {
+Json model_json(const ServerContext& context, const comm::StatusReply& status) {
   return {{"id", context.options.served_model_name},
           {"object", "model"},
           {"created", context.started},
@@ -39,8 +39,7 @@ OrderedJson model_json(const ServerContext& context, const comm::StatusReply& st
 }
 
 HttpResponse models(const ServerContext& context, const comm::StatusReply& status) {
-  return json_response(
-      {{"object", "list"}, {"data", OrderedJson::array({model_json(context, status)})}});
+  return json_response({{"object", "list"}, {"data", Json::array({model_json(context, status)})}});
 }
 
 // GET /v1/models/<name>; names may contain slashes, encoded or as they are.

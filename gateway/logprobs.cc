@@ -19,9 +19,8 @@ std::size_t count_code_points(std::string_view bytes) {
 }
 
 bool is_utf8(const std::string& bytes) {
-  const std::string quoted =
-      OrderedJson(bytes).dump(-1, ' ', false, OrderedJson::error_handler_t::ignore);
-  return OrderedJson::parse(quoted).get_ref<const std::string&>().size() == bytes.size();
+  const std::string quoted = Json(bytes).dump(-1, ' ', false, Json::error_handler_t::ignore);
+  return Json::parse(quoted).get_ref<const std::string&>().size() == bytes.size();
 }
 
 // The completions format has no place for bytes: part of a character is written "bytes:\xe2\x82".
@@ -36,19 +35,19 @@ std::string printable(const std::string& token) {
   return text;
 }
 
-OrderedJson chat_token(const comm::TokenDetail& token) {
-  OrderedJson bytes = OrderedJson::array();
+Json chat_token(const comm::TokenDetail& token) {
+  Json bytes = Json::array();
   for (const char byte : token.token) bytes.push_back(static_cast<unsigned char>(byte));
   return {{"token", token.token}, {"logprob", finite(token.logprob)}, {"bytes", std::move(bytes)}};
 }
 
 }  // namespace
 
-OrderedJson chat_logprobs(const std::vector<comm::DeltaToken>& tokens) {
-  OrderedJson content = OrderedJson::array();
+Json chat_logprobs(const std::vector<comm::DeltaToken>& tokens) {
+  Json content = Json::array();
   for (const comm::DeltaToken& token : tokens) {
-    OrderedJson item = chat_token(token.chosen);
-    OrderedJson top = OrderedJson::array();
+    Json item = chat_token(token.chosen);
+    Json top = Json::array();
     for (const comm::TokenDetail& candidate : token.top) top.push_back(chat_token(candidate));
     item["top_logprobs"] = std::move(top);
     content.push_back(std::move(item));
@@ -56,16 +55,15 @@ OrderedJson chat_logprobs(const std::vector<comm::DeltaToken>& tokens) {
   return content;
 }
 
-OrderedJson completion_logprobs(const std::vector<comm::DeltaToken>& tokens,
-                                std::size_t& text_offset) {
-  OrderedJson names = OrderedJson::array();
-  OrderedJson logprobs = OrderedJson::array();
-  OrderedJson tops = OrderedJson::array();
-  OrderedJson offsets = OrderedJson::array();
+Json completion_logprobs(const std::vector<comm::DeltaToken>& tokens, std::size_t& text_offset) {
+  Json names = Json::array();
+  Json logprobs = Json::array();
+  Json tops = Json::array();
+  Json offsets = Json::array();
   for (const comm::DeltaToken& token : tokens) {
     names.push_back(printable(token.chosen.token));
     logprobs.push_back(finite(token.chosen.logprob));
-    OrderedJson top = OrderedJson::object();
+    Json top = Json::object();
     for (const comm::TokenDetail& candidate : token.top) {
       top[printable(candidate.token)] = finite(candidate.logprob);
     }

@@ -11,11 +11,10 @@
 namespace lockstep::gateway {
 
 // Chat's `logprobs.content`: one object a token, with its bytes.
-OrderedJson chat_logprobs(const std::vector<comm::DeltaToken>& tokens);
+Json chat_logprobs(const std::vector<comm::DeltaToken>& tokens);
 
 // Completions' `logprobs`: four parallel arrays. `text_offset`, in code points, is where the first
 // token begins in the answer; it is moved past the last one.
-OrderedJson completion_logprobs(const std::vector<comm::DeltaToken>& tokens,
-                                std::size_t& text_offset);
+Json completion_logprobs(const std::vector<comm::DeltaToken>& tokens, std::size_t& text_offset);
 
 }  // namespace lockstep::gateway

@@ -15,22 +15,22 @@ class StreamedAnswer : public Answer {
         text_offsets_(format_.num_choices) {}
 
   std::string accepted(std::size_t choice, const comm::Accepted& reply) override {
-    OrderedJson prompt_ids;  // null: not asked for
+    Json prompt_ids;  // null: not asked for
     if (format_.return_token_ids) prompt_ids = reply.prompt_token_ids;
     if (is_chat()) {
       // The first chunk of a choice tells the role.
-      OrderedJson chunk = choice_chunk({{"index", choice},
-                                        {"delta", {{"role", "assistant"}, {"content", ""}}},
-                                        {"logprobs", nullptr},
-                                        {"finish_reason", nullptr}});
+      Json chunk = choice_chunk({{"index", choice},
+                                 {"delta", {{"role", "assistant"}, {"content", ""}}},
+                                 {"logprobs", nullptr},
+                                 {"finish_reason", nullptr}});
       if (format_.return_token_ids) chunk["prompt_token_ids"] = std::move(prompt_ids);
       return event(chunk);
     }
     if (format_.echo.empty() && !format_.return_token_ids) return {};
-    OrderedJson item = {{"index", choice},
-                        {"text", format_.echo.empty() ? "" : format_.echo[choice]},
-                        {"logprobs", nullptr},
-                        {"finish_reason", nullptr}};
+    Json item = {{"index", choice},
+                 {"text", format_.echo.empty() ? "" : format_.echo[choice]},
+                 {"logprobs", nullptr},
+                 {"finish_reason", nullptr}};
     if (format_.return_token_ids) item["prompt_token_ids"] = std::move(prompt_ids);
     return event(choice_chunk(std::move(item)));
   }
@@ -38,7 +38,7 @@ class StreamedAnswer : public Answer {
   std::string delta(std::size_t choice, const comm::Delta& reply) override {
     const bool ids = format_.return_token_ids && !reply.token_ids.empty();
     if (reply.text.empty() && reply.logprobs.empty() && !ids) return {};
-    OrderedJson item = {{"index", choice}};
+    Json item = {{"index", choice}};
     if (is_chat()) {
       item["delta"] = {{"content", reply.text}};
     } else {
@@ -53,9 +53,9 @@ class StreamedAnswer : public Answer {
   std::string done(std::size_t choice, const comm::Done& reply) override {
     usage_.add(choice, reply.usage);
     fingerprint_ = reply.system_fingerprint;
-    OrderedJson item = {{"index", choice}};
+    Json item = {{"index", choice}};
     if (is_chat()) {
-      item["delta"] = OrderedJson::object();
+      item["delta"] = Json::object();
     } else {
       item["text"] = "";
     }
@@ -68,8 +68,8 @@ class StreamedAnswer : public Answer {
   std::string finish() override {
     std::string text;
     if (format_.include_usage) {
-      OrderedJson chunk = head();
-      chunk["choices"] = OrderedJson::array();
+      Json chunk = head();
+      chunk["choices"] = Json::array();
       chunk["usage"] = usage_.json();
       text = event(chunk);
     }
@@ -79,27 +79,27 @@ class StreamedAnswer : public Answer {
  private:
   bool is_chat() const { return format_.endpoint == Endpoint::kChat; }
 
-  OrderedJson head() const {
-    OrderedJson chunk = object_head(info_, is_chat() ? "chat.completion.chunk" : "text_completion");
+  Json head() const {
+    Json chunk = object_head(info_, is_chat() ? "chat.completion.chunk" : "text_completion");
     // Known only from the first finished choice on.
     if (!fingerprint_.empty()) chunk["system_fingerprint"] = fingerprint_;
     return chunk;
   }
 
-  OrderedJson choice_chunk(OrderedJson item) const {
-    OrderedJson chunk = head();
-    chunk["choices"] = OrderedJson::array({std::move(item)});
+  Json choice_chunk(Json item) const {
+    Json chunk = head();
+    chunk["choices"] = Json::array({std::move(item)});
     if (format_.include_usage) chunk["usage"] = nullptr;  // the last chunk has it
     return chunk;
   }
 
-  OrderedJson logprobs(std::size_t choice, const comm::Delta& reply) {
+  Json logprobs(std::size_t choice, const comm::Delta& reply) {
     if (!format_.logprobs) return nullptr;
     if (is_chat()) return {{"content", chat_logprobs(reply.logprobs)}};
     return completion_logprobs(reply.logprobs, text_offsets_[choice]);
   }
 
-  static std::string event(const OrderedJson& chunk) { return server_sent_event(json_text(chunk)); }
+  static std::string event(const Json& chunk) { return server_sent_event(json_text(chunk)); }
 
   AnswerFormat format_;
   AnswerInfo info_;

@@ -37,8 +37,8 @@ class WholeAnswer : public Answer {
   }
 
   std::string finish() override {
-    OrderedJson answer = object_head(info_, is_chat() ? "chat.completion" : "text_completion");
-    OrderedJson choices = OrderedJson::array();
+    Json answer = object_head(info_, is_chat() ? "chat.completion" : "text_completion");
+    Json choices = Json::array();
     for (std::size_t i = 0; i < choices_.size(); ++i) choices.push_back(choice_json(i));
     answer["choices"] = std::move(choices);
     answer["usage"] = usage_.json();
@@ -61,9 +61,9 @@ class WholeAnswer : public Answer {
 
   bool is_chat() const { return format_.endpoint == Endpoint::kChat; }
 
-  OrderedJson choice_json(std::size_t index) const {
+  Json choice_json(std::size_t index) const {
     const Choice& choice = choices_[index];
-    OrderedJson item = {{"index", index}};
+    Json item = {{"index", index}};
     if (is_chat()) {
       item["message"] = {{"role", "assistant"}, {"content", choice.text}, {"refusal", nullptr}};
     } else {
@@ -79,7 +79,7 @@ class WholeAnswer : public Answer {
     return item;
   }
 
-  OrderedJson logprobs(std::size_t index) const {
+  Json logprobs(std::size_t index) const {
     if (!format_.logprobs) return nullptr;
     const std::vector<comm::DeltaToken>& tokens = choices_[index].logprobs;
     if (is_chat()) return {{"content", chat_logprobs(tokens)}, {"refusal", nullptr}};

@@ -58,7 +58,7 @@ TEST(HttpServer, AnswersAChat) {
   ASSERT_EQ(response.status, 200) << response.body;
   EXPECT_EQ(response.json()["choices"][0]["message"]["content"], "Hello, world!");
   EXPECT_EQ(fixture.coordinator.wait_for_requests(1)[0].messages,
-            R"([{"content":"Hi","role":"user"}])");
+            R"([{"role":"user","content":"Hi"}])");
 }
 
 TEST(HttpServer, StreamsAChatWithItsUsage) {

@@ -419,6 +419,18 @@ TEST(OpenAiRequest, PassesToolsAndTemplateVariablesOn) {
   EXPECT_FALSE(call.requests[0].add_generation_prompt);
 }
 
+// As tojson shows them to the model.
+TEST(OpenAiRequest, KeepsTheOrderOfWhatTemplatesPrint) {
+  const std::string tools = R"([{"type":"function","function":{"name":"f","description":"d",)"
+                            R"("parameters":{"type":"object","properties":{"z":{},"a":{}}}}}])";
+  const CompletionCall call = must_read(Endpoint::kChat, R"({"model": "tiny", "tools": )" + tools +
+                                                             R"(, "messages": [
+      {"role": "assistant", "content": "", "tool_calls": [{"id": "c1", "type": "function",
+       "function": {"name": "f", "arguments": "{\"z\": 1, \"a\": 2}"}}]}]})");
+  EXPECT_EQ(*call.requests.at(0).template_args, "{\"tools\":" + tools + "}");
+  EXPECT_THAT(*call.requests[0].messages, HasSubstr(R"({"name":"f","arguments":{"z":1,"a":2}})"));
+}
+
 TEST(OpenAiRequest, ReadsChatLogprobsAndBothNamesOfMaxTokens) {
   const auto sampling = [](const char* members) {
     return must_read(Endpoint::kChat, chat_with(members)).requests.at(0).sampling.logprobs;

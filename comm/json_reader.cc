@@ -1,22 +1,25 @@
-#include "gateway/json_text.h"
+#include "comm/json_reader.h"
 
 #include <optional>
+#include <set>
 #include <utility>
 #include <vector>
 
-namespace lockstep::gateway {
+namespace lockstep::comm {
 namespace {
 
 // Builds the value and knows at any moment where in it the text stands.
 class StrictBuilder : public nlohmann::json_sax<Json> {
  public:
+  explicit StrictBuilder(const std::string& name) : name_(name) {}
+
   bool null() override { return add(nullptr); }
   bool boolean(bool value) override { return add(value); }
   bool number_integer(number_integer_t value) override { return add(value); }
   bool number_unsigned(number_unsigned_t value) override { return add(value); }
   bool number_float(number_float_t value, const string_t&) override { return add(value); }
   bool string(string_t& value) override { return add(std::move(value)); }
-  bool binary(binary_t&) override { return refuse("the body holds binary data"); }
+  bool binary(binary_t&) override { return refuse(quoted_path() + " is binary data"); }
   bool start_object(std::size_t) override { return open(Json::object()); }
   bool start_array(std::size_t) override { return open(Json::array()); }
   bool end_object() override { return close(); }
@@ -25,7 +28,7 @@ class StrictBuilder : public nlohmann::json_sax<Json> {
   bool key(string_t& name) override {
     Level& level = levels_.back();
     level.key = name;
-    if (level.container->contains(name)) return refuse(quoted_path() + " occurs twice");
+    if (!level.keys.insert(name).second) return refuse(quoted_path() + " occurs twice");
     return true;
   }
 
@@ -34,7 +37,11 @@ class StrictBuilder : public nlohmann::json_sax<Json> {
     // nlohmann-json's number for "number overflow".
     constexpr int kNumberOverflow = 406;
     if (error.id == kNumberOverflow) return refuse(quoted_path() + " is a number out of range");
-    return refuse("the body is not valid JSON: error at byte " + std::to_string(position));
+    fault_ = Fault{"invalid_request_error",
+                   (name_.empty() ? "the body" : "'" + name_ + "'") +
+                       " is not valid JSON: error at byte " + std::to_string(position),
+                   path()};
+    return false;
   }
 
   Result<Json> take() {
@@ -45,7 +52,8 @@ class StrictBuilder : public nlohmann::json_sax<Json> {
  private:
   struct Level {
     Json* container;
-    std::string key;  // of an object's member that is being read
+    std::string key;             // of an object's member that is being read
+    std::set<std::string> keys;  // of its members so far
   };
 
   bool add(Json value) {
@@ -57,7 +65,7 @@ class StrictBuilder : public nlohmann::json_sax<Json> {
     if (levels_.size() >= kMaxJsonDepth) {
       return refuse(quoted_path() + " is nested deeper than " + std::to_string(kMaxJsonDepth));
     }
-    levels_.push_back({place(std::move(container)), {}});
+    levels_.push_back({place(std::move(container)), {}, {}});
     return true;
   }
 
@@ -71,12 +79,14 @@ class StrictBuilder : public nlohmann::json_sax<Json> {
       root_ = std::move(value);
       return &root_;
     }
-    auto& [container, key] = levels_.back();
-    if (container->is_array()) {
-      container->push_back(std::move(value));
-      return &container->back();
+    Level& level = levels_.back();
+    if (level.container->is_array()) {
+      level.container->push_back(std::move(value));
+      return &level.container->back();
     }
-    return &((*container)[key] = std::move(value));
+    // As the vector that it is: by its key, a member would be searched among all before it.
+    auto& members = level.container->get_ref<Json::object_t&>();
+    return &members.emplace_back(level.key, std::move(value)).second;
   }
 
   bool refuse(std::string message) {
@@ -93,7 +103,7 @@ class StrictBuilder : public nlohmann::json_sax<Json> {
 
   std::string path() const {
     constexpr std::size_t kMaxNamedLevels = 8;
-    std::string text;
+    std::string text = name_;
     for (std::size_t i = 0; i < levels_.size() && i < kMaxNamedLevels; ++i) {
       const Json& container = *levels_[i].container;
       if (container.is_array()) {
@@ -107,32 +117,27 @@ class StrictBuilder : public nlohmann::json_sax<Json> {
     return text;
   }
 
+  const std::string& name_;
   Json root_;
   std::vector<Level> levels_;
   std::optional<Fault> fault_;
 };
 
-template <class AnyJson>
-std::string dump(const AnyJson& value) {
-  return value.dump(-1, ' ', false, AnyJson::error_handler_t::replace);
-}
-
 }  // namespace
 
-Result<Json> parse_json(std::string_view text) {
-  StrictBuilder builder;
+Result<Json> parse_json(std::string_view text, const std::string& name) {
+  StrictBuilder builder(name);
   // The builder's fault is the answer; the return value says no more.
   static_cast<void>(Json::sax_parse(text.begin(), text.end(), &builder));
   return builder.take();
 }
 
-std::string json_text(const Json& value) { return dump(value); }
-std::string json_text(const OrderedJson& value) { return dump(value); }
-
 std::string shortened(std::string_view name) {
   constexpr std::size_t kMaxBytes = 64;
   if (name.size() <= kMaxBytes) return std::string(name);
-  return std::string(name.substr(0, kMaxBytes - 3)) + "...";
+  std::size_t end = kMaxBytes - 3;
+  while ((static_cast<unsigned char>(name[end]) & 0xc0) == 0x80) --end;
+  return std::string(name.substr(0, end)) + "...";
 }
 
-}  // namespace lockstep::gateway
+}  // namespace lockstep::comm
