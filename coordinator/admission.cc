@@ -1,21 +1,16 @@
 #include "coordinator/admission.h"
 
 #include <algorithm>
-#include <nlohmann/json.hpp>
 #include <optional>
 #include <utility>
 
+#include "comm/json_reader.h"
 #include "kernels/philox.h"
-#include "model/utf8.h"
 
 namespace lockstep::coordinator {
 namespace {
 
-// Keys keep their order: templates show them to the model.
-using Json = nlohmann::ordered_json;
-
-// Deeper JSON than any chat needs; what walks it later may recurse.
-constexpr int kMaxJsonDepth = 64;
+using comm::Json;
 
 Fault invalid(std::string message, std::string param) {
   return {"invalid_request_error", std::move(message), std::move(param)};
@@ -33,27 +28,6 @@ std::string grouped(std::int64_t number) {
     digits.insert(static_cast<std::size_t>(i), 1, ',');
   }
   return digits;
-}
-
-Result<Json> parse_json(const std::string& text, const std::string& param) {
-  bool too_deep = false;
-  const auto limit_depth = [&too_deep](int depth, Json::parse_event_t, Json&) {
-    too_deep = too_deep || depth > kMaxJsonDepth;
-    return !too_deep;
-  };
-  try {
-    Json json = Json::parse(text, limit_depth);
-    if (too_deep) {
-      return invalid(param + " is nested more than " + std::to_string(kMaxJsonDepth) + " deep",
-                     param);
-    }
-    return json;
-  } catch (const Json::exception& error) {
-    // It may quote half a character.
-    std::string message;
-    model::append_repaired_utf8(error.what(), /*more_follows=*/false, message);
-    return invalid(param + " is not JSON: " + message, param);
-  }
 }
 
 }  // namespace
@@ -156,12 +130,13 @@ Result<std::string> Admission::render(const comm::GenerateRequest& request) cons
   if (chat_template_ == nullptr) {
     return invalid("the model has no chat template: send prompt instead of messages", "messages");
   }
-  const Result<Json> messages = parse_json(*request.messages, "messages");
+  const Result<Json> messages = comm::parse_json(*request.messages, "messages");
   if (!messages) return messages.fault();
   if (!messages->is_array() || messages->empty()) {
     return invalid("messages must be an array of at least 1 message", "messages");
   }
-  const Result<Json> extra = parse_json(request.template_args.value_or("{}"), "template_args");
+  const Result<Json> extra =
+      comm::parse_json(request.template_args.value_or("{}"), "template_args");
   if (!extra) return extra.fault();
   if (!extra->is_object()) return invalid("template_args must be an object", "template_args");
   const auto tools = extra->find("tools");

@@ -75,7 +75,12 @@ asio::awaitable<void> BackendLink::watch() {
   }
 }
 
-void BackendLink::close() {
+void BackendLink::take_last_words() {
+  while (!drain()) continue;
+}
+
+void BackendLink::close(const Fault& fault) {
+  fail_all(fault);
   closed_ = true;
   tick_.cancel();
   error_code ignored;  // there is nothing to cancel when nobody waits

@@ -24,9 +24,11 @@ namespace lockstep::gateway {
 //
 // Invariants:
 // 1. ZMQ_FD tells of changes, not of states: it may be silent while messages wait. So the socket is
-//    read until it is empty after every event and after every send, by receive() alone.
+//    read until it is empty after every event and after every send, by receive() alone until the
+//    backend has ended.
 // 2. A request that is open ends: by Done, by ErrorReply, or by an ErrorReply "replica_failed" made
-//    here when the backend is silent for `silence_limit` or comes back under another epoch.
+//    here when the backend is silent for `silence_limit` or comes back under another epoch, or by
+//    the fault that close() is given.
 class BackendLink {
  public:
   using Handler = std::function<void(comm::ServerMessage)>;
@@ -40,7 +42,10 @@ class BackendLink {
   asio::awaitable<void> receive();
   // Watches the backend while requests are open, until close().
   asio::awaitable<void> watch();
-  void close();
+  // Hands out what a backend has said that has ended meanwhile. Throws as receive() does.
+  void take_last_words();
+  // Ends what is open with `fault`; nothing is opened from now on.
+  void close(const Fault& fault);
 
   // Sends `message`, whose answers go to `handler`. False: the backend does not take messages now.
   // A handler that is gone must have been forgotten.

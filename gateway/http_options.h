@@ -34,7 +34,7 @@ struct HttpOptions {
   std::chrono::milliseconds health_timeout{1'000};  // for the backend to tell its status
   // With requests open and nothing heard from the backend for so long, it counts as gone.
   std::chrono::milliseconds backend_timeout{30'000};
-  std::chrono::milliseconds drain_timeout{5'000};  // for open requests to end after a stop
+  std::chrono::milliseconds drain_timeout{5'000};  // for clients to take their last words at a stop
 };
 
 }  // namespace lockstep::gateway

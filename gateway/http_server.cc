@@ -55,7 +55,7 @@ class HttpServer::Impl {
     spawn(backend_.watch());
     spawn(accept());
     const std::stop_callback on_stop(
-        stop, [this] { asio::post(io_, [this] { begin_stop(options_.drain_timeout); }); });
+        stop, [this] { asio::post(io_, [this] { spawn(stop_in_order()); }); });
     io_.run();
     if (failure_) std::rethrow_exception(failure_);
   }
@@ -68,6 +68,12 @@ class HttpServer::Impl {
       if (!failure_) failure_ = exception;
       begin_stop(std::chrono::milliseconds(0));
     });
+  }
+
+  asio::awaitable<void> stop_in_order() {
+    backend_.take_last_words();
+    begin_stop(options_.drain_timeout);
+    co_return;
   }
 
   asio::awaitable<void> accept() {
@@ -117,6 +123,7 @@ class HttpServer::Impl {
       error_code ignored;  // closed is closed
       acceptor_.close(ignored);
       accept_timer_.cancel();
+      backend_.close(shutting_down());
     }
     for (const auto& connection : connections_) {
       if (connection->idle()) connection->close();
@@ -135,7 +142,6 @@ class HttpServer::Impl {
   void end_when_empty() {
     if (!context_.stopping || !connections_.empty()) return;
     drain_timer_.cancel();
-    backend_.close();
   }
 
   HttpOptions options_;

@@ -24,8 +24,10 @@ class HttpServer {
   // Where it listens; connections wait until run().
   std::uint16_t port() const;
 
-  // Serves until `stop` is requested: then nothing new is taken, what is open may end within the
-  // drain timeout, and what has not is cut. Throws when the backend's socket fails. Called once.
+  // Serves until `stop` is requested, which says that the backend has ended: what it said last is
+  // handed out, and whatever is open after that, or comes then, ends as "shutting_down". Clients
+  // that have not taken it within the drain timeout are cut. Throws when the backend's socket
+  // fails. Called once.
   void run(std::stop_token stop);
 
  private:

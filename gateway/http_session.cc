@@ -73,6 +73,7 @@ asio::awaitable<HttpResponse> status_response(ServerContext& context, const Rout
   const MaybeStatus status =
       co_await context.backend.status(route == Route::kMetrics, context.options.health_timeout);
   if (route == Route::kMetrics) co_return metrics(context, status);
+  if (context.stopping) co_return error_response(shutting_down());
   if (!status) co_return no_answer(context.options);
   switch (route) {
     case Route::kModels: co_return models(context, *status);

@@ -3,6 +3,7 @@
 
 #include <cstdint>
 
+#include "base/error.h"
 #include "gateway/backend_link.h"
 #include "gateway/gateway_metrics.h"
 #include "gateway/http_options.h"
@@ -14,7 +15,9 @@ struct ServerContext {
   BackendLink& backend;
   GatewayMetrics& metrics;
   std::int64_t started = 0;  // seconds since 1970
-  bool stopping = false;     // no further request on any connection
+  bool stopping = false;     // no further request on any connection, and no backend
 };
+
+inline Fault shutting_down() { return {"shutting_down", "the server is shutting down", ""}; }
 
 }  // namespace lockstep::gateway

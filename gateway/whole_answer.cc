@@ -1,4 +1,4 @@
-#include <iterator>
+#include <array>
 #include <utility>
 
 #include "gateway/answer_parts.h"
@@ -6,6 +6,57 @@
 
 namespace lockstep::gateway {
 namespace {
+
+// The text of an object's members, or of an array's elements: without what encloses them.
+std::string inner_text(const Json& value) {
+  const std::string text = json_text(value);
+  return text.substr(1, text.size() - 2);
+}
+
+void append_element(std::string& elements, const std::string& text) {
+  if (text.empty()) return;
+  if (!elements.empty()) elements += ',';
+  elements += text;
+}
+
+// Completions' arrays, in their order.
+constexpr std::array kArrays = {"tokens", "token_logprobs", "top_logprobs", "text_offset"};
+
+// Logprobs are the most of an answer that has them, a hundred times its text. They become JSON as
+// they come: all at once, at the end, they would keep the other connections waiting for seconds.
+class WholeLogprobs {
+ public:
+  void add_chat(const std::vector<comm::DeltaToken>& tokens) {
+    append_element(content_, inner_text(chat_logprobs(tokens)));
+  }
+  void add_completion(const std::vector<comm::DeltaToken>& tokens) {
+    const Json more = completion_logprobs(tokens, text_offset_);
+    for (std::size_t i = 0; i < kArrays.size(); ++i) {
+      append_element(arrays_[i], inner_text(more.at(kArrays[i])));
+    }
+  }
+
+  void append_chat(std::string& text) const {
+    text += R"({"content":[)";
+    text += content_;
+    text += R"(],"refusal":null})";
+  }
+  void append_completion(std::string& text) const {
+    for (std::size_t i = 0; i < kArrays.size(); ++i) {
+      text += i == 0 ? "{\"" : ",\"";
+      text += kArrays[i];
+      text += "\":[";
+      text += arrays_[i];
+      text += ']';
+    }
+    text += '}';
+  }
+
+ private:
+  std::string content_;                             // chat's, elements of an array
+  std::array<std::string, kArrays.size()> arrays_;  // completions', elements of each
+  std::size_t text_offset_ = 0;
+};
 
 class WholeAnswer : public Answer {
  public:
@@ -26,7 +77,8 @@ class WholeAnswer : public Answer {
     Choice& to = choices_[choice];
     to.text += reply.text;
     to.token_ids.insert(to.token_ids.end(), reply.token_ids.begin(), reply.token_ids.end());
-    to.logprobs.insert(to.logprobs.end(), reply.logprobs.begin(), reply.logprobs.end());
+    if (!format_.logprobs) return {};
+    is_chat() ? to.logprobs.add_chat(reply.logprobs) : to.logprobs.add_completion(reply.logprobs);
     return {};
   }
 
@@ -37,17 +89,19 @@ class WholeAnswer : public Answer {
   }
 
   std::string finish() override {
-    Json answer = object_head(info_, is_chat() ? "chat.completion" : "text_completion");
-    Json choices = Json::array();
-    for (std::size_t i = 0; i < choices_.size(); ++i) choices.push_back(choice_json(i));
-    answer["choices"] = std::move(choices);
-    answer["usage"] = usage_.json();
-    answer["system_fingerprint"] = choices_[0].done.system_fingerprint;
+    const char* object = is_chat() ? "chat.completion" : "text_completion";
+    std::string text = '{' + inner_text(object_head(info_, object)) + R"(,"choices":[)";
+    for (std::size_t i = 0; i < choices_.size(); ++i) {
+      if (i > 0) text += ',';
+      append_choice(text, i);
+    }
+    Json rest = {{"usage", usage_.json()},
+                 {"system_fingerprint", choices_[0].done.system_fingerprint}};
     // All choices of a chat have the same prompt, and the ids stand where vLLM puts them.
     if (is_chat() && format_.return_token_ids) {
-      answer["prompt_token_ids"] = choices_[0].prompt_token_ids;
+      rest["prompt_token_ids"] = choices_[0].prompt_token_ids;
     }
-    return json_text(answer);
+    return text + "]," + inner_text(rest) + '}';
   }
 
  private:
@@ -55,36 +109,39 @@ class WholeAnswer : public Answer {
     std::string text;
     std::vector<std::int32_t> prompt_token_ids;
     std::vector<std::int32_t> token_ids;
-    std::vector<comm::DeltaToken> logprobs;
+    WholeLogprobs logprobs;
     comm::Done done;
   };
 
   bool is_chat() const { return format_.endpoint == Endpoint::kChat; }
 
-  Json choice_json(std::size_t index) const {
+  void append_choice(std::string& text, std::size_t index) const {
     const Choice& choice = choices_[index];
-    Json item = {{"index", index}};
+    Json before = {{"index", index}};
     if (is_chat()) {
-      item["message"] = {{"role", "assistant"}, {"content", choice.text}, {"refusal", nullptr}};
+      before["message"] = {{"role", "assistant"}, {"content", choice.text}, {"refusal", nullptr}};
     } else {
-      item["text"] = choice.text;
+      before["text"] = choice.text;
     }
-    item["logprobs"] = logprobs(index);
-    item["finish_reason"] = choice.done.finish_reason;
-    item["stop_reason"] = stop_reason_json(choice.done, format_.stop);
+    Json after = {{"finish_reason", choice.done.finish_reason},
+                  {"stop_reason", stop_reason_json(choice.done, format_.stop)}};
     if (format_.return_token_ids) {
-      item["token_ids"] = choice.token_ids;
-      if (!is_chat()) item["prompt_token_ids"] = choice.prompt_token_ids;
+      after["token_ids"] = choice.token_ids;
+      if (!is_chat()) after["prompt_token_ids"] = choice.prompt_token_ids;
     }
-    return item;
+    text += '{' + inner_text(before) + R"(,"logprobs":)";
+    append_logprobs(text, choice.logprobs);
+    text += ',' + inner_text(after) + '}';
   }
 
-  Json logprobs(std::size_t index) const {
-    if (!format_.logprobs) return nullptr;
-    const std::vector<comm::DeltaToken>& tokens = choices_[index].logprobs;
-    if (is_chat()) return {{"content", chat_logprobs(tokens)}, {"refusal", nullptr}};
-    std::size_t text_offset = 0;
-    return completion_logprobs(tokens, text_offset);
+  void append_logprobs(std::string& text, const WholeLogprobs& logprobs) const {
+    if (!format_.logprobs) {
+      text += "null";
+    } else if (is_chat()) {
+      logprobs.append_chat(text);
+    } else {
+      logprobs.append_completion(text);
+    }
   }
 
   AnswerFormat format_;

@@ -201,12 +201,12 @@ TEST_F(AdmissionOfMessages, RefusesToolsThatTheTemplateWouldLeaveOut) {
 TEST_F(AdmissionOfMessages, RefusesWhatIsNotAnArrayOfMessages) {
   comm::GenerateRequest request;
   request.messages = "[{";
-  EXPECT_THAT(admit(request).fault().message, HasSubstr("messages is not JSON"));
+  EXPECT_THAT(admit(request).fault().message, HasSubstr("'messages' is not valid JSON"));
   for (const char* cut : {"\xc3\xa9", "[\"\xc3", "[{\"\xe2\x82"}) {
     request.messages = cut;
     const std::string message = admit(request).fault().message;
     EXPECT_TRUE(model::is_valid_utf8(message)) << message;
-    EXPECT_THAT(message, HasSubstr("messages is not JSON"));
+    EXPECT_THAT(message, HasSubstr("'messages' is not valid JSON"));
   }
   request.messages = "{}";
   EXPECT_EQ(admit(request).fault().param, "messages");
@@ -220,7 +220,8 @@ TEST_F(AdmissionOfMessages, RefusesWhatIsNotAnArrayOfMessages) {
 TEST_F(AdmissionOfMessages, RefusesDeepNesting) {
   comm::GenerateRequest request;
   request.messages = std::string(100000, '[') + std::string(100000, ']');
-  EXPECT_EQ(admit(request).fault().message, "messages is nested more than 64 deep");
+  EXPECT_EQ(admit(request).fault().param, "messages[0][0][0][0][0][0][0][0]");
+  EXPECT_THAT(admit(request).fault().message, HasSubstr("nested deeper than 64"));
 }
 
 }  // namespace

@@ -173,6 +173,22 @@ TEST(Answer, WritesCompletionLogprobsAsParallelArrays) {
   EXPECT_EQ(answer["choices"][0]["logprobs"], expected);
 }
 
+TEST(Answer, JoinsTheLogprobsOfAllDeltas) {
+  const comm::Delta whole = delta_with_logprobs();
+  std::vector<comm::Delta> parts;
+  for (std::size_t i = 0; i < whole.logprobs.size(); ++i) {
+    parts.push_back(delta_reply("x", i == 1 ? "é" : i == 2 ? "!" : "", whole.token_ids[i]));
+    parts.back().logprobs = {whole.logprobs[i]};
+  }
+  parts.insert(parts.begin(), comm::Delta{});  // a sign of life
+  for (const Endpoint endpoint : {Endpoint::kChat, Endpoint::kCompletions}) {
+    AnswerFormat format = format_of(endpoint, 2);
+    format.logprobs = true;
+    EXPECT_EQ(answer_of(format, parts, done_reply("x", 3)),
+              answer_of(format, {whole}, done_reply("x", 3)));
+  }
+}
+
 TEST(Answer, CountsTextOffsetsOnOverTheChunksOfAStream) {
   AnswerFormat format = format_of(Endpoint::kCompletions);
   format.logprobs = true;

@@ -23,6 +23,11 @@ void FakeCoordinator::send(comm::ServerMessage message) {
   outbox_.push_back(std::move(message));
 }
 
+void FakeCoordinator::end() {
+  thread_ = {};
+  send_outbox();
+}
+
 std::vector<comm::GenerateRequest> FakeCoordinator::wait_for_requests(std::size_t count) {
   std::unique_lock lock(mutex_);
   changed_.wait_for(lock, 10s, [&] { return requests_.size() >= count; });
@@ -45,9 +50,13 @@ void FakeCoordinator::run(std::stop_token stop) {
       static_cast<void>(socket_.recv(frame));
       receive(identity.to_string(), std::move(frame));
     }
-    const std::lock_guard lock(mutex_);
-    for (const comm::ServerMessage& message : std::exchange(outbox_, {})) reply(message);
+    send_outbox();
   }
+}
+
+void FakeCoordinator::send_outbox() {
+  const std::lock_guard lock(mutex_);
+  for (const comm::ServerMessage& message : std::exchange(outbox_, {})) reply(message);
 }
 
 void FakeCoordinator::receive(const std::string& client, zmq::message_t frame) {

@@ -29,6 +29,8 @@ class FakeCoordinator {
 
   // Sends a later message about a request that has been received.
   void send(comm::ServerMessage message);
+  // Ends when all of that is sent.
+  void end();
 
   // What has come so far; the first waits until there are `count`, at most 10 s.
   std::vector<comm::GenerateRequest> wait_for_requests(std::size_t count);
@@ -36,6 +38,7 @@ class FakeCoordinator {
 
  private:
   void run(std::stop_token stop);
+  void send_outbox();
   void receive(const std::string& client, zmq::message_t frame);
   void reply(const comm::ServerMessage& message);
 

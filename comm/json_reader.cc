@@ -1,24 +1,25 @@
-#include "gateway/json_text.h"
+#include "comm/json_reader.h"
 
 #include <optional>
 #include <set>
-#include <string>
 #include <utility>
 #include <vector>
 
-namespace lockstep::gateway {
+namespace lockstep::comm {
 namespace {
 
 // Builds the value and knows at any moment where in it the text stands.
 class StrictBuilder : public nlohmann::json_sax<Json> {
  public:
+  explicit StrictBuilder(const std::string& name) : name_(name) {}
+
   bool null() override { return add(nullptr); }
   bool boolean(bool value) override { return add(value); }
   bool number_integer(number_integer_t value) override { return add(value); }
   bool number_unsigned(number_unsigned_t value) override { return add(value); }
   bool number_float(number_float_t value, const string_t&) override { return add(value); }
   bool string(string_t& value) override { return add(std::move(value)); }
-  bool binary(binary_t&) override { return refuse("the body holds binary data"); }
+  bool binary(binary_t&) override { return refuse(quoted_path() + " is binary data"); }
   bool start_object(std::size_t) override { return open(Json::object()); }
   bool start_array(std::size_t) override { return open(Json::array()); }
   bool end_object() override { return close(); }
@@ -36,7 +37,11 @@ class StrictBuilder : public nlohmann::json_sax<Json> {
     // nlohmann-json's number for "number overflow".
     constexpr int kNumberOverflow = 406;
     if (error.id == kNumberOverflow) return refuse(quoted_path() + " is a number out of range");
-    return refuse("the body is not valid JSON: error at byte " + std::to_string(position));
+    fault_ = Fault{"invalid_request_error",
+                   (name_.empty() ? "the body" : "'" + name_ + "'") +
+                       " is not valid JSON: error at byte " + std::to_string(position),
+                   path()};
+    return false;
   }
 
   Result<Json> take() {
@@ -48,7 +53,7 @@ class StrictBuilder : public nlohmann::json_sax<Json> {
   struct Level {
     Json* container;
     std::string key;             // of an object's member that is being read
-    std::set<std::string> keys;  // so far: the container would search one after the other
+    std::set<std::string> keys;  // of its members so far
   };
 
   bool add(Json value) {
@@ -79,6 +84,7 @@ class StrictBuilder : public nlohmann::json_sax<Json> {
       level.container->push_back(std::move(value));
       return &level.container->back();
     }
+    // As the vector that it is: by its key, a member would be searched among all before it.
     auto& members = level.container->get_ref<Json::object_t&>();
     return &members.emplace_back(level.key, std::move(value)).second;
   }
@@ -97,7 +103,7 @@ class StrictBuilder : public nlohmann::json_sax<Json> {
 
   std::string path() const {
     constexpr std::size_t kMaxNamedLevels = 8;
-    std::string text;
+    std::string text = name_;
     for (std::size_t i = 0; i < levels_.size() && i < kMaxNamedLevels; ++i) {
       const Json& container = *levels_[i].container;
       if (container.is_array()) {
@@ -111,6 +117,7 @@ class StrictBuilder : public nlohmann::json_sax<Json> {
     return text;
   }
 
+  const std::string& name_;
   Json root_;
   std::vector<Level> levels_;
   std::optional<Fault> fault_;
@@ -118,21 +125,19 @@ class StrictBuilder : public nlohmann::json_sax<Json> {
 
 }  // namespace
 
-Result<Json> parse_json(std::string_view text) {
-  StrictBuilder builder;
+Result<Json> parse_json(std::string_view text, const std::string& name) {
+  StrictBuilder builder(name);
   // The builder's fault is the answer; the return value says no more.
   static_cast<void>(Json::sax_parse(text.begin(), text.end(), &builder));
   return builder.take();
 }
 
-std::string json_text(const Json& value) {
-  return value.dump(-1, ' ', false, Json::error_handler_t::replace);
-}
-
 std::string shortened(std::string_view name) {
   constexpr std::size_t kMaxBytes = 64;
   if (name.size() <= kMaxBytes) return std::string(name);
-  return std::string(name.substr(0, kMaxBytes - 3)) + "...";
+  std::size_t end = kMaxBytes - 3;
+  while ((static_cast<unsigned char>(name[end]) & 0xc0) == 0x80) --end;
+  return std::string(name.substr(0, end)) + "...";
 }
 
-}  // namespace lockstep::gateway
+}  // namespace lockstep::comm
