@@ -158,7 +158,7 @@ GpuLogits GpuLlamaRunner::launch(const GpuStepTail& tail) {
   const auto put_tail = [&] {
     if (tail.put_in_line) tail.put_in_line({logits_.data(), logits_stride(), step_.wanted});
   };
-  shape_.tail = recorded_step_ ? tail.recordable_as : 0;
+  shape_.tail = recorded_step_ && can_hold(tail) ? tail.recordable_as : 0;
   const auto work = [&] {
     run(step_);
     if (shape_.tail != 0) put_tail();
@@ -172,6 +172,15 @@ GpuLogits GpuLlamaRunner::launch(const GpuStepTail& tail) {
   if (place_.next == nullptr) return {logits_.data(), logits_stride(), wanted_};
   stream_.send(hidden_.data(), batch_rows_ * config_.hidden_size);
   return {};
+}
+
+// When nothing is recorded any more, a recording of the step without its tail is better than none.
+bool GpuLlamaRunner::can_hold(const GpuStepTail& tail) const {
+  if (recorded_ < options_.max_recordings) return true;
+  Shape shape = shape_;
+  shape.tail = tail.recordable_as;
+  const auto found = recordings_.find(shape);
+  return found != recordings_.end() && found->second != nullptr;
 }
 
 // Padding rows must be numbers: attention multiplies what lies behind a sequence's end, in their

@@ -140,6 +140,8 @@ class GpuLlamaRunner final : public ModelRunner {
   bool decodes(std::span<const ForwardSequence> batch) const;
   void check(std::span<const ForwardSequence> batch) const;
   void lay_out(std::span<const ForwardSequence> batch, std::int32_t table_stride);
+  // Whether the step's recording has, or may get, the tail in it.
+  bool can_hold(const GpuStepTail& tail) const;
   // What to launch in place of `work`, the step's; nullptr: nothing is recorded for it.
   kernels::cuda::Recording* recording_of_step(const std::function<void()>& work);
   // hidden_ of the step from the stage before; of padding rows zeros.
