@@ -18,6 +18,9 @@ constexpr char kActivations[] = "activations";
 // Blocks that keep a large GPU busy: with fewer rows, each chunk of a row's keys has a block.
 constexpr std::int64_t kManyBlocks = 4 * 132;
 
+// Of prompts, which nobody waits for, that many are in line at most (StepUpload).
+constexpr std::size_t kStepsInLine = 3;
+
 enum Tree : std::size_t { kEmbedding, kAttention, kMlp };
 
 std::vector<std::string> layer_names(Range layers, const char* block) {
@@ -82,7 +85,8 @@ GpuLlamaRunner::GpuLlamaRunner(const model::ModelConfig& config, GpuWeights weig
           "logits", static_cast<std::size_t>(sizes_.downloaded) * sizeof(float))),
       upload_(gpu, sizes_.upload, [this](Mark& copied) { wait(copied, "an earlier step"); }),
       stream_(gpu, place, sizes_.stage_values,
-              [this](Mark& copied, const char* what) { wait(copied, what); }) {
+              [this](Mark& copied, const char* what) { wait(copied, what); }),
+      marks_(gpu, kStepsInLine * static_cast<std::size_t>(part().layers.size())) {
   if (sizes_.flashinfer) flashinfer_.emplace(gpu, *sizes_.flashinfer);
   if (options.attention == AttentionBackend::fa3) fa3_.emplace(gpu, part().query_heads.size());
   const RopeTable rope(config, options.max_positions);
@@ -213,12 +217,19 @@ Recording* GpuLlamaRunner::recording_of_step(const std::function<void()>& work) 
 }
 
 void GpuLlamaRunner::wait(const char* what) {
-  exchange_.wait(what, [this] { reducer_.check(); });
+  exchange_.wait(what, [this] { return look(); });
   gpu_.synchronize(what);
 }
 
 void GpuLlamaRunner::wait(Mark& mark, const char* what) {
-  exchange_.wait(mark, what, [this] { reducer_.check(); });
+  exchange_.wait(mark, what, [this] { return look(); });
+}
+
+bool GpuLlamaRunner::look() {
+  reducer_.check();
+  const bool moved = marks_.moved();
+  if (moved && tell_progress_) tell_progress_();
+  return moved;
 }
 
 std::span<float> GpuLlamaRunner::forward(std::span<const ForwardSequence> batch) {
@@ -252,6 +263,9 @@ void GpuLlamaRunner::run(const Step& step) {
     update = attention_block(step, layer);
     norm(step.rows, nullptr, update, weights.post_attention_norm, normed_.data());
     update = mlp_block(step, layer);
+    if (!step.takes_long) continue;
+    marks_.set();
+    look();
   }
   if (!has_head()) {
     add(step.rows, update);

@@ -267,6 +267,38 @@ TEST(GpuTokenChoice, IsTheSameByKernelsThatExchangeOneStepAheadAndRecorded) {
   }
 }
 
+// Of its two layers one after the other, and of the choice of its token.
+TEST(GpuStepRunner, TellsThatALongStepGoesOn) {
+  const model::Model model = make_model(small_config());
+  comm::spawn_ranks(1, std::chrono::seconds(120), [&](comm::Communicator& communicator) {
+    kernels::cuda::ExecutedGpu gpu(kernels::cuda::Runs::once, kernels::cuda::Doing::when_asked);
+    ExecutedExchange exchange(gpu, communicator);
+    const Partition part = partition_model(model.config, 1)[0];
+    const GpuChoiceOptions options{.max_sequences = kSequences, .most_listed = 1000};
+    StepTimes times(communicator);
+    GpuLlamaRunner runner(model.config, random_weights(model, part, gpu),
+                          {.max_batch_tokens = 130,
+                           .max_sequences = kSequences,
+                           .max_positions = 130,
+                           .sampling_bytes = GpuTokenChoice::upload_bytes(options, 1)},
+                          gpu, exchange);
+    runner.allocate_cache(9);
+    Sampler sampler(communicator, runner.vocab_range(), runner.vocab_ranges());
+    GpuTokenChoice choice(runner, options, gpu, exchange, sampler);
+    GpuStepRunner steps(runner, choice, times);
+    int signs = 0;
+    times.tell_progress(std::chrono::nanoseconds(0), [&] { ++signs; });
+    const auto tokens = some_tokens(129, 5);
+    const std::vector<std::int32_t> blocks = {0, 1, 2, 3, 4, 5, 6, 7, 8};
+    const comm::SamplingParams params = params_of({});
+    steps.begin(std::vector{ForwardSequence{tokens, 0, blocks, true}},
+                std::vector{SamplingInput{.sequence_id = 1, .params = &params, .position = 129}});
+    EXPECT_EQ(signs, 0);
+    steps.finish();
+    EXPECT_EQ(signs, 3);
+  });
+}
+
 // Of two sequences, of which there is room for one.
 TEST(GpuTokenChoice, IsTheSameWhereListsHaveNoRoom) {
   const auto alone = run(1, plans(3));
