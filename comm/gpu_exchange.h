@@ -75,11 +75,12 @@ class GpuExchange {
 
   // Returns when everything that this rank has put in line is done. Throws CollectiveTimeout when
   // it is not within the deadline, and Error when something failed. `look` is called now and then
-  // meanwhile, and in the end: what it throws ends the waiting.
-  virtual void wait(std::string_view what, const std::function<void()>& look) = 0;
+  // meanwhile, and in the end: what it throws ends the waiting, and the deadline begins anew when
+  // it says that the work has gone on.
+  virtual void wait(std::string_view what, const std::function<bool()>& look) = 0;
   // The same for what is in line before `mark`.
   virtual void wait(kernels::cuda::Mark& mark, std::string_view what,
-                    const std::function<void()>& look) = 0;
+                    const std::function<bool()>& look) = 0;
 };
 
 }  // namespace lockstep::comm

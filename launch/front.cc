@@ -30,7 +30,7 @@ coordinator::EngineOptions engine_options(const ServeOptions& options, const Rep
                                           std::uint64_t epoch) {
   return {
       .scheduler = {.max_num_seqs = options.max_num_seqs,
-                    .max_num_batched_tokens = options.max_num_batched_tokens,
+                    .max_num_batched_tokens = sizes.max_batched_tokens,
                     .max_model_len = sizes.max_model_len,
                     .block_size = options.block_size,
                     .num_blocks = sizes.num_blocks,

@@ -52,6 +52,7 @@ struct PlanOptions {
   bool json = false;
 
   bool is_cpu() const { return device == "cpu" || (device.empty() && device_memory == 0); }
+  Device kind() const { return is_cpu() ? Device::cpu : Device::cuda; }
 };
 
 // The memory of CPU ranks: that of each, or of one host that all of them share.
@@ -87,7 +88,7 @@ shard::StepSizes step_sizes(const PlanOptions& options, const model::ModelConfig
   const bool fp8 = options.serve.kv_cache_dtype == KvCacheType::fp8;
   return {.kv_format = fp8 ? kernels::KvFormat::bf16 : cpu_kv_format(options.serve.kv_cache_dtype),
           .block_size = options.serve.block_size,
-          .max_batch_tokens = options.serve.max_num_batched_tokens,
+          .max_batch_tokens = batched_tokens(options.serve, options.kind()),
           .max_sequences = options.serve.max_num_seqs,
           .max_positions = options.max_model_len > 0
                                ? options.max_model_len
@@ -201,7 +202,7 @@ std::string check_device(const std::string& name) {
 
 // What no single option can check.
 void check(const PlanOptions& options, const CLI::App& plan) {
-  check_step_sizes(options.serve);
+  check_step_sizes(options.serve, options.kind());
   for (const char* option :
        {"--gpu-memory-utilization", "--attention-backend", "--all-reduce", "--nccl-windows"}) {
     if (options.is_cpu() && plan.count(option) > 0) {
@@ -230,9 +231,8 @@ void add_size_options(CLI::App& plan, PlanOptions& options) {
       ->check(CLI::Range(1, 4096))
       ->capture_default_str();
   plan.add_option("--max-num-batched-tokens", options.serve.max_num_batched_tokens,
-                  "Tokens computed in one step")
-      ->check(CLI::Range(1, 65536))
-      ->capture_default_str();
+                  "Tokens computed in one step; default: " + batched_tokens_text())
+      ->check(CLI::Range(1, 65536));
   plan.add_option("--block-size", options.serve.block_size,
                   "Positions in a block of the KV cache, a multiple of 16")
       ->check(CLI::Range(16, 1024))

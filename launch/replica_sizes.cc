@@ -13,11 +13,35 @@
 #include "shard/rank_memory.h"
 
 namespace lockstep::launch {
+
 kernels::KvFormat cpu_kv_format(KvCacheType type) {
   if (type == KvCacheType::fp8) {
     throw Error("--kv-cache-dtype fp8 is for GPUs: on CPUs there are bf16 and int8");
   }
   return type == KvCacheType::int8 ? kernels::KvFormat::int8 : kernels::KvFormat::bf16;
+}
+
+std::int32_t batched_tokens(const ServeOptions& options, Device device) {
+  return options.max_num_batched_tokens.value_or(device == Device::cpu ? kCpuBatchedTokens
+                                                                       : kGpuBatchedTokens);
+}
+
+std::string batched_tokens_text() {
+  return std::to_string(kCpuBatchedTokens) + " on CPUs, " + std::to_string(kGpuBatchedTokens) +
+         " on GPUs";
+}
+
+std::string short_step(const ServeOptions& options, Device device) {
+  const std::int32_t tokens = batched_tokens(options, device);
+  if (tokens >= options.max_num_seqs) return "";
+  return std::to_string(tokens) + " is below --max-num-seqs " +
+         std::to_string(options.max_num_seqs) + ": a step holds a token of every sequence";
+}
+
+std::int32_t settle_batched_tokens(const ServeOptions& options, Device device) {
+  const std::string wrong = short_step(options, device);
+  if (!wrong.empty()) throw Error("--max-num-batched-tokens: " + wrong);
+  return batched_tokens(options, device);
 }
 
 std::int32_t settle_model_len(const ServeOptions& options, const model::Model& model) {
@@ -42,14 +66,14 @@ std::int64_t smallest(comm::Communicator& communicator, std::int64_t mine) {
 namespace {
 
 shard::StepSizes step_sizes(const ServeOptions& options, const RankPlace& place,
-                            const comm::MpiEnvironment& mpi, std::int32_t max_model_len,
+                            const comm::MpiEnvironment& mpi, const ReplicaSizes& sizes,
                             std::int64_t threads) {
   return {
       .kv_format = cpu_kv_format(options.kv_cache_dtype),
       .block_size = options.block_size,
-      .max_batch_tokens = options.max_num_batched_tokens,
+      .max_batch_tokens = sizes.max_batched_tokens,
       .max_sequences = options.max_num_seqs,
-      .max_positions = max_model_len,
+      .max_positions = sizes.max_model_len,
       .threads = threads,
       .shared_sums = mpi.one_host(place.stage_ranks) && options.transport != comm::Transport::mpi};
 }
@@ -65,10 +89,10 @@ std::vector<RankRoom> gather_rooms(const RankRoom& mine, const comm::MpiEnvironm
 ReplicaSizes settle_sizes(const ServeOptions& options, const model::Model& model,
                           const RankPlace& place, const comm::MpiEnvironment& mpi,
                           comm::Communicator& communicator, std::int64_t threads) {
-  ReplicaSizes sizes;
-  sizes.max_model_len = settle_model_len(options, model);
+  ReplicaSizes sizes{.max_batched_tokens = settle_batched_tokens(options, Device::cpu),
+                     .max_model_len = settle_model_len(options, model)};
   const shard::ModelShape shape = shape_of(model);
-  const shard::StepSizes steps = step_sizes(options, place, mpi, sizes.max_model_len, threads);
+  const shard::StepSizes steps = step_sizes(options, place, mpi, sizes, threads);
   const auto needs = shard::rank_memory(shape, shard::Device::cpu, place.stage_ranks.size,
                                         place.stage.count, steps);
   const shard::RankMemory& mine = needs[static_cast<std::size_t>(mpi.rank())];

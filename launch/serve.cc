@@ -120,10 +120,9 @@ std::optional<ModelText> read_text(const model::Model& model, const comm::MpiEnv
   return mpi.rank() == 0 ? std::optional<ModelText>(std::in_place, model) : std::nullopt;
 }
 
-// The most that a stage sends the next one in a step.
-std::size_t activation_bytes(const ServeOptions& options, const model::ModelConfig& config) {
-  return static_cast<std::size_t>(options.max_num_batched_tokens * config.hidden_size) *
-         sizeof(float);
+// The most that a stage sends the next one in a step of so many tokens.
+std::size_t activation_bytes(std::int32_t tokens, const model::ModelConfig& config) {
+  return static_cast<std::size_t>(tokens * config.hidden_size) * sizeof(float);
 }
 
 // One rank: its shard, and on rank 0 the coordinator and the gateway as well.
@@ -151,7 +150,7 @@ class Rank {
         family_(settle_family(options.kernels, *world_)),
         bus_{.endpoint = "", .epoch = epoch_, .token = mpi.broadcast(comm::random_token())},
         links_(context_, bus_, place_, mpi, *world_, collective_deadline(options),
-               activation_bytes(options, model_.config)),
+               activation_bytes(settle_batched_tokens(options, device_), model_.config)),
         pool_(placement_.team),
         times_(stage(), tracer(), links_.previous()) {}
 
@@ -246,7 +245,7 @@ class Rank {
         shard::RunnerOptions{.kv_format = cpu_kv_format(options_.kv_cache_dtype),
                              .block_size = options_.block_size,
                              .num_blocks = sizes_.num_blocks,
-                             .max_batch_tokens = options_.max_num_batched_tokens,
+                             .max_batch_tokens = sizes_.max_batched_tokens,
                              .max_sequences = options_.max_num_seqs,
                              .max_positions = sizes_.max_model_len,
                              .activations = activation_choice(options_.activations),

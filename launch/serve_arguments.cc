@@ -6,8 +6,10 @@
 #include <string>
 #include <utility>
 
+#include "kernels/cuda/visible_devices.h"
 #include "launch/argument_checks.h"
 #include "launch/named_values.h"
+#include "launch/replica_sizes.h"
 #include "launch/toml_config.h"
 
 namespace lockstep::launch {
@@ -40,8 +42,10 @@ void add_engine_options(CLI::App& serve, ServeOptions& options, Typed& typed) {
   defaults(serve.add_option("--max-num-seqs", options.max_num_seqs,
                             "Sequences that run at the same time"))
       ->check(CLI::Range(1, 4096));
-  defaults(serve.add_option("--max-num-batched-tokens", options.max_num_batched_tokens,
-                            "Tokens computed in one step; long prompts are cut in chunks"))
+  serve
+      .add_option("--max-num-batched-tokens", options.max_num_batched_tokens,
+                  "Tokens computed in one step; long prompts are cut in chunks; default: " +
+                      batched_tokens_text())
       ->check(CLI::Range(1, 65536));
   defaults(serve.add_option("--max-model-len", options.max_model_len,
                             "Longest prompt and answer together; 0: what the model was made for"))
@@ -202,7 +206,8 @@ void add_trace_options(CLI::App& serve, ServeOptions& options) {
 // What no single option can check.
 void check(const ServeOptions& options) {
   if (options.model.empty()) throw CLI::RequiredError("MODEL");
-  check_step_sizes(options);
+  const bool never_cuda = options.device == Device::automatic && !kernels::cuda::is_built_in();
+  check_step_sizes(options, never_cuda ? Device::cpu : options.device);
   if (options.device == Device::cuda && options.kv_cache_dtype == KvCacheType::int8) {
     throw CLI::ValidationError("--kv-cache-dtype", "int8 is for CPUs: on GPUs there is fp8");
   }
@@ -216,17 +221,13 @@ void check(const ServeOptions& options) {
 
 }  // namespace
 
-void check_step_sizes(const ServeOptions& options) {
+void check_step_sizes(const ServeOptions& options, Device device) {
   if (options.block_size % 16 != 0) {
     throw CLI::ValidationError("--block-size",
                                std::to_string(options.block_size) + " is not a multiple of 16");
   }
-  if (options.max_num_batched_tokens < options.max_num_seqs) {
-    throw CLI::ValidationError(
-        "--max-num-batched-tokens",
-        std::to_string(options.max_num_batched_tokens) + " is below --max-num-seqs " +
-            std::to_string(options.max_num_seqs) + ": a step holds a token of every sequence");
-  }
+  const std::string wrong = short_step(options, device);
+  if (!wrong.empty()) throw CLI::ValidationError("--max-num-batched-tokens", wrong);
 }
 
 void add_serve_arguments(CLI::App& serve, ServeOptions& options, std::function<void()> done) {

@@ -14,7 +14,8 @@ namespace lockstep::launch {
 // CLI::ParseError naming the option, or Error naming the file, the line and the key.
 void add_serve_arguments(CLI::App& serve, ServeOptions& options, std::function<void()> done);
 
-// Throws CLI::ValidationError naming the option of a step or a block that cannot be so large.
-void check_step_sizes(const ServeOptions& options);
+// Throws CLI::ValidationError naming the option of a step or a block that cannot be so large on
+// that device; while it is not known (automatic), on any.
+void check_step_sizes(const ServeOptions& options, Device device);
 
 }  // namespace lockstep::launch

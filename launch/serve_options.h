@@ -4,6 +4,7 @@
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 #include <string>
 
 #include "comm/make_communicator.h"
@@ -17,16 +18,17 @@ enum class KvCacheType { bf16, int8, fp8 };
 
 // The names are vLLM's where it has them. A TOML file can say all of it.
 struct ServeOptions {
-  std::string model;                          // a GGUF file or a Hugging Face folder
-  std::string http;                           // "localhost:8000"; empty: no HTTP
-  std::string zmq = "tcp://127.0.0.1:5555";   // the native client port
-  std::string served_model_name;              // empty: the file's or folder's name
-  int tensor_parallel_size = 0;               // ranks of a stage; 0: all that mpirun has started
-  int pipeline_parallel_size = 1;             // stages; times the ranks of one, the world size
-  std::int32_t max_num_seqs = 64;             // sequences that run at the same time
-  std::int32_t max_num_batched_tokens = 512;  // tokens computed in one step
-  std::int32_t max_model_len = 0;             // prompt and answer; 0: what the model was made for
-  std::int32_t block_size = 16;               // positions in a KV block; a multiple of 16
+  std::string model;                         // a GGUF file or a Hugging Face folder
+  std::string http;                          // "localhost:8000"; empty: no HTTP
+  std::string zmq = "tcp://127.0.0.1:5555";  // the native client port
+  std::string served_model_name;             // empty: the file's or folder's name
+  int tensor_parallel_size = 0;              // ranks of a stage; 0: all that mpirun has started
+  int pipeline_parallel_size = 1;            // stages; times the ranks of one, the world size
+  std::int32_t max_num_seqs = 64;            // sequences that run at the same time
+  // Tokens computed in one step; none: what suits the device (batched_tokens(), replica_sizes.h)
+  std::optional<std::int32_t> max_num_batched_tokens;
+  std::int32_t max_model_len = 0;  // prompt and answer; 0: what the model was made for
+  std::int32_t block_size = 16;    // positions in a KV block; a multiple of 16
   // Bytes per rank; 0: on CPUs a quarter of what is free, on a GPU what gpu_memory_utilization
   // leaves
   std::size_t kv_cache_memory = 0;

@@ -215,16 +215,16 @@ void NcclCommunicator::end_window(void* memory) noexcept {
 }
 
 void NcclCommunicator::wait(const Stream& stream, std::string_view what,
-                            const std::function<void()>& look) {
+                            const std::function<bool()>& look) {
   wait_until([&stream] { return stream.idle(); }, what, look);
 }
 
 void NcclCommunicator::wait_until(const std::function<bool()>& done, std::string_view what,
-                                  const std::function<void()>& look) {
-  const Operation operation = begin(what);
+                                  const std::function<bool()>& look) {
+  Operation operation = begin(what);
   const auto look_around = [&] {
     try {
-      look();
+      if (look()) operation.deadline = Clock::now() + deadline_;
     } catch (...) {
       abort();
       throw;

@@ -84,14 +84,15 @@ class NcclCommunicator {
 
   // Returns when everything on the stream is done. Throws CollectiveTimeout when it is not within
   // the deadline, and Error when NCCL or the device says that something failed. `look` is called
-  // meanwhile and in the end; what it throws ends the waiting, and the communicator.
+  // meanwhile and in the end; what it throws ends the waiting, and the communicator. The deadline
+  // begins anew when it returns true: the work has gone on.
   void wait(
       const kernels::cuda::Stream& stream, std::string_view what,
-      const std::function<void()>& look = [] {});
+      const std::function<bool()>& look = [] { return false; });
   // The same for work of which `done` tells.
   void wait_until(
       const std::function<bool()>& done, std::string_view what,
-      const std::function<void()>& look = [] {});
+      const std::function<bool()>& look = [] { return false; });
 
  private:
   using Clock = std::chrono::steady_clock;

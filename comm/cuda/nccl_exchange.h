@@ -56,11 +56,11 @@ class NcclExchange final : public GpuExchange {
                                           "sums between ranks", bytes);
     return {memory_->of_ranks(), peer_.patience, peer_.first_rank};
   }
-  void wait(std::string_view what, const std::function<void()>& look) override {
+  void wait(std::string_view what, const std::function<bool()>& look) override {
     communicator_.wait(stream_, what, look);
   }
   void wait(kernels::cuda::Mark& mark, std::string_view what,
-            const std::function<void()>& look) override {
+            const std::function<bool()>& look) override {
     communicator_.wait_until([&mark] { return mark.reached(); }, what, look);
   }
 

@@ -18,6 +18,9 @@ constexpr char kActivations[] = "activations";
 // Blocks that keep a large GPU busy: with fewer rows, each chunk of a row's keys has a block.
 constexpr std::int64_t kManyBlocks = 4 * 132;
 
+// Of prompts, which nobody waits for, that many are in line at most (StepUpload).
+constexpr std::size_t kStepsInLine = 3;
+
 enum Tree : std::size_t { kEmbedding, kAttention, kMlp };
 
 std::vector<std::string> layer_names(Range layers, const char* block) {
@@ -86,7 +89,8 @@ GpuLlamaRunner::GpuLlamaRunner(const model::ModelConfig& config, GpuWeights weig
           "logits", static_cast<std::size_t>(sizes_.downloaded) * sizeof(float))),
       upload_(gpu, sizes_.upload, [this](Mark& copied) { wait(copied, "an earlier step"); }),
       stream_(gpu, place, sizes_.stage_values,
-              [this](Mark& copied, const char* what) { wait(copied, what); }) {
+              [this](Mark& copied, const char* what) { wait(copied, what); }),
+      marks_(gpu, kStepsInLine * static_cast<std::size_t>(part().layers.size())) {
   if (sizes_.flashinfer) flashinfer_.emplace(gpu, *sizes_.flashinfer);
   if (options.attention == AttentionBackend::fa3) fa3_.emplace(gpu, part().query_heads.size());
   const RopeTable rope(config, options.max_positions);
@@ -162,7 +166,7 @@ GpuLogits GpuLlamaRunner::launch(const GpuStepTail& tail) {
   const auto put_tail = [&] {
     if (tail.put_in_line) tail.put_in_line({logits_.data(), logits_stride(), step_.wanted});
   };
-  shape_.tail = recorded_step_ ? tail.recordable_as : 0;
+  shape_.tail = recorded_step_ && can_hold(tail) ? tail.recordable_as : 0;
   const auto work = [&] {
     run(step_);
     if (shape_.tail != 0) put_tail();
@@ -176,6 +180,15 @@ GpuLogits GpuLlamaRunner::launch(const GpuStepTail& tail) {
   if (place_.next == nullptr) return {logits_.data(), logits_stride(), wanted_};
   stream_.send(hidden_.data(), batch_rows_ * config_.hidden_size);
   return {};
+}
+
+// When nothing is recorded any more, a recording of the step without its tail is better than none.
+bool GpuLlamaRunner::can_hold(const GpuStepTail& tail) const {
+  if (recorded_ < options_.max_recordings) return true;
+  Shape shape = shape_;
+  shape.tail = tail.recordable_as;
+  const auto found = recordings_.find(shape);
+  return found != recordings_.end() && found->second != nullptr;
 }
 
 // Padding rows must be numbers: attention multiplies what lies behind a sequence's end, in their
@@ -208,12 +221,19 @@ Recording* GpuLlamaRunner::recording_of_step(const std::function<void()>& work) 
 }
 
 void GpuLlamaRunner::wait(const char* what) {
-  exchange_.wait(what, [this] { reducer_.check(); });
+  exchange_.wait(what, [this] { return look(); });
   gpu_.synchronize(what);
 }
 
 void GpuLlamaRunner::wait(Mark& mark, const char* what) {
-  exchange_.wait(mark, what, [this] { reducer_.check(); });
+  exchange_.wait(mark, what, [this] { return look(); });
+}
+
+bool GpuLlamaRunner::look() {
+  reducer_.check();
+  const bool moved = marks_.moved();
+  if (moved && tell_progress_) tell_progress_();
+  return moved;
 }
 
 std::span<float> GpuLlamaRunner::forward(std::span<const ForwardSequence> batch) {
@@ -247,6 +267,9 @@ void GpuLlamaRunner::run(const Step& step) {
     update = attention_block(step, layer);
     norm(step.rows, nullptr, update, weights.post_attention_norm, normed_.data());
     update = mlp_block(step, layer);
+    if (!step.takes_long) continue;
+    marks_.set();
+    look();
   }
   if (!has_head()) {
     add(step.rows, update);

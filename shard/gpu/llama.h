@@ -17,6 +17,7 @@
 #include "shard/gpu/fa3.h"
 #include "shard/gpu/flashinfer.h"
 #include "shard/gpu/lane_reduce.h"
+#include "shard/gpu/progress_marks.h"
 #include "shard/gpu/runner_sizes.h"
 #include "shard/gpu/stage_stream.h"
 #include "shard/gpu/step_upload.h"
@@ -91,6 +92,9 @@ class GpuLlamaRunner final : public ModelRunner {
   // ranks came.
   void wait(const char* what);
   void wait(kernels::cuda::Mark& mark, const char* what);
+  // From now on `tell` is called when a wait, or the launch of a step, sees that the GPU has come
+  // further in a step that takes long.
+  void tell_progress(std::function<void()> tell) { tell_progress_ = std::move(tell); }
 
   // All of it: begin, launch, download, wait. Nothing is waited for where no logits are wanted and
   // nothing is sent on.
@@ -115,6 +119,7 @@ class GpuLlamaRunner final : public ModelRunner {
     const kernels::cuda::RowPlace* places = nullptr;
     kernels::cuda::BlockTables tables = {};
     const std::int32_t* last_rows = nullptr;  // null: all rows
+    bool takes_long = false;                  // there are marks between its layers
   };
   // What all steps that a recording is for have in common.
   struct Shape {
@@ -140,11 +145,15 @@ class GpuLlamaRunner final : public ModelRunner {
   bool decodes(std::span<const ForwardSequence> batch) const;
   void check(std::span<const ForwardSequence> batch) const;
   void lay_out(std::span<const ForwardSequence> batch, std::int32_t table_stride);
+  // Whether the step's recording has, or may get, the tail in it.
+  bool can_hold(const GpuStepTail& tail) const;
   // What to launch in place of `work`, the step's; nullptr: nothing is recorded for it.
   kernels::cuda::Recording* recording_of_step(const std::function<void()>& work);
   // hidden_ of the step from the stage before; of padding rows zeros.
   void receive_hidden();
   void run(const Step& step);
+  // Whether the GPU has come further; throws as GpuLaneReducer::check() does.
+  bool look();
   LaneSum embed(const Step& step);
   LaneSum attention_block(const Step& step, std::size_t layer);
   LaneSum mlp_block(const Step& step, std::size_t layer);
@@ -202,6 +211,8 @@ class GpuLlamaRunner final : public ModelRunner {
   std::optional<Fa3Attention> fa3_;
   StepUpload upload_;
   GpuStageStream stream_;
+  ProgressMarks marks_;
+  std::function<void()> tell_progress_;  // empty: nobody is told
   Step step_;
   Shape shape_{};
   bool recorded_step_ = false;

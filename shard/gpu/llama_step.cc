@@ -11,6 +11,9 @@ namespace {
 
 using namespace kernels::cuda;
 
+// Steps of more rows take milliseconds a layer, beside which a mark is nothing.
+constexpr std::int32_t kShortStep = 128;
+
 std::int32_t blocks_up_to(std::int32_t positions, std::int32_t block_size) {
   return (positions + block_size - 1) / block_size;
 }
@@ -106,7 +109,8 @@ void GpuLlamaRunner::lay_out(std::span<const ForwardSequence> batch, std::int32_
            .chunks = shape_.chunks,
            .token_ids = tokens.device,
            .places = places.device,
-           .tables = {tables.device, table_stride}};
+           .tables = {tables.device, table_stride},
+           .takes_long = !recorded_step_ && rows > kShortStep};
   if (!recorded_step_ && wanted_ > 0) {
     const auto last = upload_.add<std::int32_t>(wanted_);
     std::ranges::copy(last_rows, last.host.begin());

@@ -21,7 +21,9 @@ class GpuStepRunner final : public StepRunner {
  public:
   // All must outlive it.
   GpuStepRunner(GpuLlamaRunner& model, GpuTokenChoice& choice, StepTimes& times)
-      : model_(model), choice_(choice), times_(times) {}
+      : model_(model), choice_(choice), times_(times) {
+    model.tell_progress([&times] { times.made_progress(Tracer::Clock::now()); });
+  }
 
   bool can_begin() const override;
   void begin(std::span<const ForwardSequence> batch,

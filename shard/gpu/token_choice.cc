@@ -8,6 +8,7 @@
 #include <string>
 
 #include "base/error.h"
+#include "shard/logprobs.h"
 #include "shard/truncation.h"
 
 namespace lockstep::shard {
@@ -39,6 +40,15 @@ RowTruncation truncation_of(const comm::SamplingParams& params) {
 
 // A row may be dealt twice: raw and modified.
 std::int32_t most_dealt(const GpuChoiceOptions& options) { return 2 * options.max_sequences; }
+
+// In recordings, the best tokens of a row with logprobs: a few numbers of them, so that there are
+// few recordings. Each one that nobody asked for is one more pass over the vocabulary's slices.
+std::int32_t recorded_best(std::int32_t best) {
+  for (const std::int32_t enough : {0, 1, 5}) {
+    if (best <= enough) return enough;
+  }
+  return kMostLogprobs;
+}
 
 // Of the modified rows, those that one rank gets.
 std::int32_t most_truncated(const GpuChoiceOptions& options, int ranks) {
@@ -172,17 +182,27 @@ void GpuTokenChoice::sort_out(std::span<const SamplingInput> inputs) {
       options_.most_listed);
 }
 
-// A recording holds whole rows only if it is all of them. That is worth their way where most need
-// it.
+// A recording holds whole rows of a kind only if it is all of them. What is put in line, and where
+// it lies in the upload, then follows from the number of rows, the kinds, and best_.
 void GpuTokenChoice::settle_tail() {
-  const Step& step = steps_[turn_];
-  tail_ = Tail::other;
-  if (!step.host_rows.empty() || !step.logprob_rows.empty()) return;
-  if (whole_choice_rows_.empty()) tail_ = Tail::plain;
-  if (!model_.may_be_recorded() || 2 * whole_choice_rows_.size() <= step.rows.size()) return;
-  tail_ = Tail::whole;
-  whole_choice_rows_.resize(static_cast<std::size_t>(model_.logit_rows()));
-  std::iota(whole_choice_rows_.begin(), whole_choice_rows_.end(), 0);
+  Step& step = steps_[turn_];
+  tail_ = 0;
+  if (!step.host_rows.empty() || !model_.may_be_recorded()) return;
+  const bool modified = are_most(whole_choice_rows_), raw = are_most(step.logprob_rows);
+  if ((!modified && !whole_choice_rows_.empty()) || (!raw && !step.logprob_rows.empty())) return;
+  const auto all = [this](std::vector<std::int32_t>& rows) {
+    rows.resize(static_cast<std::size_t>(model_.logit_rows()));
+    std::iota(rows.begin(), rows.end(), 0);
+  };
+  if (modified) all(whole_choice_rows_);
+  if (raw) all(step.logprob_rows);
+  if (raw) best_ = recorded_best(best_);
+  tail_ = 1 + (modified ? 1 : 0) + (raw ? 2 * (1 + best_) : 0);
+}
+
+// Whether it is worth the others' way to take all rows.
+bool GpuTokenChoice::are_most(const std::vector<std::int32_t>& rows) const {
+  return 2 * rows.size() > steps_[turn_].rows.size();
 }
 
 // What this rank needs to choose the tokens of its whole rows. `before`: rows that are dealt before
@@ -228,7 +248,7 @@ void GpuTokenChoice::lay_out_whole_choice(std::span<const SamplingInput> inputs,
 
 GpuStepTail GpuTokenChoice::tail() {
   return {.put_in_line = [this](const GpuLogits& logits) { launch(logits); },
-          .recordable_as = static_cast<std::int32_t>(tail_)};
+          .recordable_as = tail_};
 }
 
 void GpuTokenChoice::launch(const GpuLogits& logits) {
@@ -291,6 +311,7 @@ StepResult GpuTokenChoice::finish() {
   }
   for (std::size_t i = 0; i < step.logprob_rows.size(); ++i) {
     const auto row = static_cast<std::size_t>(step.logprob_rows[i]);
+    if (row >= step.rows.size() || step.rows[row].logprobs < 0) continue;
     logprobs_.add_to(result.sampled[row], turn, static_cast<std::int32_t>(i),
                      step.rows[row].logprobs, input_of(row));
   }

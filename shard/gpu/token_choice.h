@@ -34,7 +34,8 @@ struct GpuChoiceOptions {
 //   - of rows with top_k, top_p or min_p, and with logprobs, a rank gets whole ones (GpuWholeRows):
 //     modified ones to cut off tokens and to look for the winner, raw ones for logprobs;
 //   - rows with longer lists than there is room for come to the host, and the Sampler chooses.
-// A recorded step holds the choice where no row has logprobs or goes to the host.
+// A recorded step holds the choice, logprobs included, where no row goes to the host, and of whole
+// rows each kind, raw and modified, is none of the step's rows or all.
 class GpuTokenChoice {
  public:
   // What begin() takes of a step's upload, at most.
@@ -74,14 +75,12 @@ class GpuTokenChoice {
   };
   struct Step {
     std::vector<Row> rows;
-    std::vector<std::int32_t> host_rows, logprob_rows;
+    std::vector<std::int32_t> host_rows;
+    std::vector<std::int32_t> logprob_rows;  // in a recording all, also those that want none
     std::vector<SamplingInput> on_host;  // of host_rows; while they are chosen the sequences stay
     kernels::device::Allocation chosen;  // pinned
     std::unique_ptr<kernels::cuda::Mark> downloaded;
   };
-  // Rows whose tokens are chosen from whole rows: none, all of them, some. The latter, and what
-  // concerns the host or logprobs, is not recorded.
-  enum class Tail : std::int32_t { other = 0, plain = 1, whole = 2 };
   // Elements of the buffers below.
   struct Sizes {
     std::int64_t candidates, whole_candidates, winners, cuts;
@@ -93,6 +92,7 @@ class GpuTokenChoice {
   Step& oldest() { return steps_[num_begun_ == 2 ? 1 - turn_ : turn_]; }
   void sort_out(std::span<const SamplingInput> inputs);
   void settle_tail();
+  bool are_most(const std::vector<std::int32_t>& rows) const;
   void lay_out_whole_choice(std::span<const SamplingInput> inputs, std::int32_t before);
   void launch(const GpuLogits& logits);
   void gather_winners();
@@ -118,8 +118,8 @@ class GpuTokenChoice {
   // Of the step that is put in line:
   SamplingLists lists_;
   std::vector<std::int32_t> whole_choice_rows_;
-  Tail tail_ = Tail::other;
-  std::int32_t best_ = 0;  // logprobs of the row that wants the most
+  std::int32_t tail_ = 0;  // GpuStepTail::recordable_as
+  std::int32_t best_ = 0;  // as many logprobs as the row has that wants the most, or more
   kernels::cuda::TokenChoiceArgs args_ = {}, whole_args_ = {};
   kernels::cuda::TruncationArgs truncation_ = {};
 };

@@ -85,7 +85,7 @@ def test_a_plan_tells_what_a_server_loads():
 def test_the_exit_status_tells_whether_it_fits(tmp_path):
     config = write_config(tmp_path)
     assert plan(config, "--device", "h100", "--tp", "4").returncode == 0
-    does_not = plan(config, "--device", "h100", "--tp", "1", "--max-model-len", 8192)
+    does_not = plan(config, "--device", "h100", "--tp", "1", "--max-model-len", 4096)
     assert does_not.returncode == 1
     assert "--tp 2 with these weights" in does_not.stdout
     assert "weights in fp8 at --tp 1" in does_not.stdout

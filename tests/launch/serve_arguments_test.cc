@@ -7,10 +7,12 @@
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "base/error.h"
+#include "kernels/cuda/visible_devices.h"
 
 namespace lockstep::launch {
 namespace {
@@ -68,6 +70,7 @@ TEST_F(ServeArguments, LeaveDefaultsWhereNothingIsSaid) {
   EXPECT_EQ(options.http, "");
   EXPECT_EQ(options.zmq, "tcp://127.0.0.1:5555");
   EXPECT_EQ(options.max_num_seqs, 64);
+  EXPECT_EQ(options.max_num_batched_tokens, std::nullopt);
   EXPECT_EQ(options.deadline, std::chrono::milliseconds(10000));
   EXPECT_EQ(options.request_timeout, std::chrono::minutes(10));
   EXPECT_EQ(options.transport, comm::Transport::automatic);
@@ -238,6 +241,22 @@ TEST_F(ServeArguments, RefuseWhatIsOutOfRangeAndNameTheOption) {
   }
   EXPECT_THAT(refusal({}), HasSubstr("MODEL"));
   EXPECT_THAT(refusal({"m", "--max-num-sequences", "4"}), HasSubstr("--max-num-sequences"));
+}
+
+// Where nobody says how many tokens a step has, that is for the device to say: on CPUs 512, on GPUs
+// 2,048. Whether ranks have GPUs is not known yet.
+TEST_F(ServeArguments, RefuseMoreSequencesThanAStepOfTheDeviceHas) {
+  const auto of = [&](const char* device, const char* sequences) {
+    return refusal({"m", "--device", device, "--max-num-seqs", sequences});
+  };
+  EXPECT_THAT(of("cpu", "513"), HasSubstr("512 is below --max-num-seqs 513"));
+  EXPECT_EQ(of("cuda", "2048"), "accepted");
+  EXPECT_THAT(of("cuda", "2049"), HasSubstr("2048 is below --max-num-seqs 2049"));
+  if (kernels::cuda::is_built_in()) {
+    EXPECT_EQ(of("auto", "2048"), "accepted");
+  } else {
+    EXPECT_THAT(of("auto", "513"), HasSubstr("512 is below --max-num-seqs 513"));
+  }
 }
 
 TEST_F(ServeArguments, TakePortsOfZeroMQ) {

@@ -104,5 +104,7 @@ TEST_F(NcclCommunicatorOfProcesses, SayWhichRankAKernelHasMissed) { run("peer_mi
 
 TEST_F(NcclCommunicatorOfProcesses, NeedsNobodyInAWorldOfOne) { run("alone", 1); }
 
+TEST_F(NcclCommunicatorOfProcesses, WaitsLongerForWorkThatGoesOn) { run("goes_on", 1); }
+
 }  // namespace
 }  // namespace lockstep::comm::cuda

@@ -51,7 +51,10 @@ struct PeerWorldRank {
     gpu.upload(reducer.segments(0, kRows), {static_cast<std::byte*>(staged.data()), staged.size()},
                "segments");
     add();
-    exchange.wait("a turn", [this] { reducer.check(); });
+    exchange.wait("a turn", [this] {
+      reducer.check();
+      return false;
+    });
   }
   void add() {
     const shard::LaneSum sum = reducer.reduce(0, kRows, "layer 12 mlp");

@@ -253,6 +253,24 @@ void alone(const Place& place) {
   check_gather_in_place(rank, 0);
 }
 
+// A deadline is for silence: it begins anew when the work has gone on.
+void goes_on(const Place& place) {
+  constexpr milliseconds kDeadline{300};
+  Rank rank(place, {.deadline = kDeadline});
+  const auto takes = [](milliseconds time) {
+    const auto end = std::chrono::steady_clock::now() + time;
+    return [end] { return std::chrono::steady_clock::now() >= end; };
+  };
+  rank.communicator->wait_until(takes(2 * kDeadline), "long work", [] { return true; });
+  try {
+    rank.communicator->wait_until(takes(2 * kDeadline), "silent work");
+    expect(false, "it waited beyond its deadline");
+  } catch (const CollectiveTimeout& timeout) {
+    const std::string text = timeout.what();
+    expect(text.find("'silent work'") != std::string::npos, "it does not say for what: " + text);
+  }
+}
+
 std::string read_id(const std::filesystem::path& file) {
   const auto deadline = std::chrono::steady_clock::now() + kAmple;
   while (!std::filesystem::exists(file)) {
@@ -287,6 +305,7 @@ int run(const std::vector<std::string>& arguments, int devices) {
                                                   {"missing", missing},
                                                   {"absent", absent},
                                                   {"alone", alone},
+                                                  {"goes_on", goes_on},
                                                   {"peers", peers},
                                                   {"ipc", ipc},
                                                   {"peer_missing", peer_missing}};

@@ -29,6 +29,8 @@ class ExecutedGpu final : public Gpu {
   // Puts `work` in line, or keeps it for the recording that is under way: for what else there is,
   // like a collective.
   void put(std::function<void()> work);
+  // Does the first item that is in line. REQUIRES: there is one.
+  void do_next() { do_until(done_ + 1); }
   // Kernels may not write to the array at `first` any more.
   void protect(const void* first) { arrays_.protect(first); }
   // A product whose work is cut in a certain way.

@@ -38,9 +38,11 @@ inline model::Model one_layer() {
 }
 
 // The plans of a batch with one sequence of each kind: prompts in the first step, cut in two for
-// the first sequence, then some tokens each.
+// the first sequence, then some tokens each. `turns`: sequences that take turns, of which every
+// such one has a token in a step.
 inline std::vector<comm::StepPlan> plans(int steps,
-                                         const std::vector<comm::SamplingParams>& kinds = kinds()) {
+                                         const std::vector<comm::SamplingParams>& kinds = kinds(),
+                                         int turns = 1) {
   std::vector<comm::StepPlan> all;
   std::map<std::uint64_t, std::int32_t> ends;
   std::int32_t next_block = 0;
@@ -68,7 +70,7 @@ inline std::vector<comm::StepPlan> plans(int steps,
         start.num_prompt_tokens = static_cast<std::int32_t>(start.token_ids.size());
         plan.starts.push_back(start);
         compute(plan, id, id == 1 ? 1 : start.num_prompt_tokens, id != 1);
-      } else {
+      } else if (static_cast<int>(id) % turns == step % turns) {
         compute(plan, id, id == 1 && step == 1 ? 2 : 1, true);
       }
     }

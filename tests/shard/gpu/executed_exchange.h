@@ -80,13 +80,18 @@ class ExecutedExchange final : public comm::GpuExchange {
     }
     return memory;
   }
-  void wait(std::string_view what, const std::function<void()>& look) override {
-    gpu_.synchronize(std::string(what).c_str());
-    ++waits;
-    look();
+  void wait(std::string_view what, const std::function<bool()>& look) override {
+    const auto mark = gpu_.make_mark();
+    mark->set();
+    wait(*mark, what, look);
   }
   void wait(kernels::cuda::Mark& mark, std::string_view what,
-            const std::function<void()>& look) override {
+            const std::function<bool()>& look) override {
+    for (std::size_t silent = 1; !mark.reached(); ++silent) {
+      gpu_.do_next();
+      longest_silence = std::max(longest_silence, silent);
+      if (look()) silent = 0;
+    }
     mark.wait(std::string(what).c_str());
     ++waits;
     look();
@@ -96,6 +101,7 @@ class ExecutedExchange final : public comm::GpuExchange {
   std::set<std::string, std::less<>> gathered_elsewhere;  // than in gather_memory()
   int exchanges = 0;
   int waits = 0;
+  std::size_t longest_silence = 0;  // items of work, while nothing said that it went on
 
  private:
   static std::size_t sum(const std::vector<std::size_t>& counts) {

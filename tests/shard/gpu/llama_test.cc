@@ -37,6 +37,8 @@ struct Ran {
   int recordings = 0;  // of rank 0
   int exchanges = 0;
   int waits = 0;
+  std::size_t longest_silence = 0;  // of rank 0, while it waited
+  int signs = 0;                    // that work went on
 };
 
 Ran run(const model::Model& model, int world, const Steps& steps,
@@ -58,6 +60,7 @@ Ran run(const model::Model& model, int world, const Steps& steps,
                               : load_gpu_weights(model, parts[rank], gpu, {.plain = plain}),
                           options, gpu, exchange);
     runner.allocate_cache(24);
+    if (rank == 0) runner.tell_progress([&] { ++ran.signs; });
     const auto range =
         static_cast<std::size_t>(runner.vocab_range().end - runner.vocab_range().begin);
     for (const auto& batch : steps) {
@@ -71,6 +74,7 @@ Ran run(const model::Model& model, int world, const Steps& steps,
       ran.recordings = runner.recordings();
       ran.exchanges = exchange.exchanges;
       ran.waits = exchange.waits;
+      ran.longest_silence = exchange.longest_silence;
     }
     communicator.barrier("end");
   });
@@ -303,6 +307,30 @@ TEST_F(GpuLlama, SaysSoOfAStepBehindWhichTheNextIsInLine) {
     }
     runner.wait(*done, "a step");
   });
+}
+
+// Of prompts that a GPU takes long for, two that nobody waits for in line before a third: whoever
+// waits hears of every layer. Of shorter ones nobody hears before all three are done.
+TEST_F(GpuLlama, TellsThatLongStepsGoOn) {
+  auto config = small_config();
+  config.num_hidden_layers = 4;
+  const model::Model model = make_model(config);
+  auto options = small_options();
+  options.max_batch_tokens = 130;
+  options.max_positions = 130;
+  const auto tokens = some_tokens(130, 5);
+  const std::vector<std::int32_t> blocks = {3, 4, 5, 6, 7, 8, 9, 10, 11};
+  const auto prompts_of = [&](std::size_t rows) {
+    const auto prompt = [&](bool logits) {
+      return ForwardSequence{std::span(tokens).first(rows), 0, blocks, logits};
+    };
+    return run(model, 1, {{prompt(false)}, {prompt(false)}, {prompt(true)}}, options,
+               kernels::cuda::Runs::once, false, kernels::cuda::Doing::when_asked);
+  };
+  const Ran long_steps = prompts_of(129), short_steps = prompts_of(128);
+  EXPECT_EQ(long_steps.signs, 3 * 4);
+  EXPECT_EQ(short_steps.signs, 0);
+  EXPECT_GT(short_steps.longest_silence, 8 * long_steps.longest_silence);
 }
 
 // Five sequences beside a sixth without logits, so that nothing is padded; then alone, in steps of

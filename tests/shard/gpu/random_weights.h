@@ -33,12 +33,12 @@ class NoExchange final : public comm::GpuExchange {
     return gpu_.memory().allocate(label, bytes);
   }
   comm::PeerMemory peer_memory(std::size_t) override { return {}; }
-  void wait(std::string_view what, const std::function<void()>& look) override {
+  void wait(std::string_view what, const std::function<bool()>& look) override {
     gpu_.synchronize(std::string(what).c_str());
     look();
   }
   void wait(kernels::cuda::Mark& mark, std::string_view what,
-            const std::function<void()>& look) override {
+            const std::function<bool()>& look) override {
     mark.wait(std::string(what).c_str());
     look();
   }

@@ -32,6 +32,7 @@ struct Way {
   GpuChoiceOptions options = {.max_sequences = kSequences, .most_listed = 1000};
   bool peers = false;                   // kernels exchange by themselves
   std::int64_t gather_below = 4 << 20;  // GpuRunnerOptions
+  std::int32_t max_recordings = 64;     // the same
 };
 
 // Every rank's run.
@@ -53,6 +54,7 @@ std::vector<Ran> run(int world, const std::vector<comm::StepPlan>& plans, const 
                            .max_sequences = kSequences,
                            .max_positions = 64,
                            .gather_below = way.gather_below,
+                           .max_recordings = way.max_recordings,
                            .sampling_bytes = GpuTokenChoice::upload_bytes(way.options, world)},
                           gpu, exchange);
     runner.allocate_cache(kChoiceLimits.num_blocks);
@@ -160,6 +162,83 @@ TEST(GpuTokenChoice, IsPartOfRecordings) {
   }
 }
 
+// Of rows most of which have logprobs, alone and with top_k and its like. On their way back there
+// are two copies.
+TEST(GpuTokenChoice, IsPartOfRecordingsWithLogprobs) {
+  const auto penalties =
+      params_of({.temperature = 1.0f, .presence_penalty = 2.0f, .seed = 3, .logprobs = 2});
+  const auto greedy = params_of({.frequency_penalty = 400.0f, .logit_bias = {{33, 1000.0f}}});
+  const auto top_k = params_of({.temperature = 1.5f, .top_k = 15, .seed = 5, .logprobs = 0});
+  const auto top_p = params_of({.temperature = 1.5f, .top_p = 0.8f, .seed = 4, .logprobs = 20});
+  for (const auto& kinds :
+       {std::vector{penalties, greedy, penalties}, std::vector{top_p, greedy, top_k}}) {
+    const auto steps = plans(5, kinds);
+    const auto expected = run(1, steps, {.on_gpu = false});
+    for (const int world : {1, 2, 3, 4}) {
+      const auto ranks =
+          run(world, steps, {.ahead = true, .doing = kernels::cuda::Doing::when_asked});
+      expect_same_tokens(ranks[0], expected[0]);
+      for (const Ran& rank : ranks) {
+        EXPECT_EQ(rank.reports.back().digest, expected[0].reports.back().digest);
+        EXPECT_EQ(rank.recordings, 1);
+        EXPECT_EQ(rank.items_of_last_step, 4u);
+      }
+    }
+  }
+}
+
+// Steps of two rows each that differ in nothing but how many of the best tokens are wanted, by
+// whom, and whether top_k is there: each is recorded for itself, but those of 2 and of 5 together.
+TEST(GpuTokenChoice, HasARecordingForEachShapeOfLogprobs) {
+  const auto with = [](int top_k, int logprobs) {
+    return params_of(
+        {.temperature = 1.1f, .top_k = top_k, .presence_penalty = 1.0f, .logprobs = logprobs});
+  };
+  constexpr int kNone = -1;  // logprobs
+  const std::vector<std::vector<comm::SamplingParams>> pairs = {
+      {with(0, kNone), with(0, kNone)}, {with(0, 0), with(0, 0)}, {with(0, 1), with(0, 0)},
+      {with(0, 2), with(0, 2)},         {with(0, 5), with(0, 2)}, {with(0, 20), with(0, 6)},
+      {with(9, kNone), with(9, kNone)}, {with(9, 0), with(9, 0)}, {with(9, 20), with(9, 20)}};
+  for (std::size_t first = 0; first < pairs.size(); first += 3) {
+    std::vector<comm::SamplingParams> kinds;
+    for (std::size_t of_pair = 0; of_pair < 2; ++of_pair) {
+      for (std::size_t i = first; i < first + 3; ++i) kinds.push_back(pairs[i][of_pair]);
+    }
+    const auto steps = plans(12, kinds, 3);
+    const auto expected = run(1, steps, {.on_gpu = false});
+    for (const int world : {1, 3}) {
+      const auto ranks =
+          run(world, steps, {.ahead = true, .doing = kernels::cuda::Doing::when_asked});
+      expect_same_tokens(ranks[0], expected[0]);
+      for (const Ran& rank : ranks) {
+        EXPECT_EQ(rank.reports.back().digest, expected[0].reports.back().digest);
+        EXPECT_EQ(rank.recordings, first == 3 ? 2 : 3);
+      }
+    }
+  }
+}
+
+// Sequences take turns in steps of two rows. One of the second pair has logprobs, so that its steps
+// are recorded without the choice of tokens: first, and there is room for no more. The third pair's
+// have their choice behind the same recording.
+TEST(GpuTokenChoice, IsBehindARecordingOfTheRestWhereNoMoreIsRecorded) {
+  const auto greedy = params_of({.presence_penalty = 1.0f});
+  const auto logprobs = params_of({.temperature = 1.0f, .seed = 8, .logprobs = 2});
+  const std::vector kinds = {greedy, logprobs, logprobs, greedy, greedy, logprobs};
+  const auto items_saved = [&](int steps) {
+    Way way{.ahead = true, .doing = kernels::cuda::Doing::when_asked, .max_recordings = 0};
+    const Ran without = run(1, plans(steps, kinds, 3), way)[0];
+    way.max_recordings = 1;
+    const Ran with = run(1, plans(steps, kinds, 3), way)[0];
+    EXPECT_EQ(with.recordings, 1);
+    expect_same_tokens(with, without);
+    return without.items_of_last_step - with.items_of_last_step;
+  };
+  const std::size_t of_second = items_saved(11), of_third = items_saved(12);
+  EXPECT_GT(of_second, 0u);
+  EXPECT_EQ(of_third, of_second);
+}
+
 // Two steps in line whose kernels exchange by themselves, with work done as early, and as late as
 // can be. Up to five rows are summed so, and the prompts by exchanges; of six steps the later ones
 // are recorded, with the choice. What kernels exchange in these, nobody else does: the sums of the
@@ -186,6 +265,38 @@ TEST(GpuTokenChoice, IsTheSameByKernelsThatExchangeOneStepAheadAndRecorded) {
       EXPECT_EQ(rank.items_of_last_step, 3u);
     }
   }
+}
+
+// Of its two layers one after the other, and of the choice of its token.
+TEST(GpuStepRunner, TellsThatALongStepGoesOn) {
+  const model::Model model = make_model(small_config());
+  comm::spawn_ranks(1, std::chrono::seconds(120), [&](comm::Communicator& communicator) {
+    kernels::cuda::ExecutedGpu gpu(kernels::cuda::Runs::once, kernels::cuda::Doing::when_asked);
+    ExecutedExchange exchange(gpu, communicator);
+    const Partition part = partition_model(model.config, 1)[0];
+    const GpuChoiceOptions options{.max_sequences = kSequences, .most_listed = 1000};
+    StepTimes times(communicator);
+    GpuLlamaRunner runner(model.config, random_weights(model, part, gpu),
+                          {.max_batch_tokens = 130,
+                           .max_sequences = kSequences,
+                           .max_positions = 130,
+                           .sampling_bytes = GpuTokenChoice::upload_bytes(options, 1)},
+                          gpu, exchange);
+    runner.allocate_cache(9);
+    Sampler sampler(communicator, runner.vocab_range(), runner.vocab_ranges());
+    GpuTokenChoice choice(runner, options, gpu, exchange, sampler);
+    GpuStepRunner steps(runner, choice, times);
+    int signs = 0;
+    times.tell_progress(std::chrono::nanoseconds(0), [&] { ++signs; });
+    const auto tokens = some_tokens(129, 5);
+    const std::vector<std::int32_t> blocks = {0, 1, 2, 3, 4, 5, 6, 7, 8};
+    const comm::SamplingParams params = params_of({});
+    steps.begin(std::vector{ForwardSequence{tokens, 0, blocks, true}},
+                std::vector{SamplingInput{.sequence_id = 1, .params = &params, .position = 129}});
+    EXPECT_EQ(signs, 0);
+    steps.finish();
+    EXPECT_EQ(signs, 3);
+  });
 }
 
 // Of two sequences, of which there is room for one.

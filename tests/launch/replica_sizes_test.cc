@@ -1,0 +1,34 @@
+#include "launch/replica_sizes.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "base/error.h"
+
+namespace lockstep::launch {
+namespace {
+
+TEST(BatchedTokens, AreTheDevicesWhereNobodySaysHowMany) {
+  const ServeOptions options;
+  EXPECT_EQ(settle_batched_tokens(options, Device::cpu), 512);
+  EXPECT_EQ(settle_batched_tokens(options, Device::cuda), 2048);
+}
+
+TEST(BatchedTokens, AreWhatIsAskedOnEveryDevice) {
+  ServeOptions options;
+  options.max_num_batched_tokens = 512;
+  EXPECT_EQ(settle_batched_tokens(options, Device::cpu), 512);
+  EXPECT_EQ(settle_batched_tokens(options, Device::cuda), 512);
+}
+
+TEST(BatchedTokens, AreRefusedBelowTheNumberOfSequences) {
+  ServeOptions options;
+  options.max_num_seqs = 600;
+  EXPECT_EQ(settle_batched_tokens(options, Device::cuda), 2048);
+  EXPECT_THAT([&] { settle_batched_tokens(options, Device::cpu); },
+              testing::ThrowsMessage<Error>(
+                  testing::HasSubstr("--max-num-batched-tokens: 512 is below --max-num-seqs 600")));
+}
+
+}  // namespace
+}  // namespace lockstep::launch
