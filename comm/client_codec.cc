@@ -124,6 +124,7 @@ void fields(Io& io, Type<StatusReply>) {
   using S = StatusReply;
   io.required("id", &S::id);
   io.required("healthy", &S::healthy);
+  io.optional("stopping", &S::stopping);
   io.required("model", &S::model);
   io.required("version", &S::version);
   io.required("system_fingerprint", &S::system_fingerprint);

@@ -99,7 +99,8 @@ struct ErrorReply {
 
 struct StatusReply {
   std::string id;
-  bool healthy = false;  // the step counter moves, or nothing is queued
+  bool healthy = false;   // the step counter moves, or nothing is queued, and it takes requests
+  bool stopping = false;  // takes no more requests; those that are open may end
   std::string model;     // the served name
   std::string version;
   std::string system_fingerprint;

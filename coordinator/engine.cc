@@ -59,9 +59,9 @@ void Engine::loop(const std::stop_token& stop, const std::stop_token& failed) {
   const std::stop_callback on_stop(stop, wake), on_failure(failed, wake);
   for (;;) {
     if (failed.stop_requested()) return;
-    if (stop.stop_requested() && !stop_deadline_) stop_deadline_ = Clock::now() + kStopPatience;
-    if (stopping()) tell_of_stop();
-    if (stopping() && reports_.num_in_flight() == 0) break;
+    if (stop.stop_requested()) drain();
+    if (plans_end()) tell_of_stop();
+    if (plans_end() && reports_.num_in_flight() == 0) break;
     wait();
     const Clock::time_point woke = Clock::now();
     wake_.drain();
@@ -76,8 +76,27 @@ void Engine::loop(const std::stop_token& stop, const std::stop_token& failed) {
   shards_.publish(scheduler_.empty_plan(/*shutdown=*/true));
 }
 
-// A launcher ends all ranks with the same signal when one of them has died: requests are told of a
-// stop only when plans come back, or at least go out.
+// Lets open requests end by themselves for a while. A launcher ends all ranks with the same signal
+// when one of them has died: a plan tells.
+void Engine::drain() {
+  if (plans_end()) return;
+  const Clock::time_point now = Clock::now();
+  if (!drain_) {
+    drain_ = Drain{now + kStopPatience, now + options_.shutdown_timeout};
+    if (open_.size() > 0 && options_.shutdown_timeout.count() > 0) {
+      spdlog::info("stopping: {} requests may end within {} s", open_.size(),
+                   std::chrono::duration<double>(options_.shutdown_timeout).count());
+    }
+  }
+  if (open_.size() == 0 || now >= drain_->end) {
+    stop_deadline_ = now + kStopPatience;
+  } else if (drain_->ask_ranks && now >= *drain_->ask_ranks) {
+    drain_->ask_ranks.reset();
+    if (reports_.num_in_flight() > 0) publish(scheduler_.empty_plan(/*shutdown=*/false));
+  }
+}
+
+// Requests are told of a stop only when plans come back, or at least go out.
 void Engine::tell_of_stop() {
   if (open_.size() == 0) return;
   if (reports_.num_in_flight() > 0) {
@@ -107,7 +126,13 @@ std::chrono::milliseconds Engine::longest_wait() const {
   Clock::duration left = reports_.num_in_flight() > 0
                              ? reports_.deadline() - reports_.longest_silence(now)
                              : last_word_ + options_.heartbeat_interval - now;
-  if (stop_deadline_ && open_.size() > 0) left = std::min(left, *stop_deadline_ - now);
+  if (open_.size() > 0) {
+    if (stop_deadline_) {
+      left = std::min(left, *stop_deadline_ - now);
+    } else if (drain_) {
+      left = std::min(left, drain_->ask_ranks.value_or(drain_->end) - now);
+    }
+  }
   // Rounded up: waking just before the time would be of no use.
   const auto milliseconds = std::chrono::ceil<std::chrono::milliseconds>(left);
   return std::clamp(milliseconds, std::chrono::milliseconds(0), options_.heartbeat_interval);
@@ -197,6 +222,7 @@ void Engine::handle(const std::string& client, const comm::StatusRequest& reques
   reply.id = request.id;
   reply.healthy =
       !stopping() && reports_.longest_silence(Clock::now()) <= options_.shard_deadline / 2;
+  reply.stopping = stopping();
   reply.model = options_.served_model_name;
   reply.version = options_.version;
   reply.system_fingerprint = options_.system_fingerprint;
@@ -289,7 +315,7 @@ void Engine::record_end(const OpenRequest& request, FinishReason reason) {
 // ---- Plans ----
 
 void Engine::publish_plans() {
-  while (!stopping() && reports_.num_in_flight() < max_plans_in_flight()) {
+  while (!plans_end() && reports_.num_in_flight() < max_plans_in_flight()) {
     const std::optional<comm::StepPlan> plan = schedule();
     if (!plan) break;
     publish(*plan);
@@ -299,7 +325,7 @@ void Engine::publish_plans() {
     // A step takes long, and who has done its part of it waits for the next plan.
     shards_.reassure();
     last_word_ = Clock::now();
-  } else if (!stopping()) {
+  } else if (!plans_end()) {
     // A rank that is stuck is to be noticed when there is nothing to do, too.
     publish(scheduler_.empty_plan(/*shutdown=*/false));
   }

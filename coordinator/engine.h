@@ -44,6 +44,7 @@ struct EngineOptions {
   std::chrono::milliseconds shard_deadline{60000};
   std::chrono::milliseconds heartbeat_interval{1000};  // between words to shards that wait
   std::chrono::milliseconds client_interval{5000};     // the same, to clients
+  std::chrono::milliseconds shutdown_timeout{0};       // that open requests have to end at a stop
 };
 
 // One thread runs it; nothing else touches it while it runs.
@@ -56,12 +57,13 @@ class Engine {
          const model::ChatTemplate* chat_template, std::vector<std::int32_t> eos_token_ids,
          zmq::context_t& context, ShardLink& shards, Tracer* tracer = nullptr);
 
-  // Serves until `stop` is requested, then tells open requests "shutting_down", waits for the plans
-  // in flight, and publishes the last plan. Throws Error when the shards disagree, are late or
-  // break the protocol; open requests are told "replica_failed" before. So they are when `failed`
-  // is requested, which says that the replica has failed elsewhere: then it returns at once. Those
-  // last messages leave the process while the engine is destroyed and its context closed, which
-  // takes at most a second.
+  // Serves until `stop` is requested. From then on requests are refused as "shutting_down"; those
+  // that are open may end within the shutdown timeout, and are told the same after it. Then it
+  // waits for the plans in flight, and publishes the last plan. Throws Error when the shards
+  // disagree, are late or break the protocol; open requests are told "replica_failed" before. So
+  // they are when `failed` is requested, which says that the replica has failed elsewhere: then it
+  // returns at once. Those last messages leave the process while the engine is destroyed and its
+  // context closed, which takes at most a second.
   void run(std::stop_token stop, std::stop_token failed = {});
 
   // Where clients can connect, with the ports that were chosen for "tcp://...:*".
@@ -69,7 +71,9 @@ class Engine {
 
  private:
   void loop(const std::stop_token& stop, const std::stop_token& failed);
-  bool stopping() const { return stop_deadline_.has_value(); }
+  bool stopping() const { return drain_.has_value(); }
+  bool plans_end() const { return stop_deadline_.has_value(); }
+  void drain();
   void tell_of_stop();
   TraceSpan span(const char* name) const {
     return TraceSpan(tracer_, {"coordinator", "coordinator", name});
@@ -123,7 +127,12 @@ class Engine {
   Clock::time_point last_word_;  // to the shards: a plan, or that one is still to come
   std::uint64_t last_empty_plan_ = 0;
   Clock::time_point next_signs_;  // to clients that have heard nothing for long
-  // Set: a stop is requested. From then on open requests are told of it, whatever is in flight.
+  struct Drain {
+    std::optional<Clock::time_point> ask_ranks;  // whether they are there, once
+    Clock::time_point end;                       // of the time that open requests have
+  };
+  std::optional<Drain> drain_;  // set: a stop is requested
+  // Set: no more plans. From then on open requests are told of it, whatever is in flight.
   std::optional<Clock::time_point> stop_deadline_;
 };
 

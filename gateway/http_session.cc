@@ -26,6 +26,7 @@ HttpResponse no_answer(const HttpOptions& options) {
 }
 
 HttpResponse health(const comm::StatusReply& status) {
+  if (status.stopping) return error_response(shutting_down());
   if (status.healthy) return json_response({{"status", "healthy"}});
   return error_response({"replica_failed", "the replica is not healthy: it makes no steps", ""});
 }

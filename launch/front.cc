@@ -47,6 +47,7 @@ coordinator::EngineOptions engine_options(const ServeOptions& options, const Rep
       .shard_deadline = options.deadline,
       // Idle shards hear of the coordinator several times within their deadline.
       .heartbeat_interval = std::min(std::chrono::milliseconds(1000), options.deadline / 4),
+      .shutdown_timeout = options.shutdown_timeout,
   };
 }
 

@@ -35,6 +35,7 @@ struct Typed {
   std::string config;
   std::int64_t deadline_ms = ServeOptions{}.deadline.count();
   std::int64_t request_timeout_s = ServeOptions{}.request_timeout.count();
+  std::int64_t shutdown_timeout_s = ServeOptions{}.shutdown_timeout.count();
 };
 
 void add_engine_options(CLI::App& serve, ServeOptions& options, Typed& typed) {
@@ -77,6 +78,10 @@ void add_engine_options(CLI::App& serve, ServeOptions& options, Typed& typed) {
                             "Over HTTP, the time for a whole answer, queueing included; of a "
                             "stream, for whatever comes next of it"))
       ->check(CLI::Range(1, 604'800));
+  defaults(serve.add_option("--shutdown-timeout", typed.shutdown_timeout_s,
+                            "Seconds that open requests have to end after a SIGTERM to rank 0, "
+                            "while new ones are refused; a second SIGTERM ends all at once"))
+      ->check(CLI::Range(0, 604'800));
   defaults(serve.add_option("--seed", options.seed, "Seed of requests that bring none"))
       ->check(check_unsigned);
 }
@@ -256,6 +261,7 @@ void add_serve_arguments(CLI::App& serve, ServeOptions& options, std::function<v
     if (!typed->config.empty()) apply_toml(typed->config, serve);
     options.deadline = std::chrono::milliseconds(typed->deadline_ms);
     options.request_timeout = std::chrono::seconds(typed->request_timeout_s);
+    options.shutdown_timeout = std::chrono::seconds(typed->shutdown_timeout_s);
     check(options);
     done();
   });

@@ -37,11 +37,12 @@ struct ServeOptions {
   std::int32_t max_queue = 4096;  // waiting requests
   // Over HTTP: for a whole answer; of a stream, for whatever comes next of it
   std::chrono::seconds request_timeout{600};
-  std::uint64_t seed = 0;             // of requests without one
-  Device device = Device::automatic;  // what computes
-  int threads = 0;                    // per rank; 0: this rank's share of the cores
-  bool bind = true;                   // each thread to a core, where that can be
-  std::string weight_cache;           // a folder for packed weights; empty: none
+  std::chrono::seconds shutdown_timeout{0};  // that open requests have to end after a SIGTERM
+  std::uint64_t seed = 0;                    // of requests without one
+  Device device = Device::automatic;         // what computes
+  int threads = 0;                           // per rank; 0: this rank's share of the cores
+  bool bind = true;                          // each thread to a core, where that can be
+  std::string weight_cache;                  // a folder for packed weights; empty: none
   comm::Transport transport = comm::Transport::automatic;
   std::string kernels = "auto";               // or a name (cpu_family.h)
   std::string activations = "auto";           // in products: "int8", "bf16", "f32"

@@ -95,12 +95,13 @@ def test_logprobs_keep_the_bytes_of_a_token(call):
 @both
 def test_status_has_the_fields_of_the_protocol(call):
     def answer(request):
-        return [{**STATUS, "metrics": "m 1"} if request["metrics"] else STATUS]
+        return [{**STATUS, "metrics": "m 1", "stopping": True} if request["metrics"] else STATUS]
 
     with FakeServer(answer) as server:
         assert vars(call(server, "status")) == {**{k: STATUS[k] for k in STATUS if k != "type"},
-                                                "metrics": None}
-        assert call(server, "status", metrics=True).metrics == "m 1"
+                                                "metrics": None, "stopping": False}
+        status = call(server, "status", metrics=True)
+        assert status.metrics == "m 1" and status.stopping
 
 
 @both

@@ -225,12 +225,23 @@ TEST(ClientCodec, RoundTripsTheSmallServerMessages) {
   const auto error = std::get<ErrorReply>(back(ErrorReply{"", {"code", "why", "stop"}}));
   EXPECT_EQ(error.fault.code + "/" + error.fault.message + "/" + error.fault.param,
             "code/why/stop");
-  const StatusReply status{"s", true, "m", "1", "f", 8, 5, 6, 7, 9, 10, 11, 12, "text"};
-  const json expected{{"type", "status"},  {"id", "s"},           {"healthy", true},
-                      {"model", "m"},      {"version", "1"},      {"system_fingerprint", "f"},
-                      {"world_size", 8},   {"epoch", 5},          {"steps", 6},
-                      {"running", 7},      {"waiting", 9},        {"blocks_total", 10},
-                      {"blocks_used", 11}, {"max_model_len", 12}, {"metrics", "text"}};
+  const StatusReply status{"s", true, true, "m", "1", "f", 8, 5, 6, 7, 9, 10, 11, 12, "text"};
+  const json expected{{"type", "status"},
+                      {"id", "s"},
+                      {"healthy", true},
+                      {"stopping", true},
+                      {"model", "m"},
+                      {"version", "1"},
+                      {"system_fingerprint", "f"},
+                      {"world_size", 8},
+                      {"epoch", 5},
+                      {"steps", 6},
+                      {"running", 7},
+                      {"waiting", 9},
+                      {"blocks_total", 10},
+                      {"blocks_used", 11},
+                      {"max_model_len", 12},
+                      {"metrics", "text"}};
   EXPECT_EQ(json_of(encode(ServerMessage(status))), expected);
   EXPECT_EQ(json_of(encode(back(status))), expected);
 }

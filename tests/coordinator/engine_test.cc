@@ -360,6 +360,65 @@ TEST_F(EngineTest, TellsOpenRequestsThatItShutsDown) {
   EXPECT_TRUE(shards->shut_down);
 }
 
+TEST_F(EngineTest, LetsOpenRequestsEndBeforeItStops) {
+  options.shutdown_timeout = 60s;
+  tamper = [](comm::StepReport&) {
+    std::this_thread::sleep_for(1ms);
+    return true;
+  };
+  start();
+  TestClient client(context, endpoints[0]);
+  const comm::GenerateRequest r = request("a", 120);
+  client.send(r);
+  ASSERT_TRUE(std::holds_alternative<comm::Accepted>(client.receive()));
+  thread.request_stop();
+  TestClient late(context, endpoints[0]);
+  while (!status(late).stopping) std::this_thread::sleep_for(1ms);
+  EXPECT_FALSE(status(late).healthy);
+  late.send(request("b", 1));
+  EXPECT_EQ(late.collect("b").error->fault.code, "shutting_down");
+  const auto begin = std::chrono::steady_clock::now();
+  EXPECT_EQ(stop(), "");
+  EXPECT_LT(std::chrono::steady_clock::now() - begin, 30s);  // it has nothing to wait for then
+  const Collected answer = client.collect("a");
+  ASSERT_TRUE(answer.done);
+  EXPECT_EQ(answer.token_ids, expected_tokens(r));
+  EXPECT_TRUE(shards->shut_down);
+}
+
+TEST_F(EngineTest, TellsRequestsThatDoNotEndInTimeThatItShutsDown) {
+  options.shutdown_timeout = 200ms;
+  tamper = [](comm::StepReport&) {
+    std::this_thread::sleep_for(5ms);
+    return true;
+  };
+  start();
+  TestClient client(context, endpoints[0]);
+  client.send(request("a", 120));
+  ASSERT_TRUE(std::holds_alternative<comm::Accepted>(client.receive()));
+  EXPECT_EQ(stop(), "");
+  const Collected rest = client.collect("a");
+  ASSERT_TRUE(rest.error);
+  EXPECT_EQ(rest.error->fault.code, "shutting_down");
+  EXPECT_GT(rest.token_ids.size(), 3u);
+  EXPECT_TRUE(shards->shut_down);
+}
+
+TEST_F(EngineTest, WaitsForNoRequestsWhenARankTakesNoPlanAtAStop) {
+  options.shutdown_timeout = 60s;
+  start();
+  TestClient client(context, endpoints[0]);
+  shards->silent = true;
+  client.send(request("a", 120));
+  ASSERT_TRUE(std::holds_alternative<comm::Accepted>(client.receive()));
+  while (shards->num_plans == 0) std::this_thread::sleep_for(1ms);
+  shards->gone = true;
+  const auto begin = std::chrono::steady_clock::now();
+  EXPECT_THAT(stop(), HasSubstr("rank 1 takes no plan"));
+  EXPECT_LT(std::chrono::steady_clock::now() - begin, 10s);
+  EXPECT_EQ(client.collect("a").error->fault.code, "replica_failed");
+}
+
 TEST_F(EngineTest, SaysThatTheReplicaHasFailedWhenARankTakesNoPlanAtAStop) {
   start();
   TestClient client(context, endpoints[0]);

@@ -8,19 +8,21 @@ import re
 import signal
 import subprocess
 import time
+import urllib.error
 
 import pytest
 
 import cluster
 
 
-def keep_busy(server, seconds=60):
-    """A background stream that keeps the ranks stepping, whose first tokens have come; its failure is
-    expected."""
+def keep_busy(server, seconds=60, max_tokens=4000):
+    """A request in the background that keeps the ranks stepping, whose first tokens have come: its
+    answer, or the error that is expected."""
     def ask():
         try:
-            server.post("/v1/completions", {"model": server.get_model(), "prompt": "Count: 1 2 3",
-                                            "max_tokens": 4000, "ignore_eos": True}, seconds)
+            return server.post("/v1/completions",
+                               {"model": server.get_model(), "prompt": "Count: 1 2 3",
+                                "max_tokens": max_tokens, "ignore_eos": True}, seconds)
         except Exception as error:  # the server dies under it
             return error
     pool = concurrent.futures.ThreadPoolExecutor(1)
@@ -34,8 +36,20 @@ def keep_busy(server, seconds=60):
 
 def fault_code(asked):
     """The code that a request got whose server has died under it."""
-    error = asked.result(20)
+    return code_of(asked.result(20))
+
+
+def code_of(error):
     return json.loads(error.read())["error"]["code"]
+
+
+def refusal(ask):
+    """The code that ask() is refused with, or None."""
+    try:
+        ask()
+    except urllib.error.HTTPError as error:
+        return code_of(error)
+    return None
 
 
 def all_gone(pids, timeout=10):
@@ -91,6 +105,21 @@ def test_clients_are_told_of_a_shutdown():
         os.kill(server.rank_pids()[0], signal.SIGTERM)
         assert server.wait(20) == 0
         assert fault_code(asked) == "shutting_down"
+
+
+def test_open_requests_end_within_the_shutdown_timeout():
+    with cluster.Cluster(2, "--shutdown-timeout", 60) as server:
+        model = server.get_model()
+        asked = keep_busy(server, max_tokens=600)
+        os.kill(server.rank_pids()[0], signal.SIGTERM)
+        deadline = time.monotonic() + 10
+        while refusal(lambda: server.get("/health")) != "shutting_down":
+            assert time.monotonic() < deadline
+        assert refusal(lambda: server.post("/v1/completions", {
+            "model": model, "prompt": "x", "max_tokens": 1})) == "shutting_down"
+        assert not asked.done()
+        assert server.wait(60) == 0
+        assert asked.result(10)["usage"]["completion_tokens"] == 600
 
 
 @pytest.mark.parametrize("rank", [0, 1])

@@ -355,6 +355,20 @@ TEST(HttpServer, TellsTheBackendsHealth) {
   EXPECT_THAT(response.body, HasSubstr("not healthy"));
 }
 
+TEST(HttpServer, IsNotHealthyWhileTheBackendStops) {
+  FakeCoordinator::Script script = friendly_script();
+  script.status = [](const comm::StatusRequest& request) {
+    comm::StatusReply status = healthy_status(request.id);
+    status.healthy = false;
+    status.stopping = true;
+    return std::optional(status);
+  };
+  ServerFixture fixture(script);
+  const ClientResponse response = fixture.get("/health");
+  EXPECT_EQ(response.status, 503);
+  EXPECT_THAT(response.body, HasSubstr("shutting_down"));
+}
+
 TEST(HttpServer, IsNotHealthyWhenTheBackendDoesNotAnswer) {
   HttpOptions options = test_options();
   options.health_timeout = 50ms;

@@ -73,6 +73,7 @@ TEST_F(ServeArguments, LeaveDefaultsWhereNothingIsSaid) {
   EXPECT_EQ(options.max_num_batched_tokens, std::nullopt);
   EXPECT_EQ(options.deadline, std::chrono::milliseconds(10000));
   EXPECT_EQ(options.request_timeout, std::chrono::minutes(10));
+  EXPECT_EQ(options.shutdown_timeout, std::chrono::seconds(0));
   EXPECT_EQ(options.transport, comm::Transport::automatic);
   EXPECT_EQ(options.device, Device::automatic);
   EXPECT_TRUE(options.bind);
@@ -112,6 +113,8 @@ TEST_F(ServeArguments, SetEveryOption) {
                                       "fp8",
                                       "--max-queue",
                                       "9",
+                                      "--shutdown-timeout",
+                                      "45",
                                       "--request-timeout-s",
                                       "3600",
                                       "--seed",
@@ -157,6 +160,7 @@ TEST_F(ServeArguments, SetEveryOption) {
   EXPECT_EQ(options.kv_cache_dtype, KvCacheType::fp8);
   EXPECT_EQ(options.max_queue, 9);
   EXPECT_EQ(options.request_timeout, std::chrono::hours(1));
+  EXPECT_EQ(options.shutdown_timeout, std::chrono::seconds(45));
   EXPECT_EQ(options.seed, 18446744073709551615u);
   EXPECT_EQ(options.threads, 5);
   EXPECT_EQ(options.device, Device::cuda);
@@ -214,6 +218,7 @@ TEST_F(ServeArguments, RefuseWhatIsOutOfRangeAndNameTheOption) {
       {"--kernels", "mmx"},
       {"--deadline-ms", "99"},
       {"--request-timeout-s", "0"},
+      {"--shutdown-timeout", "-1"},
       {"--request-timeout-s", "604801"},
       {"--log-level", "loud"},
       {"--trace-steps", "0"},

@@ -221,7 +221,7 @@ class Completion:
 
 @dataclass(frozen=True)
 class Status:
-    healthy: bool  #: steps are being made, or nothing is queued
+    healthy: bool  #: steps are being made, or nothing is queued, and requests are taken
     model: str
     version: str
     system_fingerprint: str
@@ -234,6 +234,7 @@ class Status:
     blocks_used: int
     max_model_len: int  #: tokens, prompt and answer together
     metrics: Optional[str] = None  #: Prometheus text, when asked for
+    stopping: bool = False  #: takes no more requests; those that are open may end
 
 
 def status(message: Message) -> Status:
