@@ -13,13 +13,15 @@ namespace lockstep::model {
 namespace {
 
 // llama.cpp's names for pre-tokenizers (llama-vocab.cpp) and ours.
-constexpr std::array<std::pair<std::string_view, std::string_view>, 6> kPreTokenizers{{
+constexpr std::array<std::pair<std::string_view, std::string_view>, 8> kPreTokenizers{{
     {"smollm", "smollm"},
     {"gpt-2", "gpt2"},
     {"gpt2", "gpt2"},
     {"llama-bpe", "llama3"},
     {"llama3", "llama3"},
     {"llama-v3", "llama3"},
+    {"qwen2", "qwen2"},
+    {"tekken", "tekken"},
 }};
 
 // Control tokens that end a turn whatever the file's ids say; a base model turned into a chat model
@@ -92,10 +94,12 @@ TokenizerSpec gguf_tokenizer(const GgufMetadata& metadata) {
   spec.bos_token_id = token_id(metadata, "tokenizer.ggml.bos_token_id", spec.tokens.size());
   spec.eos_token_id = token_id(metadata, "tokenizer.ggml.eos_token_id", spec.tokens.size());
   spec.unk_token_id = token_id(metadata, "tokenizer.ggml.unknown_token_id", spec.tokens.size());
-  // llama.cpp's defaults for Llama 3, which its converter does not write down.
-  spec.ignore_merges = spec.pre_tokenizer == "llama3";
+  // llama.cpp's defaults for Llama 3 and tekken, which its converter does not write down.
+  spec.ignore_merges = spec.pre_tokenizer == "llama3" || spec.pre_tokenizer == "tekken";
   spec.add_bos_token =
-      metadata.boolean("tokenizer.ggml.add_bos_token").value_or(spec.pre_tokenizer == "llama3");
+      metadata.boolean("tokenizer.ggml.add_bos_token").value_or(spec.ignore_merges);
+  // As Qwen's own tokenizer does; llama.cpp does not.
+  spec.nfc = spec.pre_tokenizer == "qwen2";
   if (metadata.boolean("tokenizer.ggml.add_eos_token").value_or(false)) {
     metadata.fail_at("tokenizer.ggml.add_eos_token", "true is not supported");
   }

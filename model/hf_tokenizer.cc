@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "model/fail.h"
+#include "model/hf_normalizer.h"
 #include "model/hf_pre_tokenizer.h"
 #include "model/json_file.h"
 #include "model/limits.h"
@@ -97,6 +98,7 @@ void read_added_tokens(const JsonFields& fields, TokenizerSpec& spec) {
     place_token(spec, id, text, token, "id");
     (token.boolean("special").value_or(false) ? spec.special_tokens : spec.added_tokens)
         .push_back(id);
+    if (token.boolean("normalized").value_or(false)) spec.normalized_tokens.push_back(id);
   }
   std::ranges::sort(spec.special_tokens);
   std::ranges::sort(spec.added_tokens);
@@ -194,12 +196,6 @@ std::optional<bool> read_add_bos_token(const JsonFields& fields) {
   return name == "LlamaTokenizer" || name == "LlamaTokenizerFast" ? flag : std::nullopt;
 }
 
-// transformers leaves out a Sequence of none, as it does null.
-bool does_nothing(const json& normalizer) {
-  return normalizer.is_object() && normalizer.value("type", json()) == "Sequence" &&
-         normalizer.value("normalizers", json()) == json::array();
-}
-
 void read_tokenizer_config(const std::string& file, TokenizerSpec& spec) {
   const json parsed = read_json(file, kMaxConfigBytes);
   const JsonFields fields(parsed, file);
@@ -225,11 +221,8 @@ TokenizerSpec read_hf_tokenizer(const std::string& folder) {
   const std::string file = folder + "/tokenizer.json";
   const json parsed = read_json(file, kMaxTokenizerBytes);
   const JsonFields fields(parsed, file);
-  if (const json* normalizer = fields.find("normalizer");
-      normalizer && !does_nothing(*normalizer)) {
-    fields.fail_at("normalizer", "is not supported; it must be null or an empty Sequence");
-  }
   TokenizerSpec spec;
+  read_normalizer(fields, spec);
   spec.pre_tokenizer = recognize_pre_tokenizer(fields);
   read_model(fields, spec);
   read_added_tokens(fields, spec);

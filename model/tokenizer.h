@@ -12,12 +12,15 @@ namespace lockstep::model {
 
 // What a model file says of its tokenizer, before anything is built from it.
 struct TokenizerSpec {
-  std::string pre_tokenizer;  // key of the table in pre_tokenizer.cc: "smollm", "gpt2", "llama3"
+  std::string pre_tokenizer;        // key of the table in pre_tokenizer.cc: "smollm", "gpt2", ...
+  bool nfc = false;                 // text between added tokens is put into NFC first (Qwen)
   std::vector<std::string> tokens;  // id -> token in GPT-2's byte-to-unicode alphabet; added
                                     // tokens are plain UTF-8; empty: an id without a token
   std::vector<std::string> merges;  // "left right", best first
-  std::vector<std::int32_t> special_tokens;  // ids of control tokens: <|im_start|>, ...
-  std::vector<std::int32_t> added_tokens;    // ids of non-special added tokens (always parsed)
+  std::vector<std::int32_t> special_tokens;     // ids of control tokens: <|im_start|>, ...
+  std::vector<std::int32_t> added_tokens;       // ids of non-special added tokens (always parsed)
+  std::vector<std::int32_t> normalized_tokens;  // those of both lists that are looked for in what
+                                                // is between the others, after NFC
   std::optional<std::int32_t> bos_token_id;
   std::optional<std::int32_t> eos_token_id;
   std::optional<std::int32_t> unk_token_id;
@@ -39,8 +42,9 @@ class Tokenizer {
     bool parse_special = false;
   };
   // The tokens of any bytes at all. Bytes that are not UTF-8 are read as U+FFFD, as Python's
-  // bytes.decode("utf-8", errors="replace") does. Added and control tokens are found first: the
-  // leftmost, the longest of those that begin there. Without `parse_special` the text of a control
+  // bytes.decode("utf-8", errors="replace") does. Added and control tokens are found first, those
+  // of normalized_tokens after the others: the leftmost, the longest of those that begin there.
+  // Without `parse_special` the text of a control
   // token is plain text, and no text gives a control token. A byte that the vocabulary has no token
   // for is left out, as Hugging Face does; make_tokenizer allows that only of control characters
   // and of the lead bytes of code points above U+3FFFF. Throws Error when `text` is over 1 GiB.

@@ -39,6 +39,7 @@ Vocabulary::Vocabulary(TokenizerSpec spec, std::string path)
   index_texts();
   decode_bytes();
   find_byte_tokens();
+  for (const std::int32_t id : spec_.normalized_tokens) check_id(id, "normalized_tokens");
   check_id(spec_.bos_token_id, "bos_token_id");
   check_id(spec_.eos_token_id, "eos_token_id");
   check_id(spec_.unk_token_id, "unk_token_id");

@@ -3,13 +3,16 @@
     tokenizer_oracle.py MODEL.gguf VARIANT SECTION SEED COUNT >FIXTURE.json
 
 The vocabulary is that of the GGUF file. VARIANT is a pre-tokenizer that Lockstep knows: "smollm"
-has the vocabulary as it is, "gpt2" and "llama3" an extended one. The fixture is an object of "spec",
-the fields of model::TokenizerSpec, and "cases", drawn from COUNT texts; SECTION says what a case is:
+has the vocabulary as it is, all others an extended one. The fixture is an object of "spec", the
+fields of model::TokenizerSpec, and "cases", drawn from COUNT texts; SECTION says what a case is:
 
-    encode   {text, parse_special, ids}
-    decode   {ids, skip_special_tokens, text}
-    classes  [first, last, sizes]: ranges of class_code_points(), and for each c in them the sizes
-             of the pieces that "!" c "!a" c "a 7" c "7 " c is split into, in code points
+    encode     {text, parse_special, ids}
+    decode     {ids, skip_special_tokens, text}
+    classes    [first, last, sizes]: ranges of class_code_points(), and for each c in them the sizes
+               of the pieces that "!" c "!a" c "a 7" c "7 " c is split into, in code points
+    nfc        [c, text]: what NFC makes of nfc_probe(c), where that is not itself, for all c in
+               class_code_points()
+    nfc_texts  [text, text]: texts of characters that NFC may change, and what it makes of them
 
 Exits 77 when the package `tokenizers` is not installed.
 """
@@ -20,16 +23,21 @@ import struct
 import sys
 
 try:
-    from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers
+    from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers
 except ImportError:
     sys.exit(77)
 
 CONTROL, USER_DEFINED = 3, 4  # values of tokenizer.ggml.token_type
 
-LLAMA3_PATTERN = (
-    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}"
-    r"| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
-)
+PATTERNS = {
+    "llama3": r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}"
+    r"| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+",
+    "qwen2": r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}"
+    r"| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+",
+    "tekken": r"[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+"
+    r"|[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*|\p{N}"
+    r"| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+",
+}
 
 
 def read_gguf_metadata(path):
@@ -76,11 +84,13 @@ def read_spec(path):
         "merges": metadata["tokenizer.ggml.merges"],
         "special_tokens": [i for i, kind in enumerate(types) if kind == CONTROL],
         "added_tokens": [i for i, kind in enumerate(types) if kind == USER_DEFINED],
+        "normalized_tokens": [],
+        "nfc": False,
         "ignore_merges": False,
     }
 
 
-def extend_spec(spec, pre_tokenizer, ignore_merges):
+def extend_spec(spec, pre_tokenizer):
     """The same vocabulary with all 256 bytes, added tokens, and tokens that no merge reaches.
 
     An added token such as "é" is left out on purpose: Hugging Face's ByteLevel decoder takes it for
@@ -92,9 +102,12 @@ def extend_spec(spec, pre_tokenizer, ignore_merges):
     space = alphabet[ord(" ")]
     tokens += ["Supercali", space + "fragilistic", "expiali", space + "zebrafishes", "!?!?!?"]
     added = ["<tool_call>", "<tool_call>{", "</tool_call>", "\t \t", "<|im_", "｜añadido｜"]
-    extended = dict(spec, pre_tokenizer=pre_tokenizer, ignore_merges=ignore_merges)
-    extended["added_tokens"] = list(range(len(tokens), len(tokens) + len(added)))
-    extended["tokens"] = tokens + added
+    normalized = ["[\u01fa]", "</tool_call", "<think>"]  # looked for in normalized text
+    extended = dict(spec, pre_tokenizer=pre_tokenizer, nfc=pre_tokenizer == "qwen2")
+    extended["ignore_merges"] = pre_tokenizer in ("llama3", "tekken")
+    extended["tokens"] = tokens + added + normalized
+    extended["added_tokens"] = list(range(len(tokens), len(extended["tokens"])))
+    extended["normalized_tokens"] = extended["added_tokens"][len(added) :]
     return extended
 
 
@@ -104,7 +117,7 @@ def make_pre_tokenizer(name):
     if name == "smollm":
         first = pre_tokenizers.Digits(individual_digits=True)
         return pre_tokenizers.Sequence([first, pre_tokenizers.ByteLevel(add_prefix_space=False)])
-    first = pre_tokenizers.Split(Regex(LLAMA3_PATTERN), behavior="isolated")
+    first = pre_tokenizers.Split(Regex(PATTERNS[name]), behavior="isolated")
     second = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
     return pre_tokenizers.Sequence([first, second])
 
@@ -116,12 +129,15 @@ def build_reference(spec):
     merges = [tuple(line.split(" ")) for line in spec["merges"]]
     model = models.BPE(vocabulary, merges, ignore_merges=spec["ignore_merges"])
     tokenizer = Tokenizer(model)
+    if spec["nfc"]:
+        tokenizer.normalizer = normalizers.NFC()
     tokenizer.pre_tokenizer = make_pre_tokenizer(spec["pre_tokenizer"])
     tokenizer.decoder = decoders.ByteLevel()
     tokenizer.add_special_tokens(
         [AddedToken(tokens[i], special=True, normalized=False) for i in spec["special_tokens"]]
     )
-    tokenizer.add_tokens([AddedToken(tokens[i], normalized=False) for i in spec["added_tokens"]])
+    normalized = set(spec["normalized_tokens"])
+    tokenizer.add_tokens([AddedToken(tokens[i], normalized=i in normalized) for i in spec["added_tokens"]])
     for i, token in enumerate(tokens):
         assert tokenizer.token_to_id(token) == i, token
     return tokenizer
@@ -146,7 +162,8 @@ RTL = ["שלום עולם", "مرحبا بالعالم", "\u202eabc\u202c", "١�
 CJK = ["你好，世界。", "日本語のテキスト", "한국어 문장", "東京2020年", "㈱①②", "一二三", "𠀀𪛖", "「」", "ｱｲｳ", "１２３", "〇"]
 SPECIALS = ["<|im_start|>", "<|im_end|>", "<|endoftext|>", "<|im_start|>user\n", "<|im_", "<|im_end", "<repo_name>",
             "<file_sep>", "<reponame>", "<|", "|>", "<tool_call>", "<tool_call>{", "</tool_call>", "<|im_<|im_end|>",
-            "｜añadido｜", "<|im_start|><|im_end|>", " <|im_end|> ", "<empty_output>"]
+            "｜añadido｜", "<|im_start|><|im_end|>", " <|im_end|> ", "<empty_output>", "[\u212b\u0301]", "[\u01fa]",
+            "<think>", "</tool_call", "<think>\u0338", "<tool_call>\u0338"]
 
 
 def random_code_point(rng):
@@ -204,10 +221,12 @@ def decode_cases(tokenizer, encoded, rng):
 
 
 def class_code_points():
-    """All that Unicode may assign soon, and a sample of the private and unassigned planes above."""
+    """All that Unicode has assigned or may soon, and a sample of the private and unassigned planes."""
     yield from range(0xD800)
     yield from range(0xE000, 0x40000)
-    yield from range(0x40000, 0x110000, 251)
+    yield from range(0x40000, 0xE0000, 251)
+    yield from range(0xE0000, 0xE0200)  # tags and selectors of variants
+    yield from range(0xE0200, 0x110000, 251)
 
 
 def class_ranges(pre_tokenizer):
@@ -223,10 +242,35 @@ def class_ranges(pre_tokenizer):
     return ranges
 
 
+def nfc_probe(c):
+    """A text of `c` alone, behind and before characters that it may be composed or sorted with."""
+    return "{0} e{0} {0}\u0323\u0301 q\u0301{0}x \u1100{0} \uac00{0}\u11a8 q{0}\u0316".format(chr(c))
+
+
+def nfc_cases():
+    for c in class_code_points():
+        text = normalizers.NFC().normalize_str(nfc_probe(c))
+        if text != nfc_probe(c):
+            yield [c, text]
+
+
+def nfc_text_cases(changed, rng, count):
+    """Texts of `changed` characters, and of letters, marks and Hangul that may become one of them."""
+    others = [*range(0x41, 0x5B), *range(0x300, 0x370), *range(0x898, 0x8E0), *range(0x1100, 0x1200)]
+    for _ in range(count):
+        characters = [rng.choice(changed if rng.random() < 0.5 else others) for _ in range(rng.randint(1, 30))]
+        text = "".join(map(chr, characters))
+        yield [text, normalizers.NFC().normalize_str(text)]
+
+
 def make_cases(tokenizer, section, seed, count):
     if section == "classes":
         return class_ranges(tokenizer.pre_tokenizer)
     rng = random.Random(seed)
+    if section == "nfc":
+        return list(nfc_cases())
+    if section == "nfc_texts":
+        return list(nfc_text_cases([c for c, _ in nfc_cases()], rng, count))
     encoded = list(encode_cases(tokenizer, [random_text(rng) for _ in range(count)]))
     return encoded if section == "encode" else list(decode_cases(tokenizer, encoded, rng))
 
@@ -235,7 +279,7 @@ def main():
     model, variant, section, seed, count = sys.argv[1:]
     spec = read_spec(model)
     if variant != spec["pre_tokenizer"]:
-        spec = extend_spec(spec, variant, ignore_merges=variant == "llama3")
+        spec = extend_spec(spec, variant)
     cases = make_cases(build_reference(spec), section, int(seed), int(count))
     json.dump({"spec": spec, "cases": cases}, sys.stdout)
 
