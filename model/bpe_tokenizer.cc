@@ -6,6 +6,7 @@
 #include "base/error.h"
 #include "model/added_tokens.h"
 #include "model/bpe.h"
+#include "model/metaspace.h"
 #include "model/nfc.h"
 #include "model/pre_tokenizer.h"
 #include "model/tokenizer.h"
@@ -17,17 +18,16 @@ namespace {
 
 constexpr std::size_t kMaxTextBytes = std::size_t{1} << 30;
 
-// Text -> repaired UTF-8 -> added tokens and what is between them -> NFC -> added tokens of normal
-// text and what is between them -> pieces -> merged tokens.
+// Text -> repaired UTF-8 -> added tokens and what is between them -> NFC, or U+2581 for spaces ->
+// added tokens of normal text and what is between them -> pieces -> merged tokens.
 class BpeTokenizer final : public Tokenizer {
  public:
-  BpeTokenizer(TokenizerSpec spec, const std::string& path)
-      : vocabulary_(std::move(spec), path),
-        pre_tokenizer_(vocabulary_.spec().pre_tokenizer, path),
-        bpe_(vocabulary_) {
-    if (vocabulary_.spec().nfc) nfc_.emplace();
+  BpeTokenizer(TokenizerSpec from, const std::string& path)
+      : vocabulary_(std::move(from), path), bpe_(vocabulary_) {
+    if (!spec().byte_fallback) pre_tokenizer_.emplace(spec().pre_tokenizer, path);
+    if (spec().nfc) nfc_.emplace();
     std::vector<bool> is_normalized(vocabulary_.size());
-    for (const std::int32_t id : vocabulary_.spec().normalized_tokens) is_normalized[id] = true;
+    for (const std::int32_t id : spec().normalized_tokens) is_normalized[id] = true;
     std::string storage;
     for (std::int32_t id = 0; id < vocabulary_.size(); ++id) {
       const TokenKind kind = vocabulary_.kind(id);
@@ -71,6 +71,7 @@ class BpeTokenizer final : public Tokenizer {
   // The memory of one call.
   struct Workspace {
     std::string normalized;
+    std::string metaspaced;
     std::vector<std::string_view> pieces;
     Bpe::Workspace bpe;
   };
@@ -106,25 +107,48 @@ class BpeTokenizer final : public Tokenizer {
                   std::vector<std::int32_t>& ids) const {
     append_between(added_tokens_, text, parse_special, ids, [&](std::string_view part) {
       const std::string_view normal = normalize(part, workspace.normalized);
-      append_between(normalized_tokens_, normal, parse_special, ids,
-                     [&](std::string_view plain) { append_pieces(plain, workspace, ids); });
+      append_between(normalized_tokens_, normal, parse_special, ids, [&](std::string_view plain) {
+        const bool is_first = part.data() == text.data() && plain.data() == normal.data();
+        if (spec().byte_fallback) {
+          bpe_.encode(metaspace(plain, is_first, workspace.metaspaced), workspace.bpe, ids);
+        } else {
+          append_pieces(plain, workspace, ids);
+        }
+      });
     });
   }
 
   std::string_view normalize(std::string_view text, std::string& storage) const {
-    return nfc_ ? nfc_->normalize(text, storage) : text;
+    if (nfc_) return nfc_->normalize(text, storage);
+    if (spec().space_prefix != SpacePrefix::kEveryPart) return text;
+    storage = kMetaspace;
+    append_metaspaced(text, storage);
+    return storage;
+  }
+
+  // `text` with U+2581 for spaces, and one more where it gets a space in front. Text that is
+  // normalized has all of it.
+  std::string_view metaspace(std::string_view text, bool is_first, std::string& storage) const {
+    const SpacePrefix prefix = spec().space_prefix;
+    if (prefix == SpacePrefix::kEveryPart) return text;
+    const bool gets_space = (prefix == SpacePrefix::kPartsWithoutSpace ||
+                             (prefix == SpacePrefix::kFirstPart && is_first)) &&
+                            !text.starts_with(' ') && !text.starts_with(kMetaspace);
+    storage = gets_space ? kMetaspace : std::string_view();
+    append_metaspaced(text, storage);
+    return storage;
   }
 
   void append_pieces(std::string_view text, Workspace& workspace,
                      std::vector<std::int32_t>& ids) const {
     workspace.pieces.clear();
-    pre_tokenizer_.split(text, workspace.pieces);
+    pre_tokenizer_->split(text, workspace.pieces);
     for (const std::string_view piece : workspace.pieces) bpe_.encode(piece, workspace.bpe, ids);
   }
 
   Vocabulary vocabulary_;
-  PreTokenizer pre_tokenizer_;
   Bpe bpe_;
+  std::optional<PreTokenizer> pre_tokenizer_;  // none with byte_fallback
   std::optional<Nfc> nfc_;
   AddedTokens added_tokens_;       // added and control tokens, but for:
   AddedTokens normalized_tokens_;  // those of TokenizerSpec::normalized_tokens

@@ -30,11 +30,12 @@ constexpr std::array<std::string_view, 4> kEndTexts{"<|im_end|>", "<|eot_id|>", 
                                                     "<|end_of_text|>"};
 
 // llama_token_type
+constexpr std::int64_t kUnknown = 2;
 constexpr std::int64_t kControl = 3;
 constexpr std::int64_t kUserDefined = 4;
 constexpr std::int64_t kLastTokenType = 6;
 
-std::string pre_tokenizer(const GgufMetadata& metadata) {
+std::string read_pre_tokenizer(const GgufMetadata& metadata) {
   constexpr std::string_view kKey = "tokenizer.ggml.pre";
   const auto name = metadata.require(kKey, metadata.string(kKey));
   const auto found = std::ranges::find(kPreTokenizers, name,
@@ -67,9 +68,34 @@ void sort_by_type(const GgufMetadata& metadata, TokenizerSpec& spec) {
                                std::to_string(spec.tokens.size()) + " tokens");
   }
   for (std::size_t id = 0; id < types.size(); ++id) {
-    if (types[id] == kControl) spec.special_tokens.push_back(static_cast<std::int32_t>(id));
+    const bool is_special = types[id] == kControl || (types[id] == kUnknown && spec.byte_fallback);
+    if (is_special) spec.special_tokens.push_back(static_cast<std::int32_t>(id));
     if (types[id] == kUserDefined) spec.added_tokens.push_back(static_cast<std::int32_t>(id));
   }
+}
+
+void read_byte_level(const GgufMetadata& metadata, TokenizerSpec& spec) {
+  spec.pre_tokenizer = read_pre_tokenizer(metadata);
+  spec.merges = read_strings(metadata, "tokenizer.ggml.merges");
+  // llama.cpp's defaults for Llama 3 and tekken, which its converter does not write down.
+  spec.ignore_merges = spec.pre_tokenizer == "llama3" || spec.pre_tokenizer == "tekken";
+  spec.add_bos_token = spec.ignore_merges;
+  // As Qwen's own tokenizer does; llama.cpp does not.
+  spec.nfc = spec.pre_tokenizer == "qwen2";
+}
+
+// SentencePiece's BPE, as llama.cpp does it: a space goes before every part of a text.
+void read_byte_fallback(const GgufMetadata& metadata, TokenizerSpec& spec) {
+  constexpr std::string_view kScores = "tokenizer.ggml.scores";
+  spec.byte_fallback = true;
+  spec.scores = metadata.require(kScores, metadata.floats(kScores));
+  if (spec.scores.size() != spec.tokens.size()) {
+    metadata.fail_at(kScores, std::to_string(spec.scores.size()) + " elements for " +
+                                  std::to_string(spec.tokens.size()) + " tokens");
+  }
+  spec.strips_first_space = metadata.boolean("tokenizer.ggml.add_space_prefix").value_or(true);
+  spec.space_prefix = spec.strips_first_space ? SpacePrefix::kEveryPart : SpacePrefix::kNone;
+  spec.add_bos_token = true;
 }
 
 }  // namespace
@@ -78,28 +104,27 @@ TokenizerSpec gguf_tokenizer(const GgufMetadata& metadata) {
   constexpr std::string_view kModel = "tokenizer.ggml.model";
   constexpr std::string_view kTokens = "tokenizer.ggml.tokens";
   const auto model = metadata.require(kModel, metadata.string(kModel));
-  if (model != "gpt2") {
-    metadata.fail_at(kModel, in_quotes(model) + " is not supported; supported is gpt2");
+  if (model != "gpt2" && model != "llama") {
+    metadata.fail_at(kModel, in_quotes(model) + " is not supported; supported are gpt2, llama");
   }
   TokenizerSpec spec;
-  spec.pre_tokenizer = pre_tokenizer(metadata);
   spec.tokens = read_strings(metadata, kTokens);
   if (spec.tokens.empty() || spec.tokens.size() > static_cast<std::size_t>(kMaxVocabSize)) {
     metadata.fail_at(kTokens, std::to_string(spec.tokens.size()) +
                                   " tokens; there must be between 1 and " +
                                   std::to_string(kMaxVocabSize));
   }
-  spec.merges = read_strings(metadata, "tokenizer.ggml.merges");
+  if (model == "gpt2") {
+    read_byte_level(metadata, spec);
+  } else {
+    read_byte_fallback(metadata, spec);
+  }
   sort_by_type(metadata, spec);
   spec.bos_token_id = token_id(metadata, "tokenizer.ggml.bos_token_id", spec.tokens.size());
   spec.eos_token_id = token_id(metadata, "tokenizer.ggml.eos_token_id", spec.tokens.size());
   spec.unk_token_id = token_id(metadata, "tokenizer.ggml.unknown_token_id", spec.tokens.size());
-  // llama.cpp's defaults for Llama 3 and tekken, which its converter does not write down.
-  spec.ignore_merges = spec.pre_tokenizer == "llama3" || spec.pre_tokenizer == "tekken";
   spec.add_bos_token =
-      metadata.boolean("tokenizer.ggml.add_bos_token").value_or(spec.ignore_merges);
-  // As Qwen's own tokenizer does; llama.cpp does not.
-  spec.nfc = spec.pre_tokenizer == "qwen2";
+      metadata.boolean("tokenizer.ggml.add_bos_token").value_or(spec.add_bos_token);
   if (metadata.boolean("tokenizer.ggml.add_eos_token").value_or(false)) {
     metadata.fail_at("tokenizer.ggml.add_eos_token", "true is not supported");
   }

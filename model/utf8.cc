@@ -75,6 +75,10 @@ std::size_t ascii_prefix(std::string_view bytes) {
 
 bool is_valid_utf8(std::string_view bytes) { return well_formed_prefix(bytes) == bytes.size(); }
 
+std::size_t first_character_size(std::string_view text) {
+  return describe_lead(static_cast<std::uint8_t>(text[0])).size;
+}
+
 std::size_t append_repaired_utf8(std::string_view bytes, bool more_follows, std::string& text) {
   std::size_t at = 0;
   while (true) {

@@ -357,7 +357,9 @@ std::vector<BadFolder> bad_tokenizers() {
   const std::string file = "/tokenizer.json: ";
   return {
       {"OtherModel", tokenizer("/model/type", "Unigram"), {file + "model.type: 'Unigram' is not"}},
-      {"ByteFallback", tokenizer("/model/byte_fallback", true), {file + "model.byte_fallback"}},
+      {"ByteFallbackOfByteLevel",
+       tokenizer("/model/byte_fallback", true),
+       {file + "pre_tokenizer: 'Digits + ByteLevel' is not supported; with byte_fallback"}},
       {"Normalizer",
        tokenizer("/normalizer", {{"type", "NFKC"}}),
        {file + "normalizer: 'NFKC' is not supported; it must be null, NFC or an empty Sequence"}},
