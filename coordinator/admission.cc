@@ -89,8 +89,12 @@ Result<AdmittedRequest> Admission::admit(const comm::GenerateRequest& request,
   result.sampling.stop_token_ids.insert(result.sampling.stop_token_ids.end(),
                                         result.stop.eos_token_ids.begin(),
                                         result.stop.eos_token_ids.end());
-  admitted.answer = {request.stop, request.include_stop_str_in_output, request.skip_special_tokens,
-                     request.sampling.min_tokens, request.sampling.logprobs >= 0};
+  admitted.answer = {request.stop,
+                     request.include_stop_str_in_output,
+                     request.skip_special_tokens,
+                     request.sampling.min_tokens,
+                     request.sampling.logprobs >= 0,
+                     request.messages && request.add_generation_prompt};
   return admitted;
 }
 

@@ -7,7 +7,7 @@ namespace lockstep::coordinator {
 Answer::Answer(const model::Tokenizer& tokenizer, AnswerOptions options)
     : tokenizer_(&tokenizer),
       options_(std::move(options)),
-      decoder_(tokenizer, options_.skip_special_tokens),
+      decoder_(tokenizer, options_.skip_special_tokens, options_.begins_text),
       matcher_(options_.stop, options_.include_stop_str_in_output) {}
 
 std::optional<Finish> Answer::push(const comm::SampledToken& token,

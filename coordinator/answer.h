@@ -20,6 +20,8 @@ struct AnswerOptions {
   bool skip_special_tokens = true;
   std::int32_t min_tokens = 0;  // no stop string counts in the text of the first so many tokens
   bool logprobs = false;
+  bool begins_text = false;  // a message of its own, without the space that a tokenizer's decoder
+                             // takes off; text that goes on from a prompt keeps it
 };
 
 // One request's answer: detokenized, stop strings found and held back.

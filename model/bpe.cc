@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "model/utf8.h"
+
 namespace lockstep::model {
 namespace {
 
@@ -18,10 +20,10 @@ Bpe::Bpe(const Vocabulary& vocabulary) : vocabulary_(vocabulary), merges_(vocabu
   for (std::int32_t id = 0; id < vocabulary.size(); ++id) {
     if (vocabulary.kind(id) != TokenKind::kNormal) continue;
     ids.clear();
-    merge(vocabulary.bytes(id), workspace, ids);
+    merge(vocabulary.piece(id), workspace, ids);
     const bool is_own_encoding = ids.size() == 1 && ids[0] == id;
     if (is_own_encoding || vocabulary.spec().ignore_merges) {
-      whole_pieces_.emplace(vocabulary.bytes(id), id);
+      whole_pieces_.emplace(vocabulary.piece(id), id);
     }
   }
 }
@@ -66,16 +68,35 @@ void Bpe::start_symbols(std::string_view piece, Workspace& workspace) const {
   auto& symbols = workspace.symbols_;
   symbols.clear();
   workspace.candidates_.clear();
-  for (const char c : piece) {
-    const std::int32_t id = vocabulary_.byte_token(static_cast<std::uint8_t>(c));
-    if (id < 0) continue;
-    const auto index = static_cast<std::int32_t>(symbols.size());
-    symbols.push_back({id, index - 1, index + 1});
+  if (vocabulary_.spec().byte_fallback) {
+    add_characters(piece, workspace);
+  } else {
+    add_bytes(piece, workspace);
   }
   if (symbols.empty()) return;
   symbols.back().next = -1;
   for (std::size_t i = 0; i + 1 < symbols.size(); ++i) {
     add_candidate(static_cast<std::int32_t>(i), workspace);
+  }
+}
+
+void Bpe::add_bytes(std::string_view bytes, Workspace& workspace) const {
+  for (const char c : bytes) {
+    const std::int32_t id = vocabulary_.byte_token(static_cast<std::uint8_t>(c));
+    if (id >= 0) workspace.add_symbol(id);
+  }
+}
+
+void Bpe::add_characters(std::string_view text, Workspace& workspace) const {
+  while (!text.empty()) {
+    const std::string_view character = text.substr(0, first_character_size(text));
+    const std::int32_t id = vocabulary_.normal_token(character);
+    if (id >= 0) {
+      workspace.add_symbol(id);
+    } else {
+      add_bytes(character, workspace);
+    }
+    text.remove_prefix(character.size());
   }
 }
 

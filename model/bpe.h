@@ -1,5 +1,6 @@
-// Byte-level byte-pair encoding of one piece of text (Sennrich et al. 2016, arXiv:1508.07909; on
-// bytes: Radford et al. 2019, section 2.2).
+// Byte-pair encoding of one piece of text (Sennrich et al. 2016, arXiv:1508.07909), of its bytes
+// (Radford et al. 2019, section 2.2) or, with byte_fallback, of its characters (Kudo and Richardson
+// 2018, arXiv:1808.06226).
 #pragma once
 
 #include <cstdint>
@@ -33,6 +34,11 @@ class Bpe {
       std::int32_t right_id;
     };
 
+    void add_symbol(std::int32_t id) {
+      const auto index = static_cast<std::int32_t>(symbols_.size());
+      symbols_.push_back({id, index - 1, index + 1});
+    }
+
     std::vector<Symbol> symbols_;
     std::vector<Candidate> candidates_;  // a heap: lowest rank, then leftmost, at the front
   };
@@ -41,13 +47,17 @@ class Bpe {
   explicit Bpe(const Vocabulary& vocabulary);
 
   // Appends the tokens of `piece` to `ids`: always the best-ranked merge first, of equal ones the
-  // leftmost, until none is left; O(n log n). Bytes without a token are left out.
-  // REQUIRES: piece.size() < 2^31.
+  // leftmost, until none is left; O(n log n). Bytes without a token are left out; with
+  // byte_fallback all have one.
+  // REQUIRES: `piece` has fewer than 2^31 bytes, U+2581 counted as one; with byte_fallback it is
+  // valid UTF-8.
   void encode(std::string_view piece, Workspace& workspace, std::vector<std::int32_t>& ids) const;
 
  private:
   void merge(std::string_view piece, Workspace& workspace, std::vector<std::int32_t>& ids) const;
   void start_symbols(std::string_view piece, Workspace& workspace) const;
+  void add_bytes(std::string_view bytes, Workspace& workspace) const;
+  void add_characters(std::string_view text, Workspace& workspace) const;
   void add_candidate(std::int32_t left_symbol, Workspace& workspace) const;
 
   const Vocabulary& vocabulary_;

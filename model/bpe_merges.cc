@@ -1,11 +1,15 @@
 #include "model/bpe_merges.h"
 
+#include <algorithm>
 #include <bit>
+#include <functional>
 #include <string>
 #include <string_view>
+#include <utility>
 
 #include "base/error.h"
 #include "model/fail.h"
+#include "model/utf8.h"
 
 namespace lockstep::model {
 namespace {
@@ -51,18 +55,61 @@ class MergeLine {
   std::size_t space_ = 0;
 };
 
+// The place of each score among all, the best first.
+std::vector<std::uint32_t> rank_scores(const std::vector<float>& scores) {
+  std::vector<float> sorted = scores;
+  std::ranges::sort(sorted, std::greater<>());
+  std::vector<std::uint32_t> ranks;
+  ranks.reserve(scores.size());
+  for (const float score : scores) {
+    const auto place = std::ranges::lower_bound(sorted, score, std::greater<>());
+    ranks.push_back(static_cast<std::uint32_t>(place - sorted.begin()));
+  }
+  return ranks;
+}
+
 }  // namespace
 
 BpeMerges::BpeMerges(const Vocabulary& vocabulary) {
+  if (vocabulary.spec().scores.empty()) {
+    read_lines(vocabulary);
+  } else {
+    derive_from_scores(vocabulary);
+  }
+}
+
+void BpeMerges::read_lines(const Vocabulary& vocabulary) {
   const std::size_t count = vocabulary.spec().merges.size();
   if (count > kMaxMerges) throw Error(vocabulary.path() + ": the model has too many merges");
-  entries_.resize(std::bit_ceil(2 * count + 2));
-  mask_ = entries_.size() - 1;
+  reserve(count);
   for (std::size_t i = 0; i < count; ++i) {
     const MergeLine line(vocabulary, i);
     const std::uint64_t key = make_key(line.left(), line.right());
     if (!insert(key, {static_cast<std::uint32_t>(i), line.merged()})) line.fail("is there twice");
   }
+}
+
+void BpeMerges::derive_from_scores(const Vocabulary& vocabulary) {
+  const std::vector<std::uint32_t> ranks = rank_scores(vocabulary.spec().scores);
+  std::vector<std::pair<std::uint64_t, Merge>> merges;
+  for (std::int32_t id = 0; id < static_cast<std::int32_t>(ranks.size()); ++id) {
+    if (vocabulary.kind(id) != TokenKind::kNormal) continue;
+    const std::string_view text = vocabulary.piece(id);
+    for (std::size_t cut = first_character_size(text); cut < text.size();
+         cut += first_character_size(text.substr(cut))) {
+      const std::int32_t left = vocabulary.normal_token(text.substr(0, cut));
+      if (left < 0) continue;
+      const std::int32_t right = vocabulary.normal_token(text.substr(cut));
+      if (right >= 0) merges.emplace_back(make_key(left, right), Merge{ranks[id], id});
+    }
+  }
+  reserve(merges.size());
+  for (const auto& [key, merge] : merges) insert(key, merge);
+}
+
+void BpeMerges::reserve(std::size_t count) {
+  entries_.resize(std::bit_ceil(2 * count + 2));
+  mask_ = entries_.size() - 1;
 }
 
 bool BpeMerges::insert(std::uint64_t key, Merge merge) {

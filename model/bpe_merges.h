@@ -17,7 +17,9 @@ class BpeMerges {
   };
 
   // Throws Error that names the merge when it is not "left right", when one of its tokens or their
-  // concatenation is not in the vocabulary or is a control token, or when it is there twice.
+  // concatenation is not in the vocabulary or is a control token, or when it is there twice. Of a
+  // vocabulary with scores the merges are all pairs of normal tokens that make up a third; equal
+  // scores are equal ranks.
   explicit BpeMerges(const Vocabulary& vocabulary);
 
   // The merge of two neighbours, or null.
@@ -48,6 +50,9 @@ class BpeMerges {
     return static_cast<std::size_t>((key * 0x9E3779B97F4A7C15u) >> 32) & mask_;
   }
 
+  void read_lines(const Vocabulary& vocabulary);
+  void derive_from_scores(const Vocabulary& vocabulary);
+  void reserve(std::size_t count);
   // False when the pair is there already.
   bool insert(std::uint64_t key, Merge merge);
 

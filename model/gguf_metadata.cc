@@ -126,6 +126,23 @@ std::optional<std::vector<std::int64_t>> GgufMetadata::integers(std::string_view
   return numbers;
 }
 
+std::optional<std::vector<float>> GgufMetadata::floats(std::string_view key) const {
+  const GgufValue* value = find(key);
+  if (value == nullptr) return std::nullopt;
+  const auto* array = std::get_if<GgufArray>(value);
+  if (array == nullptr || array->element != GgufType::float32) {
+    fail_at(key, "is not an array of float32");
+  }
+  std::vector<float> numbers(array->scalars.size() / sizeof(float));
+  std::memcpy(numbers.data(), array->scalars.data(), numbers.size() * sizeof(float));
+  for (std::size_t i = 0; i < numbers.size(); ++i) {
+    if (!std::isfinite(numbers[i])) {
+      fail_at(key, "element " + std::to_string(i) + " is not a finite number");
+    }
+  }
+  return numbers;
+}
+
 void GgufMetadata::fail_at(std::string_view key, const std::string& message) const {
   fail(file_, "metadata " + in_quotes(key) + ": " + message);
 }

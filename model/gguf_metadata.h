@@ -66,6 +66,8 @@ class GgufMetadata {
   // An array of integers, all of them in [low, high].
   std::optional<std::vector<std::int64_t>> integers(std::string_view key, std::int64_t low,
                                                     std::int64_t high) const;
+  // An array of float32, all of them finite.
+  std::optional<std::vector<float>> floats(std::string_view key) const;
 
   // The value of an accessor, or Error "metadata '<key>' is missing".
   template <class T>

@@ -13,26 +13,29 @@ namespace lockstep::model {
 namespace {
 
 // llama.cpp's names for pre-tokenizers (llama-vocab.cpp) and ours.
-constexpr std::array<std::pair<std::string_view, std::string_view>, 6> kPreTokenizers{{
+constexpr std::array<std::pair<std::string_view, std::string_view>, 8> kPreTokenizers{{
     {"smollm", "smollm"},
     {"gpt-2", "gpt2"},
     {"gpt2", "gpt2"},
     {"llama-bpe", "llama3"},
     {"llama3", "llama3"},
     {"llama-v3", "llama3"},
+    {"qwen2", "qwen2"},
+    {"tekken", "tekken"},
 }};
 
 // Control tokens that end a turn whatever the file's ids say; a base model turned into a chat model
-// often keeps the base's end-of-sequence id.
+// often keeps the base's end-of-sequence id. Qwen's folders name <|endoftext|>, too.
 constexpr std::array<std::string_view, 4> kEndTexts{"<|im_end|>", "<|eot_id|>", "<|eom_id|>",
                                                     "<|end_of_text|>"};
 
 // llama_token_type
+constexpr std::int64_t kUnknown = 2;
 constexpr std::int64_t kControl = 3;
 constexpr std::int64_t kUserDefined = 4;
 constexpr std::int64_t kLastTokenType = 6;
 
-std::string pre_tokenizer(const GgufMetadata& metadata) {
+std::string read_pre_tokenizer(const GgufMetadata& metadata) {
   constexpr std::string_view kKey = "tokenizer.ggml.pre";
   const auto name = metadata.require(kKey, metadata.string(kKey));
   const auto found = std::ranges::find(kPreTokenizers, name,
@@ -65,9 +68,34 @@ void sort_by_type(const GgufMetadata& metadata, TokenizerSpec& spec) {
                                std::to_string(spec.tokens.size()) + " tokens");
   }
   for (std::size_t id = 0; id < types.size(); ++id) {
-    if (types[id] == kControl) spec.special_tokens.push_back(static_cast<std::int32_t>(id));
+    const bool is_special = types[id] == kControl || (types[id] == kUnknown && spec.byte_fallback);
+    if (is_special) spec.special_tokens.push_back(static_cast<std::int32_t>(id));
     if (types[id] == kUserDefined) spec.added_tokens.push_back(static_cast<std::int32_t>(id));
   }
+}
+
+void read_byte_level(const GgufMetadata& metadata, TokenizerSpec& spec) {
+  spec.pre_tokenizer = read_pre_tokenizer(metadata);
+  spec.merges = read_strings(metadata, "tokenizer.ggml.merges");
+  // llama.cpp's defaults for Llama 3 and tekken, which its converter does not write down.
+  spec.ignore_merges = spec.pre_tokenizer == "llama3" || spec.pre_tokenizer == "tekken";
+  spec.add_bos_token = spec.ignore_merges;
+  // As Qwen's own tokenizer does; llama.cpp does not.
+  spec.nfc = spec.pre_tokenizer == "qwen2";
+}
+
+// SentencePiece's BPE, as llama.cpp does it: a space goes before every part of a text.
+void read_byte_fallback(const GgufMetadata& metadata, TokenizerSpec& spec) {
+  constexpr std::string_view kScores = "tokenizer.ggml.scores";
+  spec.byte_fallback = true;
+  spec.scores = metadata.require(kScores, metadata.floats(kScores));
+  if (spec.scores.size() != spec.tokens.size()) {
+    metadata.fail_at(kScores, std::to_string(spec.scores.size()) + " elements for " +
+                                  std::to_string(spec.tokens.size()) + " tokens");
+  }
+  spec.strips_first_space = metadata.boolean("tokenizer.ggml.add_space_prefix").value_or(true);
+  spec.space_prefix = spec.strips_first_space ? SpacePrefix::kEveryPart : SpacePrefix::kNone;
+  spec.add_bos_token = true;
 }
 
 }  // namespace
@@ -76,26 +104,27 @@ TokenizerSpec gguf_tokenizer(const GgufMetadata& metadata) {
   constexpr std::string_view kModel = "tokenizer.ggml.model";
   constexpr std::string_view kTokens = "tokenizer.ggml.tokens";
   const auto model = metadata.require(kModel, metadata.string(kModel));
-  if (model != "gpt2") {
-    metadata.fail_at(kModel, in_quotes(model) + " is not supported; supported is gpt2");
+  if (model != "gpt2" && model != "llama") {
+    metadata.fail_at(kModel, in_quotes(model) + " is not supported; supported are gpt2, llama");
   }
   TokenizerSpec spec;
-  spec.pre_tokenizer = pre_tokenizer(metadata);
   spec.tokens = read_strings(metadata, kTokens);
   if (spec.tokens.empty() || spec.tokens.size() > static_cast<std::size_t>(kMaxVocabSize)) {
     metadata.fail_at(kTokens, std::to_string(spec.tokens.size()) +
                                   " tokens; there must be between 1 and " +
                                   std::to_string(kMaxVocabSize));
   }
-  spec.merges = read_strings(metadata, "tokenizer.ggml.merges");
+  if (model == "gpt2") {
+    read_byte_level(metadata, spec);
+  } else {
+    read_byte_fallback(metadata, spec);
+  }
   sort_by_type(metadata, spec);
   spec.bos_token_id = token_id(metadata, "tokenizer.ggml.bos_token_id", spec.tokens.size());
   spec.eos_token_id = token_id(metadata, "tokenizer.ggml.eos_token_id", spec.tokens.size());
   spec.unk_token_id = token_id(metadata, "tokenizer.ggml.unknown_token_id", spec.tokens.size());
-  // llama.cpp's defaults for Llama 3, which its converter does not write down.
-  spec.ignore_merges = spec.pre_tokenizer == "llama3";
   spec.add_bos_token =
-      metadata.boolean("tokenizer.ggml.add_bos_token").value_or(spec.pre_tokenizer == "llama3");
+      metadata.boolean("tokenizer.ggml.add_bos_token").value_or(spec.add_bos_token);
   if (metadata.boolean("tokenizer.ggml.add_eos_token").value_or(false)) {
     metadata.fail_at("tokenizer.ggml.add_eos_token", "true is not supported");
   }
@@ -116,7 +145,8 @@ std::vector<std::int32_t> gguf_eos_token_ids(const GgufMetadata& metadata,
   }
   for (const std::int32_t id : spec.special_tokens) {
     const std::string& text = spec.tokens[static_cast<std::size_t>(id)];
-    if (std::ranges::find(kEndTexts, text) != kEndTexts.end()) add(id);
+    const bool ends_qwen = spec.pre_tokenizer == "qwen2" && text == "<|endoftext|>";
+    if (ends_qwen || std::ranges::find(kEndTexts, text) != kEndTexts.end()) add(id);
   }
   return ids;
 }

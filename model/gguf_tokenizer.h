@@ -9,8 +9,8 @@
 
 namespace lockstep::model {
 
-// Throws Error naming the file and the key. Only byte-level BPE (tokenizer.ggml.model "gpt2") with
-// a known pre-tokenizer is supported.
+// Throws Error naming the file and the key. Supported are byte-level BPE (tokenizer.ggml.model
+// "gpt2") with a known pre-tokenizer, and the BPE of SentencePiece ("llama").
 TokenizerSpec gguf_tokenizer(const GgufMetadata& metadata);
 
 // The tokens that end an answer: the file's end-of-sequence, end-of-turn and end-of-message ids,

@@ -1,5 +1,7 @@
 #include "model/hf_pre_tokenizer.h"
 
+#include <algorithm>
+#include <iterator>
 #include <optional>
 #include <vector>
 
@@ -10,9 +12,20 @@ namespace {
 
 using nlohmann::json;
 
-// Llama 3's pattern, as in its tokenizer.json.
-constexpr std::string_view kLlama3Pattern =
-    R"((?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+)";
+struct SplitPattern {
+  std::string_view name;
+  std::string_view regex;
+};
+
+// As in the models' tokenizer.json.
+constexpr SplitPattern kSplitPatterns[] = {
+    {"llama3",
+     R"((?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+)"},
+    {"qwen2",
+     R"((?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+)"},
+    {"tekken",
+     R"([^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+|[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+)"},
+};
 
 // GPT-2's pattern (use_regex) or only its byte alphabet; never with a space put in front.
 bool is_byte_level(const json& step, bool use_regex) {
@@ -24,12 +37,16 @@ bool is_single_digits(const json& step) {
   return step.value("type", "") == "Digits" && step.value("individual_digits", false);
 }
 
-bool is_llama3_split(const json& step) {
+// The name of the pattern that a step splits by.
+std::optional<std::string> find_split(const json& step) {
   if (step.value("type", "") != "Split" || step.value("behavior", "") != "Isolated" ||
       step.value("invert", false)) {
-    return false;
+    return std::nullopt;
   }
-  return step.value("pattern", json::object()).value("Regex", "") == kLlama3Pattern;
+  const std::string regex = step.value("pattern", json::object()).value("Regex", "");
+  const auto found = std::ranges::find(kSplitPatterns, regex, &SplitPattern::regex);
+  if (found == std::end(kSplitPatterns)) return std::nullopt;
+  return std::string(found->name);
 }
 
 std::optional<std::string> recognize(const std::vector<json>& steps) {
@@ -37,9 +54,7 @@ std::optional<std::string> recognize(const std::vector<json>& steps) {
   if (steps.size() == 2 && is_single_digits(steps[0]) && is_byte_level(steps[1], true)) {
     return "smollm";
   }
-  if (steps.size() == 2 && is_llama3_split(steps[0]) && is_byte_level(steps[1], false)) {
-    return "llama3";
-  }
+  if (steps.size() == 2 && is_byte_level(steps[1], false)) return find_split(steps[0]);
   return std::nullopt;
 }
 
@@ -65,8 +80,8 @@ std::string recognize_pre_tokenizer(const JsonFields& fields) {
   }
   fields.fail_at(kKey, in_quotes(types) +
                            " with these options is not supported; supported are gpt2 (ByteLevel), "
-                           "smollm (Digits + ByteLevel), llama3 (Split by Llama 3's pattern + "
-                           "ByteLevel)");
+                           "smollm (Digits + ByteLevel), and Split by the pattern of llama3, "
+                           "qwen2 or tekken + ByteLevel");
 }
 
 }  // namespace lockstep::model

@@ -4,6 +4,8 @@
 #include <utility>
 
 #include "model/fail.h"
+#include "model/hf_metaspace.h"
+#include "model/hf_normalizer.h"
 #include "model/hf_pre_tokenizer.h"
 #include "model/json_file.h"
 #include "model/limits.h"
@@ -46,7 +48,7 @@ void read_vocabulary(const JsonFields& model, TokenizerSpec& spec) {
 }
 
 // A merge is "left right", or in newer files ["left", "right"]. Neither half holds a space:
-// byte-level tokens write it as another character.
+// vocabularies write it as another character.
 std::string read_merge(const json& merge, const JsonFields& model) {
   std::string text;
   if (merge.is_string()) text = merge.get<std::string>();
@@ -65,9 +67,6 @@ void read_model(const JsonFields& fields, TokenizerSpec& spec) {
   const JsonFields model = fields.require("model", fields.object("model"));
   const std::string type = model.string("type").value_or("BPE");
   if (type != "BPE") model.fail_at("type", in_quotes(type) + " is not supported; supported is BPE");
-  if (model.boolean("byte_fallback").value_or(false)) {
-    model.fail_at("byte_fallback", "true is not supported");
-  }
   if (model.number("dropout", 0, 1).value_or(0) != 0) {
     model.fail_at("dropout", "is not supported");
   }
@@ -97,6 +96,7 @@ void read_added_tokens(const JsonFields& fields, TokenizerSpec& spec) {
     place_token(spec, id, text, token, "id");
     (token.boolean("special").value_or(false) ? spec.special_tokens : spec.added_tokens)
         .push_back(id);
+    if (token.boolean("normalized").value_or(false)) spec.normalized_tokens.push_back(id);
   }
   std::ranges::sort(spec.special_tokens);
   std::ranges::sort(spec.added_tokens);
@@ -194,12 +194,6 @@ std::optional<bool> read_add_bos_token(const JsonFields& fields) {
   return name == "LlamaTokenizer" || name == "LlamaTokenizerFast" ? flag : std::nullopt;
 }
 
-// transformers leaves out a Sequence of none, as it does null.
-bool does_nothing(const json& normalizer) {
-  return normalizer.is_object() && normalizer.value("type", json()) == "Sequence" &&
-         normalizer.value("normalizers", json()) == json::array();
-}
-
 void read_tokenizer_config(const std::string& file, TokenizerSpec& spec) {
   const json parsed = read_json(file, kMaxConfigBytes);
   const JsonFields fields(parsed, file);
@@ -225,12 +219,13 @@ TokenizerSpec read_hf_tokenizer(const std::string& folder) {
   const std::string file = folder + "/tokenizer.json";
   const json parsed = read_json(file, kMaxTokenizerBytes);
   const JsonFields fields(parsed, file);
-  if (const json* normalizer = fields.find("normalizer");
-      normalizer && !does_nothing(*normalizer)) {
-    fields.fail_at("normalizer", "is not supported; it must be null or an empty Sequence");
-  }
   TokenizerSpec spec;
-  spec.pre_tokenizer = recognize_pre_tokenizer(fields);
+  if (falls_back_to_bytes(fields)) {
+    read_metaspace(fields, spec);
+  } else {
+    read_normalizer(fields, spec);
+    spec.pre_tokenizer = recognize_pre_tokenizer(fields);
+  }
   read_model(fields, spec);
   read_added_tokens(fields, spec);
   if (const auto processor = fields.object("post_processor")) read_post_processor(*processor, spec);

@@ -8,8 +8,8 @@
 namespace lockstep::model {
 
 // Reads tokenizer.json, and where they are there tokenizer_config.json and chat_template.jinja.
-// Throws Error naming the file and the field; only byte-level BPE without a normalizer is
-// supported.
+// Throws Error naming the file and the field; supported are byte-level BPE, with NFC or no
+// normalizer, and BPE with byte_fallback.
 TokenizerSpec read_hf_tokenizer(const std::string& folder);
 
 }  // namespace lockstep::model

@@ -35,6 +35,18 @@ constexpr CharacterSet kCharacterSets[] = {
     {"<N>", R"(\p{N}\x{10d40}-\x{10d49}\x{116d0}-\x{116e3}\x{11bf0}-\x{11bf9}\x{11f50}-\x{11f59})"
             R"(\x{16130}-\x{16139}\x{16d70}-\x{16d79}\x{1ccf0}-\x{1ccf9}\x{1d2c0}-\x{1d2d3})"
             R"(\x{1e4f0}-\x{1e4f9}\x{1e5f1}-\x{1e5fa})"},
+    {"<Lu>", R"(\p{Lu}\p{Lt}\x{1c89}\x{a7cb}-\x{a7cc}\x{a7da}\x{a7dc}\x{10d50}-\x{10d65})"},
+    {"<Ll>", R"(\p{Ll}\x{1c8a}\x{a7cd}\x{a7db}\x{10d70}-\x{10d85}\x{1df25}-\x{1df2a})"},
+    // Letters without case, and marks.
+    {"<LoM>",
+     R"(\p{Lm}\p{Lo}\p{M}\x{897}\x{cf3}\x{ece}\x{105c0}-\x{105f3}\x{10d4a}-\x{10d4f})"
+     R"(\x{10d69}-\x{10d6d}\x{10d6f}\x{10ec2}-\x{10ec4}\x{10efc}-\x{10eff}\x{1123f}-\x{11241})"
+     R"(\x{11380}-\x{11389}\x{1138b}\x{1138e}\x{11390}-\x{113b5}\x{113b7}-\x{113c0}\x{113c2})"
+     R"(\x{113c5}\x{113c7}-\x{113ca}\x{113cc}-\x{113d3}\x{113e1}-\x{113e2}\x{11bc0}-\x{11be0})"
+     R"(\x{11f00}-\x{11f10}\x{11f12}-\x{11f3a}\x{11f3e}-\x{11f42}\x{11f5a}\x{1342f})"
+     R"(\x{13440}-\x{13455}\x{13460}-\x{143fa}\x{16100}-\x{1612f}\x{16d40}-\x{16d6c}\x{18cff})"
+     R"(\x{1b132}\x{1b155}\x{1e030}-\x{1e06d}\x{1e08f}\x{1e4d0}-\x{1e4ef}\x{1e5d0}-\x{1e5f0})"
+     R"(\x{2b739}\x{2ebf0}-\x{2ee5d}\x{31350}-\x{323af})"},
     {"<17>", R"(\x{11de0}-\x{11de9}\x{16ff4}-\x{16ff6})"},  // numbers since Unicode 17
 };
 
@@ -57,6 +69,13 @@ constexpr NamedPattern kPatterns[] = {
     {"llama3",
      R"((?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n<L><N>]?[<L>]+|[<N>]{1,3}| ?[^<S><L><N>]+[\r\n]*)"
      R"(|[<S>]*[\r\n]+|[<S>]+(?![^<S>])|[<S>]+)"},
+    // The Split pattern in tokenizer.json of Qwen/Qwen2-7B, and of Qwen2.5 and Qwen3.
+    {"qwen2", R"((?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n<L><N>]?[<L>]+|[<N>]| ?[^<S><L><N>]+[\r\n]*)"
+              R"(|[<S>]*[\r\n]+|[<S>]+(?![^<S>])|[<S>]+)"},
+    // The Split pattern in tokenizer.json of mistralai/Mistral-Nemo-Base-2407.
+    {"tekken",
+     R"([^\r\n<L><N>]?[<Lu><LoM>]*[<Ll><LoM>]+|[^\r\n<L><N>]?[<Lu><LoM>]+[<Ll><LoM>]*|[<N>])"
+     R"(| ?[^<S><L><N>]+[\r\n/]*|[<S>]*[\r\n]+|[<S>]+(?![^<S>])|[<S>]+)"},
 };
 
 std::string_view find_pattern(std::string_view name, const std::string& path) {
@@ -116,10 +135,11 @@ void PreTokenizer::split(std::string_view text, std::vector<std::string_view>& p
   const std::unique_ptr<pcre2_match_context, FreeMatchContext> context(
       pcre2_match_context_create(nullptr));
   if (!match || !context) throw Error("pre-tokenizer " + name_ + ": out of memory");
-  // The patterns backtrack at most once or twice for each character of white space; more would be a
-  // fault in the table above, and is stopped here before it can take quadratic time.
+  // The patterns backtrack at most once or twice for each character of white space, and tekken's
+  // for each capital, in front of which it may have taken a mark; more would be a fault in the
+  // table above, and is stopped here before it can take quadratic time.
   pcre2_set_match_limit(context.get(), static_cast<std::uint32_t>(std::min<std::size_t>(
-                                           2 * text.size() + 1000, 1u << 31)));
+                                           4 * text.size() + 1000, 1u << 31)));
   const auto* subject = reinterpret_cast<PCRE2_SPTR>(text.data());
   for (std::size_t begin = 0; begin < text.size();) {
     const int found = pcre2_match(code_.get(), subject, text.size(), begin, PCRE2_NO_UTF_CHECK,

@@ -13,8 +13,8 @@ namespace lockstep::model {
 // Thread-safe: split() changes nothing in the object.
 class PreTokenizer {
  public:
-  // `name` is a key of the table in pre_tokenizer.cc: "smollm", "gpt2", "llama3". Throws Error
-  // that names `path` and the known keys when it is none of them.
+  // `name` is a key of the table in pre_tokenizer.cc: "smollm", "gpt2", "llama3", "qwen2",
+  // "tekken". Throws Error that names `path` and the known keys when it is none of them.
   PreTokenizer(std::string_view name, const std::string& path);
 
   // Appends to `pieces` consecutive parts of `text` that together are all of it. Takes time linear

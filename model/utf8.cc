@@ -48,17 +48,6 @@ Sequence first_sequence(std::string_view bytes) {
   return {SequenceKind::kWellFormed, lead.size};
 }
 
-// The length of the run of ASCII at the beginning, in steps of eight bytes.
-std::size_t ascii_prefix(std::string_view bytes) {
-  std::size_t size = 0;
-  for (; size + 8 <= bytes.size(); size += 8) {
-    std::uint64_t word;
-    std::memcpy(&word, bytes.data() + size, sizeof(word));
-    if ((word & 0x8080808080808080u) != 0) break;
-  }
-  return size;
-}
-
 // The length of the longest well-formed beginning.
 std::size_t well_formed_prefix(std::string_view bytes) {
   std::size_t at = 0;
@@ -74,7 +63,21 @@ std::size_t well_formed_prefix(std::string_view bytes) {
 
 }  // namespace
 
+std::size_t ascii_prefix(std::string_view bytes) {
+  std::size_t size = 0;
+  for (; size + 8 <= bytes.size(); size += 8) {
+    std::uint64_t word;
+    std::memcpy(&word, bytes.data() + size, sizeof(word));
+    if ((word & 0x8080808080808080u) != 0) break;
+  }
+  return size;
+}
+
 bool is_valid_utf8(std::string_view bytes) { return well_formed_prefix(bytes) == bytes.size(); }
+
+std::size_t first_character_size(std::string_view text) {
+  return describe_lead(static_cast<std::uint8_t>(text[0])).size;
+}
 
 std::size_t append_repaired_utf8(std::string_view bytes, bool more_follows, std::string& text) {
   std::size_t at = 0;

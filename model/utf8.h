@@ -11,6 +11,12 @@ namespace lockstep::model {
 // surrogates, nothing above U+10FFFF).
 bool is_valid_utf8(std::string_view bytes);
 
+// The size of the character that `text` begins with. REQUIRES: is_valid_utf8(text), !text.empty().
+std::size_t first_character_size(std::string_view text);
+
+// The length of the run of ASCII at the beginning, in steps of eight bytes.
+std::size_t ascii_prefix(std::string_view bytes);
+
 // Appends `bytes` to `text`, each ill-formed sequence as one U+FFFD: every maximal subpart of an
 // ill-formed sequence is replaced once (Unicode Standard, section 3.9), which is what Python's
 // bytes.decode("utf-8", errors="replace") does. Returns the number of bytes consumed. When

@@ -16,13 +16,15 @@ enum class TokenKind : std::uint8_t {
   kNormal,   // reached by byte-pair encoding
   kAdded,    // parsed in any text, before byte-pair encoding
   kSpecial,  // control: parsed only where the caller trusts the text
+  kByte,     // with byte_fallback: one byte of a character without a token
   kUnused,   // an id without a token
 };
 
 // INVARIANTS
 // 1. Every id that the specification names is in [0, size()).
 // 2. No two ids have the same text, except unused ones, whose text is empty.
-// 3. byte_token(b) is a normal token for every byte b that ordinary text consists of.
+// 3. byte_token(b) is a normal token for every byte b that ordinary text consists of; with
+//    byte_fallback it is a byte token for every byte.
 class Vocabulary {
  public:
   // Throws Error that names `path` and the entry at fault.
@@ -48,11 +50,20 @@ class Vocabulary {
   // The token of a single byte; -1 when the vocabulary has none.
   std::int32_t byte_token(std::uint8_t byte) const { return byte_tokens_[byte]; }
 
+  // The normal token that is written `text`; -1 when there is none.
+  std::int32_t normal_token(std::string_view text) const;
+
+  // The text that encoding makes into token `id`: its bytes, with byte_fallback as it is written.
+  std::string_view piece(std::int32_t id) const {
+    return spec_.byte_fallback ? std::string_view(spec_.tokens[id]) : bytes(id);
+  }
+
  private:
   void mark_kinds();
   void index_texts();
-  void decode_bytes();
   void find_byte_tokens();
+  void decode_bytes();
+  void check_scores() const;
   void check_id(std::optional<std::int32_t> id, std::string_view field) const;
 
   TokenizerSpec spec_;

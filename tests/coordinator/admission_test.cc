@@ -175,6 +175,15 @@ TEST_F(AdmissionOfMessages, RendersTheTemplateAndAddsNoFurtherSpecialTokens) {
   EXPECT_THAT(admit(request)->request.prompt_token_ids, ElementsAre(256, 0, 1, 257));
 }
 
+TEST_F(AdmissionOfMessages, TellsAnswersThatAreMessagesFromTextThatGoesOn) {
+  comm::GenerateRequest request;
+  request.messages = R"([{"role": "user", "content": "ab"}])";
+  EXPECT_TRUE(admit(request)->answer.begins_text);
+  request.add_generation_prompt = false;
+  EXPECT_FALSE(admit(request)->answer.begins_text);
+  EXPECT_FALSE(admit(prompt(1, 1))->answer.begins_text);
+}
+
 TEST_F(AdmissionOfMessages, PassesTemplateArguments) {
   comm::GenerateRequest request;
   request.messages = R"([{"role": "user", "content": "ab"}])";

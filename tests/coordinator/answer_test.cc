@@ -68,6 +68,20 @@ TEST(Answer, LeavesOutTheTextOfTheTokenThatMarksTheEnd) {
   EXPECT_EQ(run(options, {0, 7}, kEos).text, "Hel<end>");
 }
 
+TEST(Answer, KeepsTheFirstSpaceOfATextThatGoesOn) {
+  FakeTokenizer tokenizer({" a"}, 1);
+  tokenizer.strip_first_space();
+  const auto text = [&](bool begins_text) {
+    AnswerOptions options;
+    options.begins_text = begins_text;
+    comm::Delta delta;
+    Answer(tokenizer, options).push(token(0), std::nullopt, delta);
+    return delta.text;
+  };
+  EXPECT_EQ(text(false), " a");
+  EXPECT_EQ(text(true), "a");
+}
+
 TEST(Answer, EndsAtAStopStringOverTwoTokens) {
   AnswerOptions options;
   options.stop = {"STOP"};

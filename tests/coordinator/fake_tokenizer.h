@@ -49,6 +49,9 @@ class FakeTokenizer : public model::Tokenizer {
   std::int64_t vocab_size() const override { return static_cast<std::int64_t>(texts_.size()); }
   const model::TokenizerSpec& spec() const override { return spec_; }
 
+  // The text of tokens loses a space that it begins with.
+  void strip_first_space() { spec_.strips_first_space = true; }
+
  private:
   std::vector<std::string> texts_;
   std::size_t first_special_;

@@ -81,6 +81,7 @@ TEST(Gguf, ReadsEveryMetadataType) {
   writer.set("f64", bytes_of<std::uint32_t>(12) + bytes_of(0.25));
   writer.set("texts", gguf_texts({"a", "", "ccc"}));
   writer.set("i32s", gguf_i32s({-1, 0, 7}));
+  writer.set("f32s", gguf_array(6, 2, bytes_of(0.5f) + bytes_of(-2.0f)));
   const TempFolder folder;
   const GgufFile gguf = read_gguf(folder.write("x.gguf", writer.build()));
   const GgufMetadata& metadata = gguf.metadata;
@@ -101,6 +102,7 @@ TEST(Gguf, ReadsEveryMetadataType) {
   EXPECT_EQ(metadata.string("text"), "hello");
   EXPECT_THAT(metadata.strings("texts").value(), ElementsAre("a", "", "ccc"));
   EXPECT_THAT(metadata.integers("i32s", -10, 10).value(), ElementsAre(-1, 0, 7));
+  EXPECT_THAT(metadata.floats("f32s").value(), ElementsAre(0.5f, -2.0f));
   EXPECT_EQ(metadata.integer("absent", 0, 1), std::nullopt);
 }
 
@@ -376,11 +378,11 @@ std::vector<BadFile> bad_model() {
        {"metadata 'llama.rope.scaling.factor': linear scaling"}},
       {"Experts", with("llama.expert_count", gguf_u32(8)), {"metadata 'llama.expert_count': 8"}},
       {"OtherTokenizer",
-       with("tokenizer.ggml.model", gguf_text("llama")),
-       {"metadata 'tokenizer.ggml.model': 'llama' is not supported; supported is gpt2"}},
+       with("tokenizer.ggml.model", gguf_text("bert")),
+       {"metadata 'tokenizer.ggml.model': 'bert' is not supported; supported are gpt2, llama"}},
       {"OtherPreTokenizer",
-       with("tokenizer.ggml.pre", gguf_text("tekken")),
-       {"metadata 'tokenizer.ggml.pre': 'tekken' is not supported", "smollm, gpt-2"}},
+       with("tokenizer.ggml.pre", gguf_text("falcon")),
+       {"metadata 'tokenizer.ggml.pre': 'falcon' is not supported", "smollm, gpt-2"}},
       {"TokensAreNumbers",
        with("tokenizer.ggml.tokens", gguf_i32s({1})),
        {"metadata 'tokenizer.ggml.tokens': is not an array of strings"}},

@@ -131,6 +131,18 @@ TEST(HfModel, RecognizesThePreTokenizers) {
      "behavior": "Isolated", "invert": false},
     {"type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": false}]})j")),
             "llama3");
+  // Copied from Qwen2.5's.
+  EXPECT_EQ(key(json::parse(R"j({"type": "Sequence", "pretokenizers": [
+    {"type": "Split", "pattern": {"Regex": "(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|\\p{N}| ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+"},
+     "behavior": "Isolated", "invert": false},
+    {"type": "ByteLevel", "add_prefix_space": false, "trim_offsets": false, "use_regex": false}]})j")),
+            "qwen2");
+  // Copied from Mistral-Nemo's.
+  EXPECT_EQ(key(json::parse(R"j({"type": "Sequence", "pretokenizers": [
+    {"type": "Split", "pattern": {"Regex": "[^\\r\\n\\p{L}\\p{N}]?[\\p{Lu}\\p{Lt}\\p{Lm}\\p{Lo}\\p{M}]*[\\p{Ll}\\p{Lm}\\p{Lo}\\p{M}]+|[^\\r\\n\\p{L}\\p{N}]?[\\p{Lu}\\p{Lt}\\p{Lm}\\p{Lo}\\p{M}]+[\\p{Ll}\\p{Lm}\\p{Lo}\\p{M}]*|\\p{N}| ?[^\\s\\p{L}\\p{N}]+[\\r\\n/]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+"},
+     "behavior": "Isolated", "invert": false},
+    {"type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": false}]})j")),
+            "tekken");
 }
 
 TEST(HfModel, ReadsMergesAsPairsToo) {
@@ -208,6 +220,20 @@ TEST(HfModel, TakesANormalizerThatDoesNothing) {
     f.tokenizer["normalizer"] = {{"type", "Sequence"}, {"normalizers", json::array()}};
   };
   EXPECT_EQ(open_bent(normalized).tokenizer.pre_tokenizer, "smollm");
+  EXPECT_FALSE(open_bent(normalized).tokenizer.nfc);
+}
+
+TEST(HfModel, ReadsNfcAndWhichAddedTokensComeAfterIt) {
+  const TokenizerSpec spec = open_bent([](TinyFolder& f) {
+                               f.tokenizer["normalizer"] = {{"type", "NFC"}};
+                               f.tokenizer["added_tokens"][3]["normalized"] = true;
+                             }).tokenizer;
+  EXPECT_TRUE(spec.nfc);
+  EXPECT_THAT(spec.normalized_tokens, ElementsAre(11));
+  EXPECT_TRUE(
+      open_bent([](TinyFolder& f) {
+        f.tokenizer["normalizer"] = {{"type", "Sequence"}, {"normalizers", {{{"type", "NFC"}}}}};
+      }).tokenizer.nfc);
 }
 
 TEST(HfModel, IgnoresRotaryFrequenciesOfLayersAndOfTheModel) {
@@ -333,11 +359,25 @@ std::vector<BadFolder> bad_tokenizers() {
   const std::string file = "/tokenizer.json: ";
   return {
       {"OtherModel", tokenizer("/model/type", "Unigram"), {file + "model.type: 'Unigram' is not"}},
-      {"ByteFallback", tokenizer("/model/byte_fallback", true), {file + "model.byte_fallback"}},
-      {"Normalizer", tokenizer("/normalizer", {{"type", "NFC"}}), {file + "normalizer: is not"}},
-      {"NormalizerOfSome",
-       tokenizer("/normalizer", {{"type", "Sequence"}, {"normalizers", {{{"type", "NFC"}}}}}),
-       {file + "normalizer: is not supported; it must be null or an empty Sequence"}},
+      {"ByteFallbackOfByteLevel",
+       tokenizer("/model/byte_fallback", true),
+       {file + "pre_tokenizer: 'Digits + ByteLevel' is not supported; with byte_fallback"}},
+      {"Normalizer",
+       tokenizer("/normalizer", {{"type", "NFKC"}}),
+       {file + "normalizer: 'NFKC' is not supported; it must be null, NFC or an empty Sequence"}},
+      {"NormalizerOfTwo",
+       tokenizer("/normalizer",
+                 {{"type", "Sequence"}, {"normalizers", {{{"type", "NFC"}}, {{"type", "Strip"}}}}}),
+       {file + "normalizer: 'NFC + Strip' is not supported"}},
+      {"NormalizerOfNothing",
+       tokenizer("/normalizer", {{"type", "Sequence"}}),
+       {file + "normalizer.normalizers: is missing"}},
+      {"NormalizerOfNumbers",
+       tokenizer("/normalizer", {{"type", "Sequence"}, {"normalizers", {1}}}),
+       {file + "normalizer: is not an object"}},
+      {"NormalizerWithoutType",
+       tokenizer("/normalizer", json::object()),
+       {file + "normalizer.type: is missing"}},
       {"NoPreTokenizer",
        tokenizer("/pre_tokenizer", nullptr),
        {file + "pre_tokenizer: is missing"}},

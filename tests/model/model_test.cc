@@ -72,6 +72,7 @@ void expect_same_config(const ModelConfig& a, const ModelConfig& b) {
 
 void expect_same_tokenizer(const TokenizerSpec& a, const TokenizerSpec& b) {
   EXPECT_EQ(a.pre_tokenizer, b.pre_tokenizer);
+  EXPECT_EQ(a.nfc, b.nfc);
   EXPECT_EQ(a.tokens, b.tokens);
   EXPECT_EQ(a.merges, b.merges);
   EXPECT_EQ(a.special_tokens, b.special_tokens);
@@ -148,6 +149,26 @@ TEST(Model, FollowsLlama3InWhatItsGgufFilesLeaveOut) {
   EXPECT_TRUE(model.tokenizer.ignore_merges);
   // End of sequence, end of turn, and the control token <|im_end|>.
   EXPECT_THAT(model.config.eos_token_ids, ElementsAre(0, 5, 2));
+}
+
+TEST(Model, FollowsQwen2AndTekkenInWhatTheirGgufFilesLeaveOut) {
+  const auto open = [](const char* pre) {
+    GgufWriter writer = tiny_gguf();
+    writer.set("tokenizer.ggml.pre", gguf_text(pre));
+    writer.remove("tokenizer.ggml.add_bos_token");
+    const TempFolder folder;
+    return open_model(folder.write("tiny.gguf", writer.build())).tokenizer;
+  };
+  const TokenizerSpec qwen2 = open("qwen2");
+  EXPECT_EQ(qwen2.pre_tokenizer, "qwen2");
+  EXPECT_TRUE(qwen2.nfc);
+  EXPECT_FALSE(qwen2.add_bos_token);
+  EXPECT_FALSE(qwen2.ignore_merges);
+  const TokenizerSpec tekken = open("tekken");
+  EXPECT_EQ(tekken.pre_tokenizer, "tekken");
+  EXPECT_FALSE(tekken.nfc);
+  EXPECT_TRUE(tekken.add_bos_token);
+  EXPECT_TRUE(tekken.ignore_merges);
 }
 
 TEST(Model, RefusesWhatIsNoModel) {

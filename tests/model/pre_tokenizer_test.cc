@@ -41,6 +41,21 @@ TEST(PreTokenizer, Llama3GroupsDigitsByThreeAndIgnoresCaseInContractions) {
   EXPECT_THAT(split("llama3", "a \n \n  b"), ElementsAre("a", " \n \n", " ", " b"));
 }
 
+TEST(PreTokenizer, Qwen2CutsAroundEveryDigitAndIsLlama3Otherwise) {
+  EXPECT_THAT(split("qwen2", "WE'LL pay 123"),
+              ElementsAre("WE", "'LL", " pay", " ", "1", "2", "3"));
+  EXPECT_THAT(split("qwen2", "end.\n\n  next"), ElementsAre("end", ".\n\n", " ", " next"));
+}
+
+TEST(PreTokenizer, TekkenCutsWhereACapitalFollowsASmallLetter) {
+  EXPECT_THAT(split("tekken", "parseHTTPResponse isn't"),
+              ElementsAre("parse", "HTTPResponse", " isn", "'t"));
+  EXPECT_THAT(split("tekken", "it's 12"), ElementsAre("it", "'s", " ", "1", "2"));
+  EXPECT_THAT(split("tekken", "a //\n/b"), ElementsAre("a", " //\n/", "b"));
+  // A mark is no letter, but stands in a word, and before one.
+  EXPECT_THAT(split("tekken", "ABe\u0301f!\u0301A"), ElementsAre("ABe\u0301f", "!\u0301", "A"));
+}
+
 TEST(PreTokenizer, MongolianVowelSeparatorIsNotWhiteSpace) {
   EXPECT_THAT(split("gpt2", " \xE1\xA0\x8E"), ElementsAre(" \xE1\xA0\x8E"));
 }
@@ -53,19 +68,20 @@ class PreTokenizerRuns : public testing::TestWithParam<std::string> {};
 TEST_P(PreTokenizerRuns, AMegabyteOfOneCharacterIsSplitWithoutReachingTheMatchLimit) {
   constexpr std::size_t kSize = 1 << 20;
   const PreTokenizer pre_tokenizer(GetParam(), "test.gguf");
-  for (const char c : {' ', '\n', 'a', '1', '\''}) {
+  for (const std::string run : {" ", "\n", "a", "A", "\u0301A", "1", "'"}) {
     for (const std::string& end : {std::string(), std::string("\n"), std::string("b")}) {
-      const std::string text = std::string(kSize, c) + end;
+      const std::string text = run + std::string(kSize, run.back()) + end;
       std::vector<std::string_view> pieces;
       pre_tokenizer.split(text, pieces);
       std::string joined;
       for (const std::string_view piece : pieces) joined += piece;
-      EXPECT_EQ(joined, text) << "'" << c << "' then '" << end << "'";
+      EXPECT_EQ(joined, text) << "'" << run << "' then '" << end << "'";
     }
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(All, PreTokenizerRuns, testing::Values("gpt2", "smollm", "llama3"));
+INSTANTIATE_TEST_SUITE_P(All, PreTokenizerRuns,
+                         testing::Values("gpt2", "smollm", "llama3", "qwen2", "tekken"));
 
 }  // namespace
 }  // namespace lockstep::model

@@ -13,8 +13,10 @@
 #include <cstdlib>
 #include <filesystem>
 #include <iostream>
+#include <map>
 #include <nlohmann/json.hpp>
 
+#include "model/nfc.h"
 #include "model/pre_tokenizer.h"
 #include "model/tokenizer.h"
 
@@ -89,7 +91,18 @@ class TokenizerOracle : public testing::TestWithParam<std::string> {
     object.at("merges").get_to(spec.merges);
     object.at("special_tokens").get_to(spec.special_tokens);
     object.at("added_tokens").get_to(spec.added_tokens);
+    object.at("normalized_tokens").get_to(spec.normalized_tokens);
+    object.at("nfc").get_to(spec.nfc);
     object.at("ignore_merges").get_to(spec.ignore_merges);
+    object.at("byte_fallback").get_to(spec.byte_fallback);
+    object.at("strips_first_space").get_to(spec.strips_first_space);
+    object.at("scores").get_to(spec.scores);
+    const std::map<std::string, SpacePrefix> prefixes{
+        {"none", SpacePrefix::kNone},
+        {"first_part", SpacePrefix::kFirstPart},
+        {"parts_without_space", SpacePrefix::kPartsWithoutSpace},
+        {"every_part", SpacePrefix::kEveryPart}};
+    spec.space_prefix = prefixes.at(object.at("space_prefix"));
     return spec;
   }
 
@@ -135,7 +148,15 @@ std::int64_t count_code_points(std::string_view text) {
   return std::count_if(text.begin(), text.end(), [](char c) { return (c & 0xC0) != 0x80; });
 }
 
-TEST_P(TokenizerOracle, SplitsAroundEveryCodePointAsHuggingFaceDoes) {
+INSTANTIATE_TEST_SUITE_P(Variants, TokenizerOracle,
+                         testing::Values("smollm", "gpt2", "llama3", "qwen2", "tekken", "llama2",
+                                         "metaspace_first", "metaspace_always", "metaspace_never",
+                                         "scores"),
+                         [](const auto& variant) { return variant.param; });
+
+class PreTokenizerOracle : public TokenizerOracle {};
+
+TEST_P(PreTokenizerOracle, SplitsAroundEveryCodePointAsHuggingFaceDoes) {
   make_cases("classes");
   if (IsSkipped() || HasFatalFailure()) return;
   const PreTokenizer pre_tokenizer(GetParam(), "fixture");
@@ -159,7 +180,49 @@ TEST_P(TokenizerOracle, SplitsAroundEveryCodePointAsHuggingFaceDoes) {
   std::cout << compared << " code points compared" << std::endl;
 }
 
-INSTANTIATE_TEST_SUITE_P(Variants, TokenizerOracle, testing::Values("smollm", "gpt2", "llama3"),
+INSTANTIATE_TEST_SUITE_P(Variants, PreTokenizerOracle,
+                         testing::Values("smollm", "gpt2", "llama3", "qwen2", "tekken"),
+                         [](const auto& variant) { return variant.param; });
+
+class NfcOracle : public TokenizerOracle {};
+
+TEST_P(NfcOracle, NormalizesEveryCodePointAsHuggingFaceDoes) {
+  make_cases("nfc");
+  if (IsSkipped() || HasFatalFailure()) return;
+  const Nfc nfc;
+  auto expected = cases_.begin();
+  int compared = 0;
+  for (std::uint32_t c = 0; c < 0x40000; ++c, ++compared) {
+    if (c == 0xD800) c = 0xE000;
+    const std::string s = to_utf8(c);
+    const std::string text = s + " e" + s + " " + s + "\u0323\u0301 q\u0301" + s + "x \u1100" + s +
+                             " \uac00" + s + "\u11a8 q" + s + "\u0316";
+    std::string storage;
+    const std::string_view normalized = nfc.normalize(text, storage);
+    if (expected != cases_.end() && expected->at(0) == c) {
+      EXPECT_EQ(normalized, expected->at(1).get<std::string>()) << "U+" << std::hex << c;
+      ++expected;
+    } else {
+      EXPECT_EQ(normalized, text) << "U+" << std::hex << c;
+    }
+  }
+  EXPECT_EQ(expected, cases_.end());
+  std::cout << compared << " code points compared" << std::endl;
+}
+
+TEST_P(NfcOracle, NormalizesTextsAsHuggingFaceDoes) {
+  make_cases("nfc_texts");
+  if (IsSkipped() || HasFatalFailure()) return;
+  const Nfc nfc;
+  for (const json& pair : cases_) {
+    std::string storage;
+    EXPECT_EQ(nfc.normalize(pair.at(0).get_ref<const std::string&>(), storage),
+              pair.at(1).get<std::string>())
+        << pair.at(0).dump(-1, ' ', true);
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Variants, NfcOracle, testing::Values("qwen2"),
                          [](const auto& variant) { return variant.param; });
 
 }  // namespace

@@ -141,6 +141,31 @@ TEST(Tokenizer, ParsesAddedTokensAlwaysAndTheLongestFirst) {
   EXPECT_THAT(encode(spec, "<t>st<t>s", kPlain), ElementsAre('<', 't', '>', 's', 't', tools));
 }
 
+TEST(Tokenizer, ComposesCharactersBetweenAddedTokensWhereTheModelWantsIt) {
+  TokenizerSpec spec = make_byte_spec();
+  const std::int32_t added = add_added_token(spec, "<e\u0301>");
+  EXPECT_THAT(encode(spec, "e\u0301"), ElementsAre('e', 0xCC, 0x81));
+  spec.nfc = true;
+  EXPECT_THAT(encode(spec, "e\u0301"), ElementsAre(0xC3, 0xA9));
+  // An added token is found in the text as it is, and what is after it does not reach into it.
+  EXPECT_THAT(encode(spec, "<e\u0301>\u0338"), ElementsAre(added, 0xCC, 0xB8));
+  EXPECT_THAT(encode(spec, "<\u00e9>"), ElementsAre('<', 0xC3, 0xA9, '>'));
+}
+
+TEST(Tokenizer, FindsNormalizedTokensInWhatIsBetweenTheOthers) {
+  TokenizerSpec spec = make_byte_spec();
+  const std::int32_t accent = add_added_token(spec, "<e\u0301>");
+  const std::int32_t control = add_special_token(spec, "<s>");
+  const std::int32_t shorter = add_added_token(spec, "<t");
+  const std::int32_t longer = add_added_token(spec, "<t>");
+  spec.nfc = true;
+  spec.normalized_tokens = {accent, control, longer};
+  EXPECT_THAT(encode(spec, "<e\u0301><\u00e9>"), ElementsAre(accent, accent));
+  EXPECT_THAT(encode(spec, "<t>"), ElementsAre(shorter, '>'));
+  EXPECT_THAT(encode(spec, "<s>", kTrusted), ElementsAre(control));
+  EXPECT_THAT(encode(spec, "<s>", kPlain), ElementsAre('<', 's', '>'));
+}
+
 TEST(Tokenizer, BeginsWithTheTokenThatTheModelWantsThere) {
   TokenizerSpec spec = make_byte_spec();
   spec.bos_token_id = add_special_token(spec, "<s>");
@@ -235,7 +260,7 @@ TEST(MakeTokenizer, NamesTheFileAndTheEntryAtFault) {
   EXPECT_EQ(broken([](auto&) {}), "");
   EXPECT_THAT(broken([](auto& s) { s.tokens.clear(); }), names("no tokens"));
   EXPECT_THAT(broken([](auto& s) { s.pre_tokenizer = "x"; }),
-              names("\"x\"", "gpt2, smollm, llama3"));
+              names("\"x\"", "gpt2, smollm, llama3, qwen2, tekken"));
   EXPECT_THAT(broken([](auto& s) { s.tokens.push_back("ab"); }),
               names("tokens[257] 'ab'", "tokens[256]"));
   EXPECT_THAT(broken([](auto& s) {
@@ -243,6 +268,8 @@ TEST(MakeTokenizer, NamesTheFileAndTheEntryAtFault) {
               }),
               names("special_tokens[1] is 300", "257"));
   EXPECT_THAT(broken([](auto& s) { s.added_tokens = {-1}; }), names("added_tokens[0] is -1"));
+  EXPECT_THAT(broken([](auto& s) { s.normalized_tokens = {257}; }),
+              names("normalized_tokens is 257"));
   EXPECT_THAT(broken([](auto& s) { s.tokens[4] = "", s.added_tokens = {4}; }),
               names("added_tokens[0] is empty"));
   EXPECT_THAT(broken([](auto& s) { s.bos_token_id = 257; }), names("bos_token_id is 257"));
