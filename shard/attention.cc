@@ -149,9 +149,12 @@ void Attention::run(std::span<const ForwardSequence> batch, KvCache& cache, std:
   };
   share_out(pieces_.size() + items_.size(), [&](int thread, std::size_t i) {
     if (i < pieces_.size()) {
-      const Item& item = long_items_[static_cast<std::size_t>(pieces_[i].item)];
-      kernels_.attention_chunk(call(item, thread), pieces_[i].chunk,
-                               parts_.as<float>() + static_cast<std::int64_t>(i) * part_floats_);
+      const auto [long_item, chunk] = pieces_[i];
+      const Item& item = long_items_[static_cast<std::size_t>(long_item)];
+      // One after the other: fewer heads than a whole group leave room behind the last.
+      const std::int64_t floats = kernels::cpu::attention_part_floats(
+          item.query_heads.size(), static_cast<std::int32_t>(head_dim));
+      kernels_.attention_chunk(call(item, thread), chunk, parts_of(item) + chunk * floats);
     } else {
       const Item& item = items_[i - pieces_.size()];
       kernels::cpu::AttentionCall now = call(item, thread), next;
@@ -167,8 +170,7 @@ void Attention::run(std::span<const ForwardSequence> batch, KvCache& cache, std:
   });
   share_out(long_items_.size(), [&](int thread, std::size_t i) {
     const Item& item = long_items_[i];
-    kernels_.combine_chunks(call(item, thread),
-                            parts_.as<float>() + item.first_part * part_floats_);
+    kernels_.combine_chunks(call(item, thread), parts_of(item));
     round(item);
   });
   if (!forms.tiles) return;

@@ -57,6 +57,7 @@ class Attention {
 
   void lay_out_sequence(std::int32_t sequence, std::int32_t first_row, std::int32_t rows,
                         std::int32_t first_position, bool heads_apart, bool chunks_apart);
+  float* parts_of(const Item& item) { return parts_.as<float>() + item.first_part * part_floats_; }
   // work(thread, i) for every i below count; threads take the next as they become free.
   template <class Work>
   void share_out(std::size_t count, const Work& work);
@@ -67,7 +68,7 @@ class Attention {
   const kernels::cpu::KernelTable& kernels_;
   const std::int32_t max_queries_;     // query heads of a key-value head
   const std::int64_t scratch_floats_;  // of a thread
-  const std::int64_t part_floats_;     // of a piece
+  const std::int64_t part_floats_;     // of a piece of as many query heads
   std::int64_t num_rows_ = 0;          // of the batch
   std::vector<Item> items_;            // computed whole
   std::vector<Item> long_items_;       // computed in pieces, one a chunk
