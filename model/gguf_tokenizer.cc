@@ -33,6 +33,7 @@ constexpr std::array<std::string_view, 4> kEndTexts{"<|im_end|>", "<|eot_id|>", 
 constexpr std::int64_t kUnknown = 2;
 constexpr std::int64_t kControl = 3;
 constexpr std::int64_t kUserDefined = 4;
+constexpr std::int64_t kUnused = 5;
 constexpr std::int64_t kLastTokenType = 6;
 
 std::string read_pre_tokenizer(const GgufMetadata& metadata) {
@@ -71,6 +72,7 @@ void sort_by_type(const GgufMetadata& metadata, TokenizerSpec& spec) {
     const bool is_special = types[id] == kControl || (types[id] == kUnknown && spec.byte_fallback);
     if (is_special) spec.special_tokens.push_back(static_cast<std::int32_t>(id));
     if (types[id] == kUserDefined) spec.added_tokens.push_back(static_cast<std::int32_t>(id));
+    if (types[id] == kUnused) spec.tokens[id].clear();  // llama.cpp's converter writes "[PAD262]"
   }
 }
 

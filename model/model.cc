@@ -10,8 +10,8 @@
 namespace lockstep::model {
 namespace {
 
-// Every row of the embedding gets a token: vocabularies are often padded to a round size, and the
-// ids of added tokens may leave holes. The names are those that llama.cpp's converter gives them.
+// Every row of the embedding gets a token, if one without text: vocabularies are often padded to a
+// round size, and the ids of added tokens may leave holes.
 void pad_vocabulary(Model& model) {
   TokenizerSpec& spec = model.tokenizer;
   const auto rows = static_cast<std::size_t>(model.config.vocab_size);
@@ -20,9 +20,6 @@ void pad_vocabulary(Model& model) {
                          " tokens; the embedding has only " + std::to_string(rows) + " rows");
   }
   spec.tokens.resize(rows);
-  for (std::size_t id = 0; id < rows; ++id) {
-    if (spec.tokens[id].empty()) spec.tokens[id] = "[PAD" + std::to_string(id) + "]";
-  }
 }
 
 void check_special_tokens(const Model& model) {

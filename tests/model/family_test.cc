@@ -123,6 +123,14 @@ INSTANTIATE_TEST_SUITE_P(
                     FamilyCase{"qwen3", "Qwen3ForCausalLM", kHeadNorms, false, true}),
     [](const auto& info) { return info.param.name; });
 
+TEST(Family, QwenEndsAnswersAtBothOfItsEnds) {
+  const TempFolder folder;
+  GgufWriter writer = gguf_of("qwen2", kBiases);
+  writer.set("tokenizer.ggml.pre", gguf_text("qwen2"));
+  const Model model = open_model(folder.write("model.gguf", writer.build()));
+  EXPECT_EQ(model.config.eos_token_ids, (std::vector<std::int32_t>{2, 0}));
+}
+
 TEST(Family, MistralIsALlama) {
   const Model model = open_folder("MistralForCausalLM", {},
                                   [](auto& config) { config["sliding_window"] = nullptr; });

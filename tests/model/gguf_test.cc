@@ -65,6 +65,15 @@ INSTANTIATE_TEST_SUITE_P(
                     TypeCase{"q6_k", 14, DType::q6_k, 210}),
     [](const auto& info) { return info.param.name; });
 
+TEST(Gguf, UnusedTokensHaveNoText) {
+  GgufWriter writer = tiny_gguf();
+  writer.set("tokenizer.ggml.token_type", gguf_i32s({3, 3, 3, 1, 1, 1, 1, 1, 1, 1, 1, 5}));
+  const TempFolder folder;
+  const Model model = open_model(folder.write("x.gguf", writer.build()));
+  EXPECT_EQ(model.tokenizer.tokens[11], "");
+  EXPECT_EQ(model.tokenizer.tokens[10], "\xc4\xa0");
+}
+
 TEST(Gguf, ReadsEveryMetadataType) {
   GgufWriter writer;
   writer.set("u8", bytes_of<std::uint32_t>(0) + bytes_of<std::uint8_t>(200));

@@ -247,15 +247,15 @@ TEST(HfModel, IgnoresRotaryFrequenciesOfLayersAndOfTheModel) {
   EXPECT_EQ(open_model(folder.path()).tensors->find("model.rotary_emb.inv_freq")->rows(), 1);
 }
 
-TEST(HfModel, NamesTheTokensOfAPaddedVocabulary) {
+TEST(HfModel, GivesTokensWithoutTextToAPaddedVocabulary) {
   const Model model = open_bent([](TinyFolder& files) {
     files.tokenizer["model"]["vocab"].erase("ab");  // id 7
     files.tokenizer["added_tokens"].erase(3);       // id 11 stays in vocab
     files.tokenizer["model"]["vocab"].erase("<tool>");
   });
   EXPECT_EQ(model.tokenizer.tokens.size(), 12u);
-  EXPECT_EQ(model.tokenizer.tokens[7], "[PAD7]");
-  EXPECT_EQ(model.tokenizer.tokens[11], "[PAD11]");
+  EXPECT_EQ(model.tokenizer.tokens[7], "");
+  EXPECT_EQ(model.tokenizer.tokens[11], "");
 }
 
 struct BadFolder {
