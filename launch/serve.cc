@@ -17,6 +17,7 @@
 #include "comm/watchdog.h"
 #include "kernels/cpu_family.h"
 #include "launch/argument_checks.h"
+#include "launch/descriptor_limit.h"
 #include "launch/device.h"
 #include "launch/front.h"
 #include "launch/gpu_shard.h"
@@ -375,6 +376,7 @@ class Rank {
 int run_serve(const ServeOptions& options) {
   ignore_broken_pipes();
   block_termination_signals();
+  raise_descriptor_limit();
   const comm::MpiEnvironment mpi;
   try {
     const Device possible = possible_device(options.device, obstacle_to_cuda(options), mpi);
