@@ -19,7 +19,7 @@ case "${1:-}" in
     programs=(base kernels comm model shard coordinator)
     filters[kernels]='-*Cuda*:*Execut*:*FlashInfer*:BlocksOfRanks*'
     filters[comm]='-PlanBus*:*PlanBus*:PrivateDirectory*:StageLink*'
-    filters[shard]='-Cuda*:GpuLlama*:GpuLane*:*GpuRankMemory*:GpuStages*:GpuT*:GpuW*:GpuLoading.Makes*:OneGpu*:*Llama.GivesTheSameBitsInAPipeline*'
+    filters[shard]='-Cuda*:GpuLlama*:GpuLane*:*GpuRankMemory*:GpuStages*:GpuT*:GpuW*:GpuLoading.Makes*:OneGpu*:*Llama.GivesTheSameBitsInAPipeline*:LlamaInvariance.HoldsInAPipeline*'
     filters[coordinator]='-Engine*:*ClientSocket*:*PlanBus*'
     ;;
   *)

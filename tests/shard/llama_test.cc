@@ -7,12 +7,11 @@
 #include <cstring>
 #include <map>
 #include <numeric>
-#include <optional>
 #include <random>
-#include <thread>
 
 #include "tests/kernels/emulated_unit/emulated_unit.h"
 #include "tests/shard/random_llama.h"
+#include "tests/shard/staged_ranks.h"
 
 namespace lockstep::shard {
 namespace {
@@ -55,56 +54,26 @@ std::vector<std::uint32_t> run(const model::Model& model, int world, int threads
   return bits;
 }
 
-std::string link_name(int stage, int rank) {
-  return "inproc://" + std::to_string(stage) + "-" + std::to_string(rank);
-}
-
-// The same on a pipeline of stages of `tp` ranks each, which exchange activations over real links.
+// The same on a pipeline of stages of `tp` ranks each.
 std::vector<std::uint32_t> run_pipeline(const model::Model& model, int stages, int tp,
                                         const KernelTable& kernels, const Steps& steps) {
-  constexpr std::chrono::milliseconds kDeadline{20000};
-  const comm::PlanBusAddress kBus{.endpoint = "", .epoch = 1, .token = "token"};
-  zmq::context_t context;
-  const auto layers = pipeline_stages(model.config, stages);
   std::vector<std::vector<std::vector<float>>> per_rank(static_cast<std::size_t>(tp));
-  const auto run_stage = [&](int stage) {
-    comm::spawn_ranks(tp, kDeadline, [&](comm::Communicator& communicator) {
-      const int rank = communicator.rank();
-      comm::PlanBusAddress address = kBus;
-      std::optional<comm::StageOutlet> next;
-      std::optional<comm::StageInlet> previous;
-      if (stage + 1 < stages) {
-        address.endpoint = link_name(stage, rank);
-        next.emplace(context, address, comm::StagePeer{(stage + 1) * tp + rank, kDeadline});
-      }
-      if (stage > 0) {
-        address.endpoint = link_name(stage - 1, rank);
-        previous.emplace(context, address, stage * tp + rank,
-                         comm::StagePeer{(stage - 1) * tp + rank, kDeadline}, 1 << 20);
-      }
-      if (next) next->wait_for_inlet();
-      kernels::ThreadPool pool(1);
-      StepTimes times(communicator, nullptr, previous ? &*previous : nullptr);
-      LlamaRunner runner(model, kOptions, communicator, pool, kernels, times,
-                         {layers[static_cast<std::size_t>(stage)], previous ? &*previous : nullptr,
-                          next ? &*next : nullptr});
-      for (const auto& batch : steps) {
-        const auto logits = runner.forward(batch);
-        const auto range =
-            static_cast<std::size_t>(runner.vocab_range().end - runner.vocab_range().begin);
-        for (std::size_t row = 0; row < logits.size() / range; ++row) {
-          per_rank[static_cast<std::size_t>(rank)].emplace_back(
-              logits.begin() + static_cast<std::ptrdiff_t>(row * range),
-              logits.begin() + static_cast<std::ptrdiff_t>((row + 1) * range));
+  spawn_stages(
+      model.config, stages, tp, [&](comm::Communicator& communicator, const PipelinePlace& place) {
+        kernels::ThreadPool pool(1);
+        StepTimes times(communicator, nullptr, place.previous);
+        LlamaRunner runner(model, kOptions, communicator, pool, kernels, times, place);
+        for (const auto& batch : steps) {
+          const auto logits = runner.forward(batch);
+          const auto range =
+              static_cast<std::size_t>(runner.vocab_range().end - runner.vocab_range().begin);
+          for (std::size_t row = 0; row < logits.size() / range; ++row) {
+            per_rank[static_cast<std::size_t>(communicator.rank())].emplace_back(
+                logits.begin() + static_cast<std::ptrdiff_t>(row * range),
+                logits.begin() + static_cast<std::ptrdiff_t>((row + 1) * range));
+          }
         }
-      }
-      communicator.barrier("end");
-    });
-  };
-  {
-    std::vector<std::jthread> threads;
-    for (int stage = 0; stage < stages; ++stage) threads.emplace_back(run_stage, stage);
-  }
+      });
   std::vector<std::uint32_t> bits;
   for (std::size_t row = 0; row < per_rank[0].size(); ++row) {
     for (const auto& rank : per_rank) {
