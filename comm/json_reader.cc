@@ -136,7 +136,7 @@ std::string shortened(std::string_view name) {
   constexpr std::size_t kMaxBytes = 64;
   if (name.size() <= kMaxBytes) return std::string(name);
   std::size_t end = kMaxBytes - 3;
-  while ((static_cast<unsigned char>(name[end]) & 0xc0) == 0x80) --end;
+  while (end > 0 && (static_cast<unsigned char>(name[end]) & 0xc0) == 0x80) --end;
   return std::string(name.substr(0, end)) + "...";
 }
 

@@ -24,8 +24,8 @@ inline constexpr std::size_t kMaxJsonDepth = 64;
 // is the body.
 Result<Json> parse_json(std::string_view text, const std::string& name = "");
 
-// At most 64 bytes of `name`, whole characters of it: what a client wrote, short enough for a
-// message about it. REQUIRES: it is UTF-8.
+// At most 64 bytes of `name`, whole characters of it where it is UTF-8: what a client wrote, short
+// enough for a message about it.
 std::string shortened(std::string_view name);
 
 }  // namespace lockstep::comm

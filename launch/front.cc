@@ -15,8 +15,6 @@ namespace lockstep::launch {
 namespace {
 
 constexpr const char* kGatewayEndpoint = "inproc://gateway";
-// What the coordinator says to clients at its end leaves the process in so long.
-constexpr std::chrono::milliseconds kLastWords(200);
 
 std::string served_name(const ServeOptions& options) {
   if (!options.served_model_name.empty()) return options.served_model_name;
@@ -130,8 +128,10 @@ std::string Front::http_address() const {
 
 void Front::request_stop() { impl_->engine_thread.request_stop(); }
 
+void Front::request_failure() { impl_->failed.request_stop(); }
+
 void Front::fail() {
-  impl_->failed.request_stop();
+  request_failure();
   impl_->engine_thread.join();
 }
 

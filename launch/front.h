@@ -1,6 +1,7 @@
 // Rank 0's second half: the coordinator and the HTTP gateway beside the shard.
 #pragma once
 
+#include <chrono>
 #include <exception>
 #include <functional>
 #include <map>
@@ -40,6 +41,11 @@ class Front {
   // This rank has failed: ends all open requests as "replica_failed", and the coordinator.
   // REQUIRES: it is called once.
   void fail();
+
+  // The same, without waiting for the coordinator: what it says last has gone to clients that read
+  // in kLastWords.
+  void request_failure();
+  static constexpr std::chrono::milliseconds kLastWords{200};
 
  private:
   struct Impl;

@@ -51,7 +51,12 @@ std::int32_t settle_model_len(const ServeOptions& options, const model::Model& m
     throw Error("max_model_len is " + std::to_string(asked) + ": the model was made for " +
                 std::to_string(limit) + " positions");
   }
-  return asked > 0 ? asked : static_cast<std::int32_t>(limit);
+  const auto length = asked > 0 ? asked : static_cast<std::int32_t>(limit);
+  if (length < 2) {
+    throw Error("max_model_len is " + std::to_string(length) +
+                ": a prompt and its answer have a token each");
+  }
+  return length;
 }
 
 std::int64_t smallest(comm::Communicator& communicator, std::int64_t mine) {

@@ -36,7 +36,8 @@ std::string short_step(const ServeOptions& options, Device device);
 // too short. Every rank and the coordinator go by it: their options and their device are the same.
 std::int32_t settle_batched_tokens(const ServeOptions& options, Device device);
 
-// The longest prompt and answer. Throws Error naming the option when the model was made for less.
+// The longest prompt and answer. Throws Error naming the option when the model was made for less,
+// or when the two have no room in it.
 std::int32_t settle_model_len(const ServeOptions& options, const model::Model& model);
 
 // The smallest of all ranks' values. Collective.

@@ -8,6 +8,7 @@
 #include <iostream>
 #include <memory>
 #include <optional>
+#include <thread>
 
 #include "comm/activity.h"
 #include "comm/host_address.h"
@@ -187,7 +188,7 @@ class Rank {
                     [this](const std::string& what) { fail(what); });
       loading_signals_.reset();
       signals.emplace([this, &front, seen = 0](int) mutable {
-        if (seen++ > 0) fail("a second signal: stopping at once");
+        if (seen++ > 0) stop_at_once(*front);
         front->request_stop();
       });
       announce(*front);
@@ -209,6 +210,13 @@ class Rank {
   }
 
  private:
+  // A second signal: an operator's, or a launcher's that ends what a dead rank has left.
+  [[noreturn]] void stop_at_once(Front& front) const {
+    front.request_failure();
+    std::this_thread::sleep_for(Front::kLastWords);
+    fail("a second signal: stopping at once");
+  }
+
   // There is nobody to tell yet: the job ends at once.
   [[noreturn]] void leave_loading(int signal) const {
     spdlog::warn("rank {} on {}: {} before the server was ready: stopping at once", mpi_.rank(),

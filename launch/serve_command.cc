@@ -25,8 +25,8 @@ void add_serve_command(CLI::App& app, Run& run) {
       "Prints one line beginning with \"ready\" when requests are served. SIGTERM to rank 0 (its "
       "pid\n"
       "is in that line) ends all ranks with status 0, once open requests have ended or the\n"
-      "--shutdown-timeout is over. Before that line SIGTERM ends them at once, with 143, and Ctrl-C\n"
-      "with 130.\n\n"
+      "--shutdown-timeout is over; one to mpirun leaves them a second. Before that line SIGTERM\n"
+      "ends them at once, with 143, and Ctrl-C with 130.\n\n"
       "Example:\n  mpirun -np 2 lockstep serve model.gguf --http 127.0.0.1:8000 --threads 1");
 }
 

@@ -2,11 +2,13 @@
 
 #include <algorithm>
 #include <array>
+#include <cmath>
 #include <functional>
 #include <set>
 #include <span>
 #include <utility>
 
+#include "kernels/byte_layout.h"
 #include "model/fail.h"
 #include "model/tensor_parts.h"
 
@@ -48,6 +50,15 @@ bool is_redundant(const Tensor& tensor, const ModelConfig& config) {
   return name.ends_with(".rotary_emb.inv_freq") ||
          (name == "lm_head.weight" && config.tie_word_embeddings) ||
          (name.ends_with("_proj.bias") && is_zero(tensor));
+}
+
+// One that is not finite makes all logits NaN, which ends a replica at its first request.
+void check_finite(const Tensor& vector, const std::string& file) {
+  for (std::int64_t i = 0; i < vector.shape.front(); ++i) {
+    if (std::isfinite(kernels::plain_value(vector.dtype, vector.data.data(), i))) continue;
+    fail(file, "tensor " + in_quotes(vector.name) + ": number " + std::to_string(i) +
+                   " is infinite or a NaN; norms and biases must be finite");
+  }
 }
 
 }  // namespace
@@ -116,6 +127,7 @@ void check_tensors(const ModelConfig& config, const TensorTable& tensors) {
                                std::string(kernels::name(tensor.dtype)) +
                                " is not supported here; supported are f32, f16, bf16");
     }
+    if (!need.may_be_quantized) check_finite(tensor, tensors.path());
     known.insert(std::move(need.name));
   }
   for (const auto& [name, tensor] : tensors.tensors()) {

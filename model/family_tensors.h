@@ -29,8 +29,8 @@ std::optional<std::string> hf_tensor_name(std::string_view gguf_name);
 bool is_rotated(std::string_view hf_name);
 
 // Throws Error naming the tensor when one that is needed is missing, has the wrong shape or a type
-// that its use does not support, or when the model has one that would go into its answers and is
-// not known. REQUIRES: check_config passed.
+// that its use does not support, when a norm or a bias is not finite, or when the model has a
+// tensor that would go into its answers and is not known. REQUIRES: check_config passed.
 void check_tensors(const ModelConfig& config, const TensorTable& tensors);
 
 }  // namespace lockstep::model

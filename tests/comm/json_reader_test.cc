@@ -48,5 +48,10 @@ TEST(JsonReader, ShortensNamesBetweenCharacters) {
   EXPECT_EQ(shortened(euros), euros.substr(0, 60) + "...");
 }
 
+TEST(JsonReader, ShortensWhatIsNotUtf8) {
+  EXPECT_EQ(shortened(std::string(100, '\x80')), "...");
+  EXPECT_EQ(shortened(std::string(100, '\xff')), std::string(61, '\xff') + "...");
+}
+
 }  // namespace
 }  // namespace lockstep::comm

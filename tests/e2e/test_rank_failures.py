@@ -122,6 +122,18 @@ def test_open_requests_end_within_the_shutdown_timeout():
         assert asked.result(10)["usage"]["completion_tokens"] == 600
 
 
+def test_clients_are_told_of_a_second_signal():
+    with cluster.Cluster(2, "--shutdown-timeout", 60) as server:
+        asked = keep_busy(server)
+        os.kill(server.rank_pids()[0], signal.SIGTERM)
+        deadline = time.monotonic() + 10
+        while refusal(lambda: server.get("/health")) != "shutting_down":
+            assert time.monotonic() < deadline
+        os.kill(server.rank_pids()[0], signal.SIGTERM)
+        assert server.wait(5) == 1
+        assert fault_code(asked) == "replica_failed"
+
+
 @pytest.mark.parametrize("rank", [0, 1])
 def test_a_killed_rank_ends_the_job(rank):
     with cluster.Cluster(2) as server:

@@ -30,5 +30,19 @@ TEST(BatchedTokens, AreRefusedBelowTheNumberOfSequences) {
                   testing::HasSubstr("--max-num-batched-tokens: 512 is below --max-num-seqs 600")));
 }
 
+TEST(ModelLen, HoldsAPromptAndItsAnswer) {
+  ServeOptions options;
+  model::Model model;
+  model.config.max_position_embeddings = 2;
+  EXPECT_EQ(settle_model_len(options, model), 2);
+  options.max_model_len = 1;
+  EXPECT_THAT([&] { settle_model_len(options, model); },
+              testing::ThrowsMessage<Error>(testing::HasSubstr("max_model_len is 1")));
+  options.max_model_len = 0;
+  model.config.max_position_embeddings = 1;  // a sliding window's
+  EXPECT_THAT([&] { settle_model_len(options, model); },
+              testing::ThrowsMessage<Error>(testing::HasSubstr("max_model_len is 1")));
+}
+
 }  // namespace
 }  // namespace lockstep::launch

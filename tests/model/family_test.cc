@@ -5,6 +5,8 @@
 
 #include <cstring>
 #include <functional>
+#include <limits>
+#include <tuple>
 
 #include "model/model.h"
 #include "tests/model/expect_error.h"
@@ -174,6 +176,23 @@ TEST(Family, BiasesThatItHasNotAreRefusedUnlessTheyAreZeros) {
   more.push_back({"", "self_attn.o_proj.bias", 32});
   expect_error([&] { open_folder("Qwen2ForCausalLM", more); },
                {"tensor 'model.layers.0.self_attn.o_proj.bias' is not one of a qwen2 model"});
+}
+
+TEST(Family, NormsAndBiasesAreFinite) {
+  const TempFolder folder;
+  for (const auto& [name, architecture, extras] :
+       {std::tuple("blk.1.attn_k.bias", "qwen2", kBiases),
+        std::tuple("blk.1.attn_q_norm.weight", "qwen3", kHeadNorms),
+        std::tuple("output_norm.weight", "qwen3", kHeadNorms)}) {
+    for (const float bad :
+         {std::numeric_limits<float>::quiet_NaN(), -std::numeric_limits<float>::infinity()}) {
+      GgufWriter writer = gguf_of(architecture, extras);
+      writer.tensor(name).data.replace(3 * sizeof bad, sizeof bad, bytes_of(bad));
+      const std::string file = folder.write("model.gguf", writer.build());
+      expect_error([&] { open_model(file); },
+                   {"/model.gguf: tensor 'model.", "': number 3 is infinite or a NaN"});
+    }
+  }
 }
 
 }  // namespace
