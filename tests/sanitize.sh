@@ -13,7 +13,7 @@ case "${1:-}" in
   asan)
     programs=(base kernels comm model shard coordinator gateway)
     # Fibers are slow here: of the GPU's forward pass, what each of its parts is in once.
-    filters[shard]='-GpuLlama.GivesTheSame*:GpuLlama.P*:GpuLlama.Kernels*:GpuLlama.AttendsByFa3*:GpuStages.G*:GpuStages.R*:OneGpu.*:GpuTokenChoice.IsTheSame*'
+    filters[shard]='-GpuLlama.GivesTheSame*:GpuLlama.P*:GpuLlama.Kernels*:GpuLlama.AttendsByFa3*:GpuLlamaInvariance*:GpuStages.G*:GpuStages.R*:OneGpu.*:GpuTokenChoice.IsTheSame*'
     ;;
   tsan)
     programs=(base kernels comm model shard coordinator)

@@ -3,6 +3,7 @@
 
 #include <bit>
 #include <cstdint>
+#include <span>
 #include <vector>
 
 #include "kernels/cpu_family.h"
@@ -17,16 +18,53 @@ namespace lockstep::shard {
 // The bits of logits of the whole vocabulary.
 using LogitRow = std::vector<std::uint32_t>;
 
+// The rows of logits of the ranks that share a vocabulary.
+class RowsOfRanks {
+ public:
+  explicit RowsOfRanks(int ranks) : of_ranks_(static_cast<std::size_t>(ranks)) {}
+
+  // Rows of rank `rank`, which has these columns; each rank calls it by itself.
+  void add(int rank, std::span<const float> logits, VocabRange columns) {
+    const auto range = static_cast<std::size_t>(columns.end - columns.begin);
+    for (std::size_t at = 0; at < logits.size(); at += range) {
+      LogitRow& row = of_ranks_[static_cast<std::size_t>(rank)].emplace_back();
+      for (const float x : logits.subspan(at, range))
+        row.push_back(std::bit_cast<std::uint32_t>(x));
+    }
+  }
+  // Whole rows of the pieces of `work` that are compared.
+  std::vector<LogitRow> compared(const Work& work) const {
+    std::vector<LogitRow> rows;
+    std::size_t i = 0;
+    for (const Piece& piece : work.wanted()) {
+      if (piece.is_compared) rows.push_back(joined(i));
+      ++i;
+    }
+    return rows;
+  }
+
+ private:
+  LogitRow joined(std::size_t i) const {
+    LogitRow row;
+    for (const auto& rows : of_ranks_) {
+      row.insert(row.end(), rows.at(i).begin(), rows.at(i).end());
+    }
+    return row;
+  }
+
+  std::vector<std::vector<LogitRow>> of_ranks_;
+};
+
 struct Cluster {
   int stages = 1, ranks = 1, threads = 1;
   bool shares_memory = true;
   const kernels::cpu::KernelTable& kernels;
 };
 
-// The rows of all steps, in order.
+// The rows that are compared, in order.
 inline std::vector<LogitRow> logits_of(const model::Model& model, const RunnerOptions& options,
                                        const Cluster& cluster, const Work& work) {
-  std::vector<std::vector<LogitRow>> of_ranks(static_cast<std::size_t>(cluster.ranks));
+  RowsOfRanks rows(cluster.ranks);
   spawn_stages(
       model.config, cluster.stages, cluster.ranks,
       [&](comm::Communicator& sharing, const PipelinePlace& place) {
@@ -36,26 +74,10 @@ inline std::vector<LogitRow> logits_of(const model::Model& model, const RunnerOp
         StepTimes times(communicator, nullptr, place.previous);
         LlamaRunner runner(model, options, communicator, pool, cluster.kernels, times, place);
         for (const auto& step : work.steps) {
-          const auto logits = runner.forward(work.batch(step));
-          const VocabRange vocabulary = runner.vocab_range();
-          const auto range = static_cast<std::size_t>(vocabulary.end - vocabulary.begin);
-          for (std::size_t at = 0; at < logits.size(); at += range) {
-            LogitRow row;
-            for (const float x : logits.subspan(at, range)) {
-              row.push_back(std::bit_cast<std::uint32_t>(x));
-            }
-            of_ranks[static_cast<std::size_t>(communicator.rank())].push_back(std::move(row));
-          }
+          rows.add(communicator.rank(), runner.forward(work.batch(step)), runner.vocab_range());
         }
       });
-  std::vector<LogitRow> rows = std::move(of_ranks[0]);
-  for (std::size_t rank = 1; rank < of_ranks.size(); ++rank) {
-    for (std::size_t row = 0; row < rows.size(); ++row) {
-      const LogitRow& more = of_ranks[rank][row];
-      rows[row].insert(rows[row].end(), more.begin(), more.end());
-    }
-  }
-  return rows;
+  return rows.compared(work);
 }
 
 inline RunnerOptions options_for(const LlamaCase& c, const Work& work) {

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cstdint>
 #include <initializer_list>
+#include <iterator>
 #include <numeric>
 #include <random>
 #include <span>
@@ -37,13 +38,14 @@ enum class Cuts { none, few, at_edges, small };
 enum class Company { none, others, same_prefix };
 
 struct WorkOptions {
-  int prompt = 1;    // tokens of the sequence that it is about
-  int decoding = 0;  // tokens behind them, one a step
+  int prompt = 1;                       // tokens of the sequence that it is about
+  int decoding = 0;                     // tokens behind them, one a step
+  bool all_logits_of_decoding = false;  // or of some steps
   Cuts cuts = Cuts::none;
   Company company = Company::none;
   int block_size = 16;
   int vocabulary = 1;
-  int max_rows = 1 << 20;  // of a step
+  int company_prompt = 80;  // tokens at most
 };
 
 // Tokens [begin, end) of a sequence in a step.
@@ -51,6 +53,7 @@ struct Piece {
   std::size_t sequence = 0;
   int begin = 0, end = 0;
   bool wants_logits = false;
+  bool is_compared = false;  // has logits of which it is known what they must be
   std::vector<std::int32_t> blocks = {};
 };
 
@@ -84,23 +87,28 @@ struct Work {
     return static_cast<int>(most);
   }
   // The pieces with logits, in order.
-  std::vector<Piece> wanted() const {
-    std::vector<Piece> wanted;
-    for (const auto& step : steps) {
-      std::ranges::copy_if(step, std::back_inserter(wanted), &Piece::wants_logits);
-    }
-    return wanted;
-  }
-  // What gives the same logits, in the same order: each sequence whole and alone, in blocks one
-  // after the other.
+  std::vector<Piece> wanted() const { return those(&Piece::wants_logits); }
+  // Those of them that are compared.
+  std::vector<Piece> compared() const { return those(&Piece::is_compared); }
+  // What gives the logits of the pieces that are compared, in the same order: each sequence whole
+  // and alone, in blocks one after the other.
   Work one_by_one() const {
     Work work{sequences, {}, num_blocks};
-    for (Piece piece : wanted()) {
+    for (Piece piece : compared()) {
       piece.begin = 0;
       std::iota(piece.blocks.begin(), piece.blocks.end(), 0);
       work.steps.push_back({std::move(piece)});
     }
     return work;
+  }
+
+ private:
+  std::vector<Piece> those(bool Piece::*property) const {
+    std::vector<Piece> pieces;
+    for (const auto& step : steps) {
+      std::ranges::copy_if(step, std::back_inserter(pieces), property);
+    }
+    return pieces;
   }
 };
 
@@ -127,6 +135,7 @@ class WorkMaker {
   struct Plan {
     int done = 0;           // tokens
     std::vector<int> ends;  // of the pieces that are left, the next one last
+    int prompt = 0;         // tokens
     int shared_blocks = 0;  // of the first sequence, with its first tokens
     std::vector<std::int32_t> blocks = {};
   };
@@ -143,13 +152,13 @@ class WorkMaker {
       const int shared = dice_.between(1, most_shared);
       auto tokens = work_.sequences[0];
       tokens.resize(static_cast<std::size_t>(shared * options_.block_size));
-      const auto own = random_tokens(dice_.between(1, 40));
+      const auto own = random_tokens(dice_.between(1, options_.company_prompt / 2));
       tokens.insert(tokens.end(), own.begin(), own.end());
       const auto prompt = static_cast<int>(tokens.size()) - dice_.below(std::ssize(own));
       add(std::move(tokens), shared, prompt);
       return;
     }
-    const int prompt = dice_.between(1, std::min(80, options_.max_rows));
+    const int prompt = dice_.between(1, options_.company_prompt);
     add(random_tokens(prompt + dice_.below(5)), 0, prompt);
   }
 
@@ -162,6 +171,7 @@ class WorkMaker {
   // A sequence that begins behind its shared blocks, whose prompt ends at `prompt`.
   void add(std::vector<std::int32_t> tokens, int shared_blocks, int prompt) {
     Plan& plan = plans_.emplace_back();
+    plan.prompt = prompt;
     plan.shared_blocks = shared_blocks;
     plan.done = shared_blocks * options_.block_size;
     plan.ends = cut(plan.done, prompt);
@@ -187,21 +197,14 @@ class WorkMaker {
       for (int at = std::max(begin, end - 100); at < end; at += dice_.between(1, 12)) add_cut(at);
     }
     std::ranges::sort(ends);
-    std::vector<int> short_enough;
-    for (int last = begin; const int each : ends) {
-      for (; each - last > options_.max_rows; last += options_.max_rows) {
-        short_enough.push_back(last + options_.max_rows);
-      }
-      if (each > last) short_enough.push_back(each);
-      last = each;
-    }
-    return short_enough;
+    const auto same = std::ranges::unique(ends);
+    ends.erase(same.begin(), same.end());
+    return ends;
   }
 
   // Some of the sequences that can go on, in random order.
   void make_step() {
     std::vector<Piece> step;
-    int rows = 0;
     std::vector<std::size_t> order(plans_.size());
     std::iota(order.begin(), order.end(), 0);
     for (std::size_t i = order.size(); i > 1; --i) {
@@ -216,8 +219,6 @@ class WorkMaker {
       if (plan.blocks.empty() && plan.shared_blocks > 0) {
         if (computed_of_first_ < plan.shared_blocks * options_.block_size) continue;
       }
-      if (rows + end - plan.done > options_.max_rows) continue;
-      rows += end - plan.done;
       step.push_back(next_piece(s, end));
       if (plan.ends.empty()) ended.push_back(s);
     }
@@ -239,9 +240,10 @@ class WorkMaker {
       free_.pop_back();
     }
     plan.ends.pop_back();
-    Piece piece{s, std::exchange(plan.done, end), end, plan.ends.empty() || dice_.chance(15), {}};
-    piece.blocks = plan.blocks;
-    return piece;
+    const bool is_compared = plan.ends.empty() || dice_.chance(15);
+    const bool decodes = options_.all_logits_of_decoding && end > plan.prompt;
+    return {s,          std::exchange(plan.done, end), end, is_compared || decodes, is_compared,
+            plan.blocks};
   }
 
   void give_back(std::size_t s) {

@@ -31,7 +31,7 @@ inline comm::PlanBusAddress link(int stage, int rank) {
 // One rank of stage `stage` of `stages`, which have `communicator.size()` ranks each.
 inline void run(zmq::context_t& context, comm::Communicator& communicator, Range layers, int stage,
                 int stages, const StagedRank& body) {
-  constexpr std::chrono::milliseconds kDeadline{60000};
+  constexpr std::chrono::milliseconds kDeadline{300000};
   constexpr std::size_t kMaxBytes = 16 << 20;
   const int rank = communicator.rank(), tp = communicator.size();
   std::optional<comm::StageOutlet> next;
@@ -62,7 +62,7 @@ inline void spawn_stages(const model::ModelConfig& config, int stages, int tp,
     for (int stage = 0; stage < stages; ++stage) {
       threads.emplace_back([&, stage] {
         try {
-          comm::spawn_ranks(tp, std::chrono::seconds(60), [&](comm::Communicator& communicator) {
+          comm::spawn_ranks(tp, std::chrono::seconds(300), [&](comm::Communicator& communicator) {
             staged_ranks::run(context, communicator, layers[static_cast<std::size_t>(stage)], stage,
                               stages, body);
           });

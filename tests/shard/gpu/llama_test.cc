@@ -54,11 +54,12 @@ Ran run(const model::Model& model, int world, const Steps& steps,
     ExecutedExchange exchange(gpu, communicator, peers);
     const auto parts = partition_model(model.config, world);
     // One rank alone takes the tests' own way to the weights, others the loader's.
-    GpuLlamaRunner runner(model.config,
-                          world == 1 && !plain
-                              ? random_weights(model, parts[rank], gpu)
-                              : load_gpu_weights(model, parts[rank], gpu, {.plain = plain}),
-                          options, gpu, exchange);
+    GpuLlamaRunner runner(
+        model.config,
+        world == 1 && !plain
+            ? random_weights(model, parts[rank], gpu)
+            : load_gpu_weights(model, parts[rank], gpu, {.plain = plain, .staging_bytes = 1 << 20}),
+        options, gpu, exchange);
     runner.allocate_cache(24);
     if (rank == 0) runner.tell_progress([&] { ++ran.signs; });
     const auto range =

@@ -119,8 +119,10 @@ class Pipeline {
         partition_model(model_.config, tp, place.layers)[static_cast<std::size_t>(rank)];
     kernels::cuda::ExecutedGpu gpu(kernels::cuda::Runs::once, way_.doing);
     ExecutedExchange exchange(gpu, ranks);
-    GpuLlamaRunner runner(model_.config, load_gpu_weights(model_, part, gpu, {.plain = way_.plain}),
-                          way_.options, gpu, exchange, place);
+    GpuLlamaRunner runner(
+        model_.config,
+        load_gpu_weights(model_, part, gpu, {.plain = way_.plain, .staging_bytes = 1 << 20}),
+        way_.options, gpu, exchange, place);
     runner.allocate_cache(24);
     body_({stage, part, ranks, gpu, exchange, runner});
     ranks.barrier("end");
