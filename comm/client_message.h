@@ -97,11 +97,14 @@ struct ErrorReply {
   Fault fault;
 };
 
+// What a request is told by a server that stops.
+inline Fault shutting_down() { return {"shutting_down", "the server is shutting down", ""}; }
+
 struct StatusReply {
   std::string id;
   bool healthy = false;   // the step counter moves, or nothing is queued, and it takes requests
   bool stopping = false;  // takes no more requests; those that are open may end
-  std::string model;     // the served name
+  std::string model;      // the served name
   std::string version;
   std::string system_fingerprint;
   std::int32_t world_size = 0;

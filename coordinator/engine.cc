@@ -19,8 +19,6 @@ constexpr std::chrono::milliseconds kReceiveTime(20);
 // How long the plans in flight may take at a stop before open requests are told of it.
 constexpr std::chrono::milliseconds kStopPatience(300);
 
-Fault shutting_down() { return {"shutting_down", "the server is shutting down", ""}; }
-
 Fault overloaded(std::string message) { return {"overloaded", std::move(message), ""}; }
 
 }  // namespace
@@ -103,7 +101,7 @@ void Engine::tell_of_stop() {
     if (Clock::now() < *stop_deadline_) return;
     publish(scheduler_.empty_plan(/*shutdown=*/false));
   }
-  end_all_requests(shutting_down());
+  end_all_requests(comm::shutting_down());
 }
 
 // ---- Waiting ----
@@ -160,7 +158,7 @@ void Engine::receive_client_messages() {
 
 void Engine::handle(const std::string& client, comm::GenerateRequest request) {
   const std::string id = request.id;
-  if (stopping()) return refuse(client, id, shutting_down());
+  if (stopping()) return refuse(client, id, comm::shutting_down());
   if (open_.find(client, id) != nullptr) {
     return refuse(client, id,
                   {"invalid_request_error", "id names a request that is still open", "id"});

@@ -80,7 +80,7 @@ class CompletionServer {
     Clock::time_point deadline = Clock::now() + context_.options.request_timeout;
     const bool has_room = context_.backend.waiting_bytes() < context_.options.max_backend_bytes;
     if (context_.stopping) {
-      progress_.fail(shutting_down());
+      progress_.fail(comm::shutting_down());
     } else if (!has_room || !generation_.start(id_, std::move(requests_))) {
       progress_.fail({"overloaded", "the server takes no more requests now", ""});
     }

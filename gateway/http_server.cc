@@ -123,7 +123,7 @@ class HttpServer::Impl {
       error_code ignored;  // closed is closed
       acceptor_.close(ignored);
       accept_timer_.cancel();
-      backend_.close(shutting_down());
+      backend_.close(comm::shutting_down());
     }
     for (const auto& connection : connections_) {
       if (connection->idle()) connection->close();

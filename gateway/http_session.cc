@@ -26,7 +26,7 @@ HttpResponse no_answer(const HttpOptions& options) {
 }
 
 HttpResponse health(const comm::StatusReply& status) {
-  if (status.stopping) return error_response(shutting_down());
+  if (status.stopping) return error_response(comm::shutting_down());
   if (status.healthy) return json_response({{"status", "healthy"}});
   return error_response({"replica_failed", "the replica is not healthy: it makes no steps", ""});
 }
@@ -74,7 +74,7 @@ asio::awaitable<HttpResponse> status_response(ServerContext& context, const Rout
   const MaybeStatus status =
       co_await context.backend.status(route == Route::kMetrics, context.options.health_timeout);
   if (route == Route::kMetrics) co_return metrics(context, status);
-  if (context.stopping) co_return error_response(shutting_down());
+  if (context.stopping) co_return error_response(comm::shutting_down());
   if (!status) co_return no_answer(context.options);
   switch (route) {
     case Route::kModels: co_return models(context, *status);

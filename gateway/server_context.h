@@ -3,7 +3,6 @@
 
 #include <cstdint>
 
-#include "base/error.h"
 #include "gateway/backend_link.h"
 #include "gateway/gateway_metrics.h"
 #include "gateway/http_options.h"
@@ -17,7 +16,5 @@ struct ServerContext {
   std::int64_t started = 0;  // seconds since 1970
   bool stopping = false;     // no further request on any connection, and no backend
 };
-
-inline Fault shutting_down() { return {"shutting_down", "the server is shutting down", ""}; }
 
 }  // namespace lockstep::gateway

@@ -2,12 +2,11 @@
 
 #include <algorithm>
 #include <array>
-#include <cstring>
 #include <initializer_list>
 #include <string>
 
 #include "base/error.h"
-#include "kernels/half.h"
+#include "kernels/byte_layout.h"
 #include "shard/weight_cache.h"
 #include "shard/weight_check.h"
 
@@ -35,8 +34,13 @@ class Loader {
   void append(const std::string& name, std::int64_t size, Range range, std::vector<float>& values) {
     const std::array shape{size};
     const Tensor& tensor = model_.tensors->require(name, shape);
+    if (!kernels::is_plain(tensor.dtype)) {
+      throw Error(model_.path + ": tensor '" + tensor.name + "' is " +
+                  std::string(kernels::name(tensor.dtype)) +
+                  ": a norm or a bias must be f32, f16 or bf16");
+    }
     for (std::int32_t i = range.begin; i < range.end; ++i) {
-      values.push_back(element(tensor, static_cast<std::size_t>(i)));
+      values.push_back(kernels::plain_value(tensor.dtype, tensor.data.data(), i));
     }
   }
 
@@ -143,25 +147,6 @@ class Loader {
     const std::int64_t in_head = row % head_dim;
     const std::int64_t half = head_dim / 2;
     return row - in_head + (in_head < half ? 2 * in_head : 2 * (in_head - half) + 1);
-  }
-
-  float element(const Tensor& tensor, std::size_t i) const {
-    const std::byte* at = tensor.data.data() + i * kernels::block_bytes(tensor.dtype);
-    std::uint16_t half;
-    float value;
-    switch (tensor.dtype) {
-      case kernels::DType::f32: std::memcpy(&value, at, sizeof value); return value;
-      case kernels::DType::f16:
-        std::memcpy(&half, at, sizeof half);
-        return kernels::f16_to_float(half);
-      case kernels::DType::bf16:
-        std::memcpy(&half, at, sizeof half);
-        return kernels::bf16_to_float(half);
-      default: break;
-    }
-    throw Error(model_.path + ": tensor '" + tensor.name + "' is " +
-                std::string(kernels::name(tensor.dtype)) +
-                ": a norm or a bias must be f32, f16 or bf16");
   }
 
   const model::Model& model_;

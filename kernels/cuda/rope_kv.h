@@ -28,13 +28,14 @@ struct RopeKvArgs {
   // What a model adds to q, k and v before, one behind the other; null: nothing.
   const float* bias = nullptr;  // [query_heads + 2 * cache.heads, head_dim]
   // The weights of the RMSNorm of each head of queries and of keys, after the bias and before the
-  // rotation; null: none. REQUIRES of them that head_dim is 8 times a power of two up to 256.
+  // rotation; null: none. REQUIRES of them can_norm_heads(head_dim).
   const float* query_norm = nullptr;  // [head_dim]
   const float* key_norm = nullptr;    // [head_dim]
   float eps = 0;
 };
 
-constexpr bool has_head_norms(std::int32_t head_dim) {
+// Whether a head's threads share a warp evenly.
+constexpr bool can_norm_heads(std::int32_t head_dim) {
   return head_dim % 8 == 0 && head_dim <= 256 && (head_dim & (head_dim - 1)) == 0;
 }
 

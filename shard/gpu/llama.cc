@@ -38,7 +38,7 @@ const GpuRunnerOptions& checked(const GpuRunnerOptions& options, const model::Mo
     throw Error("block_size is " + std::to_string(options.block_size) +
                 ": it must be a multiple of 16");
   }
-  if (config.head_norms && !has_head_norms(static_cast<std::int32_t>(config.head_dim))) {
+  if (config.head_norms && !can_norm_heads(static_cast<std::int32_t>(config.head_dim))) {
     throw Error("head_dim is " + std::to_string(config.head_dim) +
                 ": on GPUs heads with norms have 8, 16, 32, 64, 128 or 256 columns");
   }

@@ -52,6 +52,13 @@ class EngineTest : public ::testing::Test {
     if (thread.joinable()) stop();
   }
 
+  // Before start().
+  void steps_take(std::chrono::milliseconds time) {
+    tamper = [time](comm::StepReport&) {
+      std::this_thread::sleep_for(time);
+      return true;
+    };
+  }
   void start() {
     shards = std::make_unique<FakeShardLink>(
         context,
@@ -187,10 +194,7 @@ TEST_F(EngineTest, StopsAtTheClientsStopToken) {
 }
 
 TEST_F(EngineTest, CancelsARequest) {
-  tamper = [](comm::StepReport&) {
-    std::this_thread::sleep_for(1ms);  // so that the answer takes a while
-    return true;
-  };
+  steps_take(1ms);  // so that the answer takes a while
   start();
   TestClient client(context, endpoints[0]);
   client.send(request("a", 120));
@@ -221,10 +225,7 @@ TEST_F(EngineTest, RefusesWithNumbersAndGoesOn) {
 }
 
 TEST_F(EngineTest, RefusesAnIdThatIsStillOpen) {
-  tamper = [](comm::StepReport&) {
-    std::this_thread::sleep_for(1ms);
-    return true;
-  };
+  steps_take(1ms);
   start();
   TestClient client(context, endpoints[0]);
   client.send(request("a", 120));
@@ -254,10 +255,7 @@ TEST_F(EngineTest, RefusesWhenTheQueueIsFull) {
 }
 
 TEST_F(EngineTest, DropsTheRequestsOfAClientThatVanishes) {
-  tamper = [](comm::StepReport&) {
-    std::this_thread::sleep_for(1ms);
-    return true;
-  };
+  steps_take(1ms);
   start();
   TestClient witness(context, endpoints[0]);
   {
@@ -345,10 +343,7 @@ TEST_F(EngineTest, IsNotHealthyWhileARankIsStuck) {
 }
 
 TEST_F(EngineTest, TellsOpenRequestsThatItShutsDown) {
-  tamper = [](comm::StepReport&) {
-    std::this_thread::sleep_for(1ms);
-    return true;
-  };
+  steps_take(1ms);
   start();
   TestClient client(context, endpoints[0]);
   client.send(request("a", 120));
@@ -362,10 +357,7 @@ TEST_F(EngineTest, TellsOpenRequestsThatItShutsDown) {
 
 TEST_F(EngineTest, LetsOpenRequestsEndBeforeItStops) {
   options.shutdown_timeout = 60s;
-  tamper = [](comm::StepReport&) {
-    std::this_thread::sleep_for(1ms);
-    return true;
-  };
+  steps_take(1ms);
   start();
   TestClient client(context, endpoints[0]);
   const comm::GenerateRequest r = request("a", 120);
@@ -388,10 +380,7 @@ TEST_F(EngineTest, LetsOpenRequestsEndBeforeItStops) {
 
 TEST_F(EngineTest, TellsRequestsThatDoNotEndInTimeThatItShutsDown) {
   options.shutdown_timeout = 200ms;
-  tamper = [](comm::StepReport&) {
-    std::this_thread::sleep_for(5ms);
-    return true;
-  };
+  steps_take(5ms);
   start();
   TestClient client(context, endpoints[0]);
   client.send(request("a", 120));
@@ -469,10 +458,7 @@ comm::GenerateRequest long_text(const std::string& id) {
 }
 
 TEST_F(EngineTest, GoesOnWhileATextIsTokenized) {
-  tamper = [](comm::StepReport&) {
-    std::this_thread::sleep_for(1ms);
-    return true;
-  };
+  steps_take(1ms);
   tokenizer.open = false;
   start();
   TestClient client(context, endpoints[0]), other(context, endpoints[1]);

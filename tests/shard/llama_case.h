@@ -175,12 +175,7 @@ inline Work make_work(const LlamaCase& c) {
 }
 
 inline std::ostream& operator<<(std::ostream& out, const LlamaCase& c) {
-  const model::ModelConfig& m = c.config;
-  out << "case " << c.seed << ": " << m.num_hidden_layers << " layers of " << m.hidden_size << ", "
-      << m.num_attention_heads << " heads on " << m.num_key_value_heads << " of " << m.head_dim
-      << ", inner " << m.intermediate_size << ", vocabulary " << m.vocab_size
-      << (m.tie_word_embeddings ? ", tied" : "") << (m.attention_bias ? ", biases" : "")
-      << (m.head_norms ? ", norms of heads" : "") << "; weights";
+  out << "case " << c.seed << ": " << shape_text(c.config) << "; weights";
   for (const auto type : c.projections) out << ' ' << kernels::name(type);
   out << ", embedding " << kernels::name(c.outer) << ", activations ";
   if (!c.activations) out << "auto";
@@ -188,9 +183,7 @@ inline std::ostream& operator<<(std::ostream& out, const LlamaCase& c) {
   out << (c.kv_format == kernels::KvFormat::int8 ? ", int8 cache" : ", bf16 cache") << "; "
       << (c.has_unit ? "emulated unit" : kernels::name(c.family)) << ", " << c.stages
       << " stages of " << c.ranks << " ranks of " << c.threads << " threads, "
-      << (c.shares_memory ? "shared" : "own") << " memory; prompt " << c.work.prompt << ", then "
-      << c.work.decoding << " steps, cuts " << static_cast<int>(c.work.cuts) << ", company "
-      << static_cast<int>(c.work.company) << ", blocks of " << c.work.block_size;
+      << (c.shares_memory ? "shared" : "own") << " memory; " << c.work;
   return out;
 }
 

@@ -1,7 +1,10 @@
 // Runs work on clusters of CPUs.
 #pragma once
 
+#include <gtest/gtest.h>
+
 #include <bit>
+#include <cmath>
 #include <cstdint>
 #include <span>
 #include <vector>
@@ -32,7 +35,13 @@ class RowsOfRanks {
         row.push_back(std::bit_cast<std::uint32_t>(x));
     }
   }
-  // Whole rows of the pieces of `work` that are compared.
+  // Whole rows.
+  std::vector<LogitRow> all() const {
+    std::vector<LogitRow> rows;
+    for (std::size_t i = 0; i < of_ranks_[0].size(); ++i) rows.push_back(joined(i));
+    return rows;
+  }
+  // Those of the pieces of `work` that are compared.
   std::vector<LogitRow> compared(const Work& work) const {
     std::vector<LogitRow> rows;
     std::size_t i = 0;
@@ -54,6 +63,21 @@ class RowsOfRanks {
 
   std::vector<std::vector<LogitRow>> of_ranks_;
 };
+
+// That the rows of `work` have the bits that are expected, and these are numbers.
+inline void expect_same_rows(const std::vector<LogitRow>& rows,
+                             const std::vector<LogitRow>& expected, const Work& work) {
+  const auto compared = work.compared();
+  ASSERT_EQ(rows.size(), compared.size());
+  ASSERT_EQ(expected.size(), compared.size());
+  for (std::size_t i = 0; i < rows.size(); ++i) {
+    EXPECT_TRUE(rows[i] == expected[i])
+        << "token " << compared[i].end - 1 << " of sequence " << compared[i].sequence;
+    for (const std::uint32_t bits : expected[i]) {
+      ASSERT_TRUE(std::isfinite(std::bit_cast<float>(bits)));
+    }
+  }
+}
 
 struct Cluster {
   int stages = 1, ranks = 1, threads = 1;

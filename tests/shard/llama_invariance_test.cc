@@ -80,16 +80,7 @@ void expect_the_bits_of_one_rank(const LlamaCase& c) {
                                .shares_memory = c.shares_memory,
                                .kernels = c.has_unit ? unit : kernels::kernel_table(c.family)},
                               work);
-  const auto compared = work.compared();
-  ASSERT_EQ(rows.size(), compared.size());
-  ASSERT_EQ(expected.size(), compared.size());
-  for (std::size_t i = 0; i < rows.size(); ++i) {
-    EXPECT_TRUE(rows[i] == expected[i])
-        << "token " << compared[i].end - 1 << " of sequence " << compared[i].sequence;
-    for (const std::uint32_t bits : expected[i]) {
-      ASSERT_TRUE(std::isfinite(std::bit_cast<float>(bits)));
-    }
-  }
+  expect_same_rows(rows, expected, work);
 }
 
 // Those of one stage, or of more.

@@ -10,8 +10,8 @@
 #include <random>
 
 #include "tests/kernels/emulated_unit/emulated_unit.h"
+#include "tests/shard/llama_cluster.h"
 #include "tests/shard/random_llama.h"
-#include "tests/shard/staged_ranks.h"
 
 namespace lockstep::shard {
 namespace {
@@ -24,63 +24,44 @@ constexpr RunnerOptions kOptions{.block_size = 16,
                                  .max_sequences = 4,
                                  .max_positions = 128};
 
-// Runs `steps` of batches on `world` ranks; returns the logits of all steps, whole vocabulary.
 using Steps = std::vector<std::vector<ForwardSequence>>;
-std::vector<std::uint32_t> run(const model::Model& model, int world, int threads,
-                               const KernelTable& kernels, const Steps& steps,
-                               const RunnerOptions& options = kOptions) {
-  std::vector<std::vector<std::vector<float>>> per_rank(static_cast<std::size_t>(world));
+
+// All rows, one behind the other.
+LogitRow joined(const RowsOfRanks& rows) {
+  LogitRow bits;
+  for (const LogitRow& row : rows.all()) bits.insert(bits.end(), row.begin(), row.end());
+  return bits;
+}
+
+// Runs `steps` of batches on `world` ranks; returns the logits of all steps, whole vocabulary.
+LogitRow run(const model::Model& model, int world, int threads, const KernelTable& kernels,
+             const Steps& steps, const RunnerOptions& options = kOptions) {
+  RowsOfRanks rows(world);
   comm::spawn_ranks(world, std::chrono::seconds(20), [&](comm::Communicator& communicator) {
     kernels::ThreadPool pool(threads);
     StepTimes times(communicator);
     LlamaRunner runner(model, options, communicator, pool, kernels, times);
     for (const auto& batch : steps) {
-      const auto logits = runner.forward(batch);
-      const auto range =
-          static_cast<std::size_t>(runner.vocab_range().end - runner.vocab_range().begin);
-      for (std::size_t row = 0; row < logits.size() / range; ++row) {
-        per_rank[static_cast<std::size_t>(communicator.rank())].emplace_back(
-            logits.begin() + static_cast<std::ptrdiff_t>(row * range),
-            logits.begin() + static_cast<std::ptrdiff_t>((row + 1) * range));
-      }
+      rows.add(communicator.rank(), runner.forward(batch), runner.vocab_range());
     }
   });
-  std::vector<std::uint32_t> bits;
-  for (std::size_t row = 0; row < per_rank[0].size(); ++row) {
-    for (const auto& rank : per_rank) {
-      for (const float value : rank[row]) bits.push_back(std::bit_cast<std::uint32_t>(value));
-    }
-  }
-  return bits;
+  return joined(rows);
 }
 
 // The same on a pipeline of stages of `tp` ranks each.
-std::vector<std::uint32_t> run_pipeline(const model::Model& model, int stages, int tp,
-                                        const KernelTable& kernels, const Steps& steps) {
-  std::vector<std::vector<std::vector<float>>> per_rank(static_cast<std::size_t>(tp));
-  spawn_stages(
-      model.config, stages, tp, [&](comm::Communicator& communicator, const PipelinePlace& place) {
-        kernels::ThreadPool pool(1);
-        StepTimes times(communicator, nullptr, place.previous);
-        LlamaRunner runner(model, kOptions, communicator, pool, kernels, times, place);
-        for (const auto& batch : steps) {
-          const auto logits = runner.forward(batch);
-          const auto range =
-              static_cast<std::size_t>(runner.vocab_range().end - runner.vocab_range().begin);
-          for (std::size_t row = 0; row < logits.size() / range; ++row) {
-            per_rank[static_cast<std::size_t>(communicator.rank())].emplace_back(
-                logits.begin() + static_cast<std::ptrdiff_t>(row * range),
-                logits.begin() + static_cast<std::ptrdiff_t>((row + 1) * range));
-          }
-        }
-      });
-  std::vector<std::uint32_t> bits;
-  for (std::size_t row = 0; row < per_rank[0].size(); ++row) {
-    for (const auto& rank : per_rank) {
-      for (const float value : rank[row]) bits.push_back(std::bit_cast<std::uint32_t>(value));
-    }
-  }
-  return bits;
+LogitRow run_pipeline(const model::Model& model, int stages, int tp, const KernelTable& kernels,
+                      const Steps& steps) {
+  RowsOfRanks rows(tp);
+  spawn_stages(model.config, stages, tp,
+               [&](comm::Communicator& communicator, const PipelinePlace& place) {
+                 kernels::ThreadPool pool(1);
+                 StepTimes times(communicator, nullptr, place.previous);
+                 LlamaRunner runner(model, kOptions, communicator, pool, kernels, times, place);
+                 for (const auto& batch : steps) {
+                   rows.add(communicator.rank(), runner.forward(batch), runner.vocab_range());
+                 }
+               });
+  return joined(rows);
 }
 
 const KernelTable& fastest() { return kernels::kernel_table(kernels::supported_families().back()); }

@@ -9,6 +9,7 @@
 #include <numeric>
 #include <random>
 #include <span>
+#include <sstream>
 #include <string>
 #include <utility>
 #include <vector>
@@ -113,6 +114,17 @@ inline model::ModelConfig with_head_norms(model::ModelConfig config) {
   config.family = "qwen3";
   config.head_norms = true;
   return config;
+}
+
+// A model's shape, for the message of a test over many.
+inline std::string shape_text(const model::ModelConfig& config) {
+  std::ostringstream out;
+  out << config.num_hidden_layers << " layers of " << config.hidden_size << ", "
+      << config.num_attention_heads << " heads on " << config.num_key_value_heads << " of "
+      << config.head_dim << ", inner " << config.intermediate_size << ", vocabulary "
+      << config.vocab_size << (config.tie_word_embeddings ? ", tied" : "")
+      << (config.attention_bias ? ", biases" : "") << (config.head_norms ? ", norms of heads" : "");
+  return out.str();
 }
 
 inline model::Model make_model(const model::ModelConfig& config) {

@@ -7,6 +7,7 @@
 #include <initializer_list>
 #include <iterator>
 #include <numeric>
+#include <ostream>
 #include <random>
 #include <span>
 #include <utility>
@@ -47,6 +48,12 @@ struct WorkOptions {
   int vocabulary = 1;
   int company_prompt = 80;  // tokens at most
 };
+
+inline std::ostream& operator<<(std::ostream& out, const WorkOptions& work) {
+  return out << "prompt " << work.prompt << ", then " << work.decoding << " steps, cuts "
+             << static_cast<int>(work.cuts) << ", company " << static_cast<int>(work.company)
+             << ", blocks of " << work.block_size;
+}
 
 // Tokens [begin, end) of a sequence in a step.
 struct Piece {

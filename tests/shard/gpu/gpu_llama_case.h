@@ -119,20 +119,13 @@ inline Work make_work(const GpuLlamaCase& c) {
 }
 
 inline std::ostream& operator<<(std::ostream& out, const GpuLlamaCase& c) {
-  const model::ModelConfig& m = c.config;
-  out << "GPU case " << c.seed << ": " << m.num_hidden_layers << " layers of " << m.hidden_size
-      << ", " << m.num_attention_heads << " heads on " << m.num_key_value_heads << " of "
-      << m.head_dim << ", inner " << m.intermediate_size << ", vocabulary " << m.vocab_size
-      << (m.tie_word_embeddings ? ", tied" : "") << (m.attention_bias ? ", biases" : "")
-      << (m.head_norms ? ", norms of heads" : "") << "; "
+  out << "GPU case " << c.seed << ": " << shape_text(c.config) << "; "
       << (c.kv_format == kernels::cuda::CacheFormat::e4m3 ? "e4m3 cache" : "bf16 cache") << ", "
       << std::array{"auto", "flashinfer", "own", "fa3"}[static_cast<std::size_t>(c.attention)]
       << " attention" << (c.plain ? ", plain weights" : "") << "; " << c.stages << " stages of "
       << c.ranks << " ranks" << (c.peers ? ", peers" : "") << (c.slices ? ", slices" : "")
       << (c.warpgroups ? ", warpgroups" : "") << (c.late ? ", late" : "") << ", " << c.recordings
-      << " recordings, " << c.max_sequences << " sequences; prompt " << c.work.prompt << ", then "
-      << c.work.decoding << " steps, cuts " << static_cast<int>(c.work.cuts) << ", company "
-      << static_cast<int>(c.work.company) << ", blocks of " << c.work.block_size;
+      << " recordings, " << c.max_sequences << " sequences; " << c.work;
   return out;
 }
 
