@@ -29,6 +29,9 @@ std::string why_not_fa3(const AttentionNeeds& needs) {
            std::to_string(needs.head_dim);
   }
   if (needs.format != CacheFormat::bf16) return "it reads a cache in bf16 alone";
+  // Its mask is a raw score of -50000 (docs/decisions.md), and Qwen2's are known to be beyond.
+  if (needs.biases)
+    return "it masks with a number that scores of biased queries and keys may reach";
   return "";
 }
 

@@ -28,6 +28,7 @@ struct AttentionNeeds {
   std::int32_t group;
   bool flashinfer_built_in;
   bool fa3_there = false;  // the build has it, and the GPU is a Hopper
+  bool biases = false;     // queries and keys have biases
 };
 
 struct AttentionChoice {

@@ -23,7 +23,10 @@ void Event::synchronize() const {
 
 bool Event::reached() const {
   const cudaError_t status = cudaEventQuery(get());
-  if (status == cudaErrorNotReady) return false;
+  if (status == cudaErrorNotReady) {
+    (void)cudaGetLastError();  // an answer, and no error for whoever asks for the last one
+    return false;
+  }
   check(status, "cudaEventQuery", *device_);
   return true;
 }

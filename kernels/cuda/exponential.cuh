@@ -26,6 +26,8 @@ LOCKSTEP_DEVICE float exp_nonpositive(float a) {
   p = fmaf(p, r, 1.6666665459e-1f);
   p = fmaf(p, r, 5.0000001201e-1f);
   const float result = fmaf(p, r * r, r) + 1.0f;
+  // The bits of a NaN are no exponent to add to: those of a GPU's would become a large number.
+  if (result != result) return result;
   return std::bit_cast<float>(std::bit_cast<std::uint32_t>(result) +
                               (std::bit_cast<std::uint32_t>(shifted) << 23));
 }

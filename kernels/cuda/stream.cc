@@ -19,7 +19,10 @@ void Stream::synchronize() const {
 
 bool Stream::idle() const {
   const cudaError_t status = cudaStreamQuery(get());
-  if (status == cudaErrorNotReady) return false;
+  if (status == cudaErrorNotReady) {
+    (void)cudaGetLastError();  // as in Event::reached()
+    return false;
+  }
   check(status, "cudaStreamQuery", *device_);
   return true;
 }

@@ -94,6 +94,7 @@ TEST(AttentionChoice, TakesFa3OnlyWhereItIsAskedForAndServes) {
   expect_refused([](auto& other) { other.fa3_there = false; }, "a Hopper GPU");
   expect_refused([](auto& other) { other.head_dim = 64; }, "head_dim of 128, not 64");
   expect_refused([](auto& other) { other.format = CacheFormat::e4m3; }, "bf16 alone");
+  expect_refused([](auto& other) { other.biases = true; }, "biased queries and keys");
   expect_refused([](auto& other) { other.group = 0; }, "by FA3: at this number of ranks");
 }
 

@@ -116,7 +116,8 @@ TEST_F(CudaExecutorBits, OfLogprobs) {
 }
 
 TEST_P(CudaExecutorBitsOfCache, OfRotaryEmbeddingAndTheStore) {
-  for (const int which : {0, 1, 2}) {
+  for (const auto& [which, with_all] :
+       {std::pair(0, false), {1, false}, {2, false}, {0, true}, {1, true}, {2, true}}) {
     expect_the_executors([&](TestGpu& gpu) {
       constexpr std::int32_t kQueries = 6, kHeads = 2, kHeadDim = 64, kRows = 5;
       constexpr std::int64_t kStride = (kQueries + 2 * kHeads) * kHeadDim;
@@ -129,7 +130,7 @@ TEST_P(CudaExecutorBitsOfCache, OfRotaryEmbeddingAndTheStore) {
       }
       std::vector<RowPlace> places;
       for (std::int32_t i = 0; i < kRows; ++i) places.push_back({0, 13 + i});
-      const RopeKvArgs args{
+      RopeKvArgs args{
           .q = qkv,
           .k = qkv + kQueries * kHeadDim,
           .v = qkv + (kQueries + kHeads) * kHeadDim,
@@ -142,6 +143,12 @@ TEST_P(CudaExecutorBitsOfCache, OfRotaryEmbeddingAndTheStore) {
           .cache = cache(gpu, kHeads, kHeadDim, 3),
           .rows = kRows,
           .query_heads = kQueries};
+      if (with_all) {  // as no family has them together
+        args.bias = gpu.constant(random_floats(kStride, 6), "bias");
+        args.query_norm = gpu.constant(random_floats(kHeadDim, 7), "norm of queries");
+        args.key_norm = gpu.constant(random_floats(kHeadDim, 8), "norm of keys");
+        args.eps = 1e-6f;
+      }
       gpu.gpu().run(args);
       return which == 0   ? bytes_of(gpu, args.rotated_q)
              : which == 1 ? bytes_of(gpu, static_cast<std::uint8_t*>(args.cache.keys))
