@@ -33,7 +33,8 @@ kernels::cuda::AttentionBackend settle_attention(const ServeOptions& options,
        .format = cache_format(options),
        .group = shard::common_group(config, ranks),
        .flashinfer_built_in = rank.gpu().has_flashinfer(),
-       .fa3_there = rank.gpu().has_fa3()});
+       .fa3_there = rank.gpu().has_fa3(),
+       .biases = config.attention_bias});
   if (says_why) spdlog::info("{}", choice.reason);
   return choice.backend;
 }
@@ -112,7 +113,7 @@ GpuShard::GpuShard(const ServeOptions& options, const model::Model& model,
       parts_(shard::partition_model(model.config, stage.size(),
                                     shard::stage_layers(model.config, place))),
       sizes_{.max_batched_tokens = settle_batched_tokens(options, Device::cuda),
-             .max_model_len = settle_model_len(options, model)},
+             .max_model_len = settle_model_len(options.max_model_len, model.config)},
       attention_(settle_attention(options, model.config, *rank_, world.rank() == 0)),
       runner_(model.config, load_weights(options, model, part(), mpi, *rank_),
               runner_options(options, sizes_, attention_, stage.size(), place.next == nullptr),

@@ -80,19 +80,12 @@ class CpuMemory {
 };
 
 shard::StepSizes step_sizes(const PlanOptions& options, const model::ModelConfig& config) {
-  if (options.max_model_len > config.max_position_embeddings) {
-    throw Error("--max-model-len is " + std::to_string(options.max_model_len) +
-                ": the model was made for " + std::to_string(config.max_position_embeddings) +
-                " positions");
-  }
   const bool fp8 = options.serve.kv_cache_dtype == KvCacheType::fp8;
   return {.kv_format = fp8 ? kernels::KvFormat::bf16 : cpu_kv_format(options.serve.kv_cache_dtype),
           .block_size = options.serve.block_size,
           .max_batch_tokens = batched_tokens(options.serve, options.kind()),
           .max_sequences = options.serve.max_num_seqs,
-          .max_positions = options.max_model_len > 0
-                               ? options.max_model_len
-                               : static_cast<std::int32_t>(config.max_position_embeddings),
+          .max_positions = settle_model_len(options.max_model_len, config),
           .gpu_cache = fp8 ? kernels::cuda::CacheFormat::e4m3 : kernels::cuda::CacheFormat::bf16,
           .gpu_attention = kernels::cuda::attention_backend_of(options.serve.attention_backend),
           .gpu_exchange = {.peers = options.serve.all_reduce != "nccl",

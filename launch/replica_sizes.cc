@@ -44,9 +44,8 @@ std::int32_t settle_batched_tokens(const ServeOptions& options, Device device) {
   return batched_tokens(options, device);
 }
 
-std::int32_t settle_model_len(const ServeOptions& options, const model::Model& model) {
-  const std::int32_t asked = options.max_model_len;
-  const std::int64_t limit = model.config.max_position_embeddings;
+std::int32_t settle_model_len(std::int32_t asked, const model::ModelConfig& config) {
+  const std::int64_t limit = config.max_position_embeddings;
   if (asked > limit) {
     throw Error("max_model_len is " + std::to_string(asked) + ": the model was made for " +
                 std::to_string(limit) + " positions");
@@ -95,7 +94,7 @@ ReplicaSizes settle_sizes(const ServeOptions& options, const model::Model& model
                           const RankPlace& place, const comm::MpiEnvironment& mpi,
                           comm::Communicator& communicator, std::int64_t threads) {
   ReplicaSizes sizes{.max_batched_tokens = settle_batched_tokens(options, Device::cpu),
-                     .max_model_len = settle_model_len(options, model)};
+                     .max_model_len = settle_model_len(options.max_model_len, model.config)};
   const shard::ModelShape shape = shape_of(model);
   const shard::StepSizes steps = step_sizes(options, place, mpi, sizes, threads);
   const auto needs = shard::rank_memory(shape, shard::Device::cpu, place.stage_ranks.size,

@@ -36,9 +36,9 @@ std::string short_step(const ServeOptions& options, Device device);
 // too short. Every rank and the coordinator go by it: their options and their device are the same.
 std::int32_t settle_batched_tokens(const ServeOptions& options, Device device);
 
-// The longest prompt and answer. Throws Error naming the option when the model was made for less,
-// or when the two have no room in it.
-std::int32_t settle_model_len(const ServeOptions& options, const model::Model& model);
+// The longest prompt and answer; `asked`: max_model_len, 0 for what the model was made for. Throws
+// Error naming the option when the model was made for less, or when the two have no room in it.
+std::int32_t settle_model_len(std::int32_t asked, const model::ModelConfig& config);
 
 // The smallest of all ranks' values. Collective.
 std::int64_t smallest(comm::Communicator& communicator, std::int64_t mine);

@@ -162,7 +162,7 @@ def all_of(*parts):
 # after the other.
 SANITIZED = ("CudaGpu.*:*CudaSwiglu.*:*CudaSegmentSum.*:*CudaRmsNorm*:*CudaRopeKv*:*CudaEmbedding.*:"
              "*CudaTopLogprobs.*:*CudaTokenChoice.*Logits*:*CudaTokenChoice.Penalties*:*CudaCopyRows.*:"
-             "*CudaTruncation.CutsAmongEquals*:*CudaProduct.EqualsTheDouble*:"
+             "*CudaTruncation.CutsAmongEquals*:*CudaProduct.EqualsTheDouble*:*CudaProduct.ActivatesAs*:"
              "*CudaAttention.PartsGive*")
 
 

@@ -21,6 +21,11 @@ std::int64_t tile_rows(const ProductArgs& args) {
   return divide_up(args.weights.rows, rows_of_tile(args.weights.format));
 }
 
+// Tile rows that a block has together: a whole turn of gate and up.
+std::int64_t tiles_together(const ProductArgs& args) {
+  return args.activated == nullptr ? 1 : divide_up(2 * kTurn, rows_of_tile(args.weights.format));
+}
+
 // Bytes of all leaves' sums of one row of x over one tile row of the weights.
 std::int64_t leaf_bytes(const ProductArgs& args) {
   return std::int64_t{sizeof(float)} * args.plan.num_leaves * rows_of_tile(args.weights.format);
@@ -28,21 +33,25 @@ std::int64_t leaf_bytes(const ProductArgs& args) {
 
 FewRows few_rows(const ProductArgs& args, std::int64_t shared_bytes) {
   const std::int64_t fixed = FewRowsMemory(args).sums();
-  const std::int64_t most_rows = (shared_bytes - fixed) / leaf_bytes(args);
+  // Counted in so many tile rows:
+  const std::int64_t together = tiles_together(args);
+  const std::int64_t row_bytes = together * leaf_bytes(args);
+  const std::int64_t units = divide_up(tile_rows(args), together);
+  const std::int64_t most_rows = (shared_bytes - fixed) / row_bytes;
   if (most_rows < 1) {
     throw Error("a product's sum over K has " + std::to_string(args.plan.num_leaves) +
                 " leaves, more than shared memory holds");
   }
   const auto rows = static_cast<std::int32_t>(std::min<std::int64_t>({args.m, 16, most_rows}));
   const std::int64_t row_blocks = divide_up(args.m, rows);
-  const auto room = [&](std::int64_t bytes) { return (bytes - fixed) / (leaf_bytes(args) * rows); };
+  const auto room = [&](std::int64_t bytes) { return (bytes - fixed) / (row_bytes * rows); };
   // A leaf for every warp, and a block for every place.
   const auto wanted = [&](std::int64_t places) {
-    return std::max<std::int64_t>(
-        {1, kProductWarps / args.plan.num_leaves, divide_up(tile_rows(args) * row_blocks, places)});
+    return std::max<std::int64_t>({1, kProductWarps / args.plan.num_leaves / together,
+                                   divide_up(units * row_blocks, places)});
   };
-  const auto shape = [&](std::int64_t tiles) {
-    return FewRows{rows, static_cast<std::int32_t>(tiles)};
+  const auto shape = [&](std::int64_t of_block) {
+    return FewRows{rows, static_cast<std::int32_t>(of_block * together)};
   };
   const std::int64_t two = 2 * kMultiprocessors, room_of_two = room(half_of(shared_bytes));
   if (wanted(two) <= room_of_two) return shape(wanted(two));
@@ -52,7 +61,7 @@ FewRows few_rows(const ProductArgs& args, std::int64_t shared_bytes) {
   if (rows > 8 && wanted(kMultiprocessors) <= room_of_one) return shape(wanted(kMultiprocessors));
   // Blocks of the same size for all places, several times over.
   const std::int64_t most = rows > 8 && room_of_two < 1 ? room_of_one : room_of_two;
-  const std::int64_t all = tile_rows(args) * row_blocks;
+  const std::int64_t all = units * row_blocks;
   const std::int64_t waves = divide_up(divide_up(all, std::max<std::int64_t>(most, 1)), two);
   return shape(divide_up(all, waves * two));
 }

@@ -36,6 +36,10 @@ struct ProductArgs {
   float* out;
   std::int64_t row_stride;
   std::int64_t segment_stride;
+  // Where it is not null, in place of `out`: bf16 [m, weights.rows / 2], what SwiGLU (swiglu.h)
+  // makes of the sums. The weights' rows are gate's and up's by turns, kTurn each, and the plan has
+  // one segment.
+  std::uint16_t* activated = nullptr;
   // Asked for when this product's own have been, where a few rows are multiplied: the device's
   // memory is not idle until the next product begins.
   WeightsAhead ahead = {};
@@ -63,6 +67,7 @@ struct WideRows {
 };
 using ProductShape = std::variant<FewRows, ManyRows, WideRows>;
 
+inline constexpr std::int32_t kTurn = 8;          // rows of W: gate's, then as many of up's
 inline constexpr std::int32_t kProductWarps = 8;  // of a block of few rows; of many, at most
 inline constexpr std::int32_t kStages = 2;        // leaves of a warp that are under way
 inline constexpr std::int32_t kManyStages = 4;    // chunks of a block that are

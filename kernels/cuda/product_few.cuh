@@ -12,6 +12,7 @@
 #include "kernels/cuda/pack.h"
 #include "kernels/cuda/product.h"
 #include "kernels/cuda/product_group.cuh"
+#include "kernels/cuda/swiglu.cuh"
 #include "kernels/cuda/tile_formats.cuh"
 
 namespace lockstep::kernels::cuda {
@@ -299,6 +300,29 @@ LOCKSTEP_DEVICE void multiply_leaves(Thread& t, const ProductArgs& args, const s
   }
 }
 
+// What SwiGLU makes of sums [tiles, leaves, rows, rows of a tile] that are added, of rows from
+// `first_row` on. A block has whole turns of gate and up.
+template <class Tile, class Thread>
+LOCKSTEP_DEVICE void store_activated(Thread& t, const ProductArgs& args, const float* sums,
+                                     std::int64_t first_tile, int tiles, std::int32_t first_row,
+                                     int rows) {
+  constexpr int kColumns = rows_of_tile(Tile::kFormat);
+  const int tile_size = args.plan.num_leaves * rows * kColumns;
+  const std::int64_t stride = args.weights.rows / 2, first = first_tile * kColumns / 2;
+  const std::int64_t left = stride - first;
+  const int columns = static_cast<int>(left < tiles * kColumns / 2 ? left : tiles * kColumns / 2);
+  in_turns(t, rows, (columns + kWarp - 1) / kWarp, [&](int row, int of_columns) {
+    const int column = of_columns * kWarp + t.lane();
+    if (column >= columns) return;
+    const auto sum = [&](int of_block) {
+      return sums[of_block / kColumns * tile_size + row * kColumns + of_block % kColumns];
+    };
+    const int gate = column / kTurn * 2 * kTurn + column % kTurn;
+    t.store(args.activated + (first_row + row) * stride + first + column,
+            activated(sum(gate), sum(gate + kTurn)));
+  });
+}
+
 // Tile rows [i * tiles, (i + 1) * tiles) of W by rows [j * rows, (j + 1) * rows) of x, for block
 // i * (blocks of rows) + j: those that read the same weights are neighbours.
 template <class Tile, int kHalves, class Thread>
@@ -321,6 +345,9 @@ LOCKSTEP_DEVICE void product_few(Thread& t, const ProductArgs& args, const FewRo
                                  tiles, tree, sums);
   t.sync();
   tree.add(sums, tiles, leaf_size);
+  if (args.activated != nullptr) {
+    return store_activated<Tile>(t, args, sums, first_tile, tiles, first_row, rows);
+  }
 
   const int columns = tiles * kColumns;
   in_turns(t, rows, (columns + kWarp - 1) / kWarp, [&](int row, int of_columns) {

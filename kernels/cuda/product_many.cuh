@@ -12,6 +12,7 @@
 #include "kernels/cuda/product.h"
 #include "kernels/cuda/product_group.cuh"
 #include "kernels/cuda/sum_stack.cuh"
+#include "kernels/cuda/swiglu.cuh"
 #include "kernels/cuda/tile_formats.cuh"
 
 namespace lockstep::kernels::cuda {
@@ -27,6 +28,10 @@ struct SquareSums {
   LOCKSTEP_DEVICE Pack<float, 4>& pack(int i) {
     const int row_tile = i / Tile::kColumnTiles;
     return at[row_tile / kRowTiles].at[row_tile % kRowTiles][i % Tile::kColumnTiles];
+  }
+  // Of row tile r by column tile c of all of the warp's.
+  LOCKSTEP_DEVICE const Pack<float, 4>& pack(int r, int c) const {
+    return at[c / Tile::kColumnTiles].at[r][c % Tile::kColumnTiles];
   }
   // body(tile row, row tile, column tile) for all packs.
   template <class Body>
@@ -162,6 +167,30 @@ class ChunkStages {
   const std::byte* x_;  // and the lane's columns of the first group of its first row of x
 };
 
+// What SwiGLU makes of a warp's sums: `row` and `column` of this lane's first.
+template <class Tile, class Thread>
+LOCKSTEP_DEVICE void store_activated(Thread& t, const ProductArgs& args,
+                                     const SquareSums<Tile>& sums, std::int64_t row,
+                                     std::int64_t column) {
+  const std::int64_t stride = args.weights.rows / 2;
+#pragma unroll
+  for (int r = 0; r < SquareSums<Tile>::kRowTiles; ++r) {
+#pragma unroll
+    for (int i = 0; i < kWarpColumns / (2 * kTurn); ++i) {
+      const Pack<float, 4>& gate = sums.pack(r, 2 * i);
+      const Pack<float, 4>& up = sums.pack(r, 2 * i + 1);
+#pragma unroll
+      for (int half = 0; half < 2; ++half) {
+        const std::int64_t at_row = row + 16 * r + 8 * half, at_column = column + kTurn * i;
+        if (at_row >= args.m || at_column >= stride) continue;
+        t.store(as_pack<2>(args.activated + at_row * stride + at_column),
+                Pack<std::uint16_t, 2>{{activated(gate[2 * half], up[2 * half]),
+                                        activated(gate[2 * half + 1], up[2 * half + 1])}});
+      }
+    }
+  }
+}
+
 // Columns [i * columns, (i + 1) * columns) of the product in its rows [j * rows, (j + 1) * rows),
 // of segment y, for block (i * (blocks of rows) + j, y): those that read the same weights are
 // neighbours.
@@ -212,14 +241,18 @@ LOCKSTEP_DEVICE void product_many(Thread& t, const ProductArgs& args, const Many
   }
 
   const std::int64_t row = stages.first_row() + row_warp * kWarpRows + t.lane() / 4;
-  const std::int64_t n = stages.first_tile() * rows_of_tile(Tile::kFormat) +
-                         column_warp * kWarpColumns + t.lane() % 4 * 2;
+  const std::int64_t first_n =
+      stages.first_tile() * rows_of_tile(Tile::kFormat) + column_warp * kWarpColumns;
+  const int of_lane = t.lane() % 4 * 2;
+  if (args.activated != nullptr) {
+    return store_activated(t, args, stack.top(), row, first_n / 2 + of_lane);
+  }
   float* out = args.out + segment * args.segment_stride;
   SquareSums<Tile>::for_each([&](int i, int r, int c) {
-    const std::int64_t first_n = n + i * rows_of_tile(Tile::kFormat) + 8 * c;
+    const std::int64_t n = first_n + of_lane + i * rows_of_tile(Tile::kFormat) + 8 * c;
 #pragma unroll
     for (int j = 0; j < 4; ++j) {
-      const std::int64_t at_row = row + 16 * r + j / 2 * 8, at_n = first_n + j % 2;
+      const std::int64_t at_row = row + 16 * r + j / 2 * 8, at_n = n + j % 2;
       if (at_row >= args.m || at_n >= args.weights.rows) continue;
       t.store(out + at_row * args.row_stride + at_n, stack.top().at[i].at[r][c][j]);
     }

@@ -16,6 +16,7 @@
 #include "kernels/cuda/product.h"
 #include "kernels/cuda/product_group.cuh"
 #include "kernels/cuda/sum_stack.cuh"
+#include "kernels/cuda/swiglu.cuh"
 #include "kernels/cuda/tile_formats.cuh"
 
 namespace lockstep::kernels::cuda {
@@ -277,6 +278,25 @@ LOCKSTEP_DEVICE void multiply_chunk(Thread& t, const ChunkCursor<Thread>& chunk,
   }
 }
 
+// What SwiGLU makes of a warp's sums, whose first eight rows of W are gate's, the others up's:
+// `row` of this lane's first, and its column.
+template <int kRows, class Thread>
+LOCKSTEP_DEVICE void store_activated(Thread& t, const ProductArgs& args,
+                                     const WideSums<kRows>& sums, std::int64_t row,
+                                     std::int64_t column) {
+  const std::int64_t stride = args.weights.rows / 2;
+#pragma unroll
+  for (int i = 0; i < WideSums<kRows>::kPacks; ++i) {
+#pragma unroll
+    for (int j = 0; j < 2; ++j) {
+      const std::int64_t at_row = row + 8 * i + j;
+      if (at_row >= args.m || column >= stride) continue;
+      t.store(args.activated + at_row * stride + column,
+              activated(sums.at[i][j], sums.at[i][j + 2]));
+    }
+  }
+}
+
 // Rows [i * columns, (i + 1) * columns) of W, 64 of them a warpgroup, by rows [j * kRows,
 // (j + 1) * kRows) of x, of segment y, for block (i * (blocks of rows) + j, y): those that read the
 // same weights are neighbours.
@@ -337,7 +357,11 @@ LOCKSTEP_DEVICE void product_wide(Thread& t, const ProductArgs& args, const Wide
   }
 
   const std::int64_t row = first_row + t.lane() % 4 * 2;
-  const std::int64_t n = first_n + 16 * t.warp() + t.lane() / 4;
+  const std::int64_t first_of_warp = first_n + 16 * t.warp();
+  if (args.activated != nullptr) {
+    return store_activated(t, args, stack.top(), row, first_of_warp / 2 + t.lane() / 4);
+  }
+  const std::int64_t n = first_of_warp + t.lane() / 4;
   float* out = args.out + segment * args.segment_stride;
 #pragma unroll
   for (int i = 0; i < WideSums<kRows>::kPacks; ++i) {

@@ -16,6 +16,11 @@ LOCKSTEP_DEVICE float silu(float g) {
   return g * ((g < 0.0f ? decay : 1.0f) / (1.0f + decay));
 }
 
+// What SwiGLU makes of a column of gate and the same of up.
+LOCKSTEP_DEVICE std::uint16_t activated(float gate, float up) {
+  return float_to_bf16(silu(gate) * up);
+}
+
 // Four columns a thread.
 template <class Thread>
 LOCKSTEP_DEVICE void swiglu(Thread& t, const SwigluArgs& args) {
@@ -25,7 +30,7 @@ LOCKSTEP_DEVICE void swiglu(Thread& t, const SwigluArgs& args) {
   const Pack<float, 4> gate = t.load(as_pack<4>(args.gate + row * args.stride + column));
   const Pack<float, 4> up = t.load(as_pack<4>(args.up + row * args.stride + column));
   Pack<std::uint16_t, 4> out;
-  for (int i = 0; i < 4; ++i) out[i] = float_to_bf16(silu(gate[i]) * up[i]);
+  for (int i = 0; i < 4; ++i) out[i] = activated(gate[i], up[i]);
   t.store(as_pack<4>(args.out + row * args.columns + column), out);
 }
 

@@ -231,7 +231,7 @@ struct ChannelTile : Tile {
 using Int8ChannelTile = ChannelTile<Int8Tile, TileFormat::int8_channel>;
 using E4m3ChannelTile = ChannelTile<E4m3Tile, TileFormat::e4m3_channel>;
 
-// A scale for each group of 16 rows.
+// A scale for each group of eight rows.
 struct E4m3BlockTile : E4m3Tile {
   static constexpr TileFormat kFormat = TileFormat::e4m3_block;
   static constexpr Scaled kScaled = Scaled::groups;
@@ -240,19 +240,20 @@ struct E4m3BlockTile : E4m3Tile {
    public:
     template <class Thread>
     LOCKSTEP_DEVICE Scales(Thread& t, const TilePlace& place)
-        : scale_(place.there ? t.load(place.scales + place.tile_row * place.groups + place.group)
-                             : 0.0f) {}
+        : scales_(place.there ? t.load(as_pack<2>(place.scales) + place.tile_row * place.groups +
+                                       place.group)
+                              : Pack<float, 2>{}) {}
     template <class Thread>
-    LOCKSTEP_DEVICE float of(Thread&, int, int) const {
-      return scale_;
+    LOCKSTEP_DEVICE float of(Thread&, int tile, int) const {
+      return scales_[tile];
     }
     template <class Thread>
-    LOCKSTEP_DEVICE float of(Thread&, int) const {
-      return scale_;
+    LOCKSTEP_DEVICE float of(Thread&, int tile) const {
+      return scales_[tile];
     }
 
    private:
-    float scale_;
+    Pack<float, 2> scales_;
   };
   struct RowScales : Scales {
     template <class Thread>

@@ -105,6 +105,7 @@ HostWeightTiles pack_e4m3_blocks(
   for (std::int32_t row = 0; row < rows; row += 16) {
     for (std::int32_t column = 0; column < columns; column += 32) {
       packed.scales.push_back(scale_of(row, column));
+      packed.scales.push_back(row + 8 < rows ? scale_of(row + 8, column) : 0.0f);
     }
   }
   return packed;

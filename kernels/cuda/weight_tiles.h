@@ -14,9 +14,10 @@
 //   bf16           itself
 //   int8_channel   scale * q, q in [-128, 127]; one scale a row, in f32
 //   e4m3_channel   scale * q; the same
-//   e4m3_block     scale * q; one scale for each group of columns of 16 rows, in f32. Blocks of 128
-//                  by 128 are stored once for each group and tile, so that a rank's part may begin
-//                  anywhere: 1/128 more memory.
+//   e4m3_block     scale * q; one scale for each group of columns of eight rows, in f32: those of a
+//                  tile's two eights lie together. Blocks of 128 by 128 are stored once for each,
+//                  so that a rank's part may begin anywhere, and other rows lie between: 1/64 more
+//                  memory.
 //   int8_group     scale * q, q in [-128, 127]; an f16 scale for each group of columns of each row.
 //                  They lie behind a tile's 512 bytes: for lane q = 0 ... 3, then j = 0, 1, then
 //                  i = 0, 1 that of row 8 * j + 2 * q + i.
@@ -49,7 +50,7 @@ constexpr std::int32_t scales_of_tile_row(TileFormat format, std::int32_t groups
   switch (format) {
     case TileFormat::int8_channel:
     case TileFormat::e4m3_channel: return rows_of_tile(format);
-    case TileFormat::e4m3_block: return groups;
+    case TileFormat::e4m3_block: return 2 * groups;
     case TileFormat::bf16:
     case TileFormat::int8_group:
     case TileFormat::int4_group: break;
@@ -70,7 +71,7 @@ constexpr std::size_t bytes_of_matrix(TileFormat format, std::int64_t rows, std:
 struct WeightTiles {
   TileFormat format;
   const std::byte* tiles;
-  const float* scales;  // [padded rows], [padded rows / 16, groups] or null: see above
+  const float* scales;  // [padded rows], [padded rows / 16, groups, 2] or null: see above
   std::int32_t rows;
   std::int32_t groups;  // of 32 columns
 };
@@ -104,7 +105,7 @@ HostWeightTiles pack_channels(TileFormat format, std::span<const std::uint8_t> v
                               std::int32_t columns);
 
 // Packs e4m3 numbers [rows, columns], a part of a matrix with a scale for each block of 128 by 128:
-// scale_of(row, column) says it for the first element of 16 rows by 32 columns of the part.
+// scale_of(row, column) says it for the first element of eight rows by 32 columns of the part.
 HostWeightTiles pack_e4m3_blocks(
     std::span<const std::uint8_t> values,
     const std::function<float(std::int32_t row, std::int32_t column)>& scale_of, std::int32_t rows,

@@ -38,10 +38,6 @@ const GpuRunnerOptions& checked(const GpuRunnerOptions& options, const model::Mo
     throw Error("block_size is " + std::to_string(options.block_size) +
                 ": it must be a multiple of 16");
   }
-  if (config.head_norms && !can_norm_heads(static_cast<std::int32_t>(config.head_dim))) {
-    throw Error("head_dim is " + std::to_string(config.head_dim) +
-                ": on GPUs heads with norms have 8, 16, 32, 64, 128 or 256 columns");
-  }
   if (options.warpgroups && !gpu.has_warpgroups()) {
     throw Error("products by warpgroups: they need a Hopper GPU, and a build for sm_90a");
   }
@@ -66,7 +62,8 @@ GpuLlamaRunner::GpuLlamaRunner(const model::ModelConfig& config, GpuWeights weig
       place_(place),
       parts_(partition_model(config, exchange.size(), stage_layers(config, place))),
       weights_(std::move(weights)),
-      sizes_(config, parts_, exchange.rank(), options),
+      sizes_(config, parts_, exchange.rank(), options,
+             !std::ranges::all_of(weights_.layers, &GpuLayerWeights::activates)),
       reducer_(gpu, exchange, sizes_.trees, sizes_.reduce),
       hidden_plan_(sum_plan(sizes_.hidden_plan)),
       attention_plan_(sum_plan(sizes_.attention_plan)),
@@ -345,9 +342,28 @@ void GpuLlamaRunner::multiply(const GpuMatrix& weights, const std::uint16_t* x,
                        .out = out,
                        .row_stride = out_stride,
                        .segment_stride = segment_stride,
-                       .ahead = ahead != nullptr && !ahead->plain
-                                    ? weights_ahead(ahead->view, options_.weights_ahead)
-                                    : WeightsAhead{},
+                       .ahead = ahead_of(ahead),
+                       .warpgroups = options_.warpgroups});
+}
+
+WeightsAhead GpuLlamaRunner::ahead_of(const GpuMatrix* next) const {
+  if (next == nullptr || next->plain) return {};
+  return weights_ahead(next->view, options_.weights_ahead);
+}
+
+void GpuLlamaRunner::multiply_activated(const GpuMatrix& weights, std::int32_t rows,
+                                        const GpuMatrix& ahead) {
+  if (weights.view.rows == 0 || rows == 0) return;
+  gpu_.run(ProductArgs{.weights = weights.view,
+                       .x = normed_.data(),
+                       .x_stride = config_.hidden_size,
+                       .m = rows,
+                       .plan = hidden_plan_.view,
+                       .out = nullptr,
+                       .row_stride = 0,
+                       .segment_stride = 0,
+                       .activated = inner_.data(),
+                       .ahead = ahead_of(&ahead),
                        .warpgroups = options_.warpgroups});
 }
 
@@ -425,14 +441,18 @@ void GpuLlamaRunner::attend(const Step& step, std::size_t layer) {
 
 LaneSum GpuLlamaRunner::mlp_block(const Step& step, std::size_t layer) {
   const GpuLayerWeights& weights = weights_.layers[layer];
-  multiply(weights.gate_up, normed_.data(), config_.hidden_size, step.rows, hidden_plan_,
-           gate_up_.data(), 2 * sizes_.inner_columns, weights.down);
-  gpu_.run(SwigluArgs{.gate = gate_up_.data(),
-                      .up = gate_up_.data() + sizes_.inner_columns,
-                      .stride = 2 * sizes_.inner_columns,
-                      .out = inner_.data(),
-                      .rows = step.rows,
-                      .columns = static_cast<std::int32_t>(sizes_.inner_columns)});
+  if (weights.activates()) {
+    multiply_activated(weights.gate_up[0], step.rows, weights.down);
+  } else {
+    multiply(weights.gate_up, normed_.data(), config_.hidden_size, step.rows, hidden_plan_,
+             gate_up_.data(), 2 * sizes_.inner_columns, weights.down);
+    gpu_.run(SwigluArgs{.gate = gate_up_.data(),
+                        .up = gate_up_.data() + sizes_.inner_columns,
+                        .stride = 2 * sizes_.inner_columns,
+                        .out = inner_.data(),
+                        .rows = step.rows,
+                        .columns = static_cast<std::int32_t>(sizes_.inner_columns)});
+  }
   const std::int64_t values = step.rows * config_.hidden_size;
   const GpuMatrix* ahead = layer + 1 < weights_.layers.size()
                                ? &weights_.layers[layer + 1].qkv.front()

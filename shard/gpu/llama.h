@@ -172,6 +172,9 @@ class GpuLlamaRunner final : public ModelRunner {
   void multiply(const GpuMatrix& weights, const std::uint16_t* x, std::int64_t x_columns,
                 std::int32_t rows, const SumPlanArrays& plan, float* out, std::int64_t out_stride,
                 std::int64_t segment_stride, const GpuMatrix* ahead);
+  // inner_ of normed_, by gate's and up's rows by turns.
+  void multiply_activated(const GpuMatrix& weights, std::int32_t rows, const GpuMatrix& ahead);
+  kernels::cuda::WeightsAhead ahead_of(const GpuMatrix* next) const;
   void attend(const Step& step, std::size_t layer);
   kernels::cuda::PagedCache cache_of(std::size_t layer) const;
 
@@ -200,7 +203,7 @@ class GpuLlamaRunner final : public ModelRunner {
   GpuArray<std::uint16_t> queries_;   // [tokens, q's columns]
   GpuArray<std::uint16_t> attended_;  // the same
   GpuArray<float> parts_of_chunks_;   // of attention by the own kernel
-  GpuArray<float> gate_up_;           // [tokens, gate's columns, then up's]
+  GpuArray<float> gate_up_;           // [tokens, gate's columns, then up's]; empty: all activate
   GpuArray<std::uint16_t> inner_;     // [tokens, inner columns]
   GpuArray<std::uint16_t> last_;      // [sequences, hidden_size]: rows whose logits are wanted
   GpuArray<float> logits_;            // [sequences, logits_stride]

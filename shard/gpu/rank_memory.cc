@@ -15,6 +15,11 @@ class WeightCounter {
  public:
   explicit WeightCounter(const ModelShape& shape) : shape_(shape) {}
 
+  bool alike(const std::vector<MatrixPart>& parts) const {
+    return std::ranges::all_of(
+        parts, [&](const MatrixPart& part) { return format_of(part) == format_of(parts[0]); });
+  }
+
   std::size_t count(const RankParts& parts, const Partition& part) {
     const auto hidden = static_cast<std::size_t>(shape_.config.hidden_size);
     if (parts.embedding) matrix(*parts.embedding, TileFormat::bf16);
@@ -40,12 +45,10 @@ class WeightCounter {
   TileFormat format_of(const MatrixPart& part) const {
     return gpu_format(shape_.format(part.tensor));
   }
-  // One below the other where their formats are the same.
+  // One where their formats are the same.
   void matrices(const std::vector<MatrixPart>& parts) {
     const TileFormat format = format_of(parts[0]);
-    const bool alike = std::ranges::all_of(
-        parts, [&](const MatrixPart& part) { return format_of(part) == format; });
-    if (!alike) {
+    if (!alike(parts)) {
       for (const MatrixPart& part : parts) matrix(part, format_of(part));
       return;
     }
@@ -71,7 +74,8 @@ AttentionNeeds attention_needs(const model::ModelConfig& config, std::int32_t gr
           .format = sizes.gpu_cache,
           .group = group,
           .flashinfer_built_in = true,
-          .fa3_there = true};
+          .fa3_there = true,
+          .biases = config.attention_bias};
 }
 
 }  // namespace
@@ -123,9 +127,14 @@ RankMemory gpu_rank_memory(const ModelShape& shape, const std::vector<Partition>
   const Partition& part = parts[static_cast<std::size_t>(rank)];
   const int ranks = static_cast<int>(parts.size());
   const bool chooses = part.has_head(config);
-  const GpuRunnerSizes runner(config, parts, rank, gpu_options(config, ranks, sizes, chooses));
+  const RankParts kept = rank_parts(config, part);
+  WeightCounter weights(shape);
+  const bool gates_apart = !std::ranges::all_of(
+      kept.layers, [&](const LayerParts& layer) { return weights.alike(layer.gate_up); });
+  const GpuRunnerSizes runner(config, parts, rank, gpu_options(config, ranks, sizes, chooses),
+                              gates_apart);
   RankMemory memory;
-  memory.weights = WeightCounter(shape).count(rank_parts(config, part), part);
+  memory.weights = weights.count(kept, part);
   memory.kv_block = gpu_kv_block_bytes(config, part, sizes.gpu_cache, sizes.block_size);
   memory.activations =
       runner.device_bytes(sizes.gpu_exchange) + memory.kv_block;  // the block of padding rows

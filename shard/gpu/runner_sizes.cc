@@ -6,6 +6,7 @@
 #include "base/error.h"
 #include "kernels/cuda/attention.h"
 #include "kernels/cuda/plain_products.h"
+#include "kernels/cuda/rope_kv.h"
 #include "kernels/scored_token.h"
 #include "shard/gpu/fa3.h"
 #include "shard/gpu/step_upload.h"
@@ -92,6 +93,12 @@ std::vector<std::int32_t> first_queries(const model::ModelConfig& config, const 
   return first;
 }
 
+void require_gpu_serves(const model::ModelConfig& config) {
+  if (!config.head_norms || can_norm_heads(static_cast<std::int32_t>(config.head_dim))) return;
+  throw Error("head_dim is " + std::to_string(config.head_dim) +
+              ": on GPUs heads with norms have 8, 16, 32, 64, 128 or 256 columns");
+}
+
 std::int32_t common_group(const model::ModelConfig& config, int world_size) {
   std::int32_t common = -1;
   for (const Partition& part : partition_model(config, world_size)) {
@@ -119,8 +126,9 @@ std::size_t gpu_kv_block_bytes(const model::ModelConfig& config, const Partition
 
 GpuRunnerSizes::GpuRunnerSizes(const model::ModelConfig& config,
                                const std::vector<Partition>& parts, int rank_of,
-                               const GpuRunnerOptions& options)
+                               const GpuRunnerOptions& options, bool gates_apart)
     : rank(rank_of) {
+  require_gpu_serves(config);
   const LaneTrees lanes = lane_trees(config);
   const RankRuns attention = runs_of(lanes.attention, parts, &Partition::query_heads);
   const RankRuns mlp = runs_of(lanes.mlp, parts, &Partition::mlp_lanes);
@@ -155,7 +163,7 @@ GpuRunnerSizes::GpuRunnerSizes(const model::ModelConfig& config,
   attention_chunks = options.attention == AttentionBackend::own
                          ? own_attention_chunks(config, part.query_heads.size(), options)
                          : 0;
-  gate_up = granules * 2 * inner_columns;
+  gate_up = gates_apart ? granules * 2 * inner_columns : 0;
   inner = tokens * inner_columns;
   last = logit_rows * width;
   logits = logit_rows * logits_stride;

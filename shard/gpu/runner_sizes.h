@@ -45,6 +45,9 @@ inline constexpr std::int32_t kPaddingStep = 8;
 // The first query head of each key-value head of a rank, and the end.
 std::vector<std::int32_t> first_queries(const model::ModelConfig& config, const Partition& part);
 
+// Throws Error naming what of a model no GPU computes: heads with norms of an odd width.
+void require_gpu_serves(const model::ModelConfig& config);
+
 // Query heads of every key-value head of each of `world_size` ranks; 0 where they differ.
 std::int32_t common_group(const model::ModelConfig& config, int world_size);
 
@@ -58,10 +61,12 @@ std::size_t gpu_kv_block_bytes(const model::ModelConfig& config, const Partition
 // Elements of the buffers of rank `rank`, whose meaning GpuLlamaRunner's members say, and what its
 // parts are made with. Weights and KV cache are not among them.
 struct GpuRunnerSizes {
-  // `parts`: of all ranks that share the layers. Throws Error for FlashInfer and FA3 with key-value
-  // heads of unequal numbers of query heads.
+  // `parts`: of all ranks that share the layers. Throws Error as require_gpu_serves() does, and for
+  // FlashInfer and FA3 with key-value
+  // heads of unequal numbers of query heads. `gates_apart`: not all layers activate
+  // (GpuLayerWeights).
   GpuRunnerSizes(const model::ModelConfig& config, const std::vector<Partition>& parts, int rank,
-                 const GpuRunnerOptions& options);
+                 const GpuRunnerOptions& options, bool gates_apart);
 
   // All of them, in bytes of the device.
   std::size_t device_bytes(const comm::ExchangeMemory& exchange) const;

@@ -29,7 +29,7 @@ struct StoredPart {
 // many and of one format. What is rounded to e4m3_channel has as a row's scale its largest
 // magnitude in the whole tensor over 448, so that the cut of columns has no say in it. Never throws
 // for parts that tile_format() took. REQUIRES: of e4m3_block, that parts begin and end at multiples
-// of 16 rows and 32 columns: a tile lies in one block of scales then.
+// of 8 rows and 32 columns: eight rows of a tile lie in one block of scales then.
 kernels::cuda::HostWeightTiles pack_rows(std::span<const StoredPart> parts,
                                          kernels::cuda::TileFormat format, std::int32_t begin,
                                          std::int32_t end);

@@ -8,6 +8,7 @@
 #include "base/error.h"
 #include "kernels/thread_pool.h"
 #include "shard/gpu/load_plan.h"
+#include "shard/gpu/runner_sizes.h"
 #include "shard/gpu/staging.h"
 #include "shard/gpu/weight_slab.h"
 #include "shard/weight_check.h"
@@ -45,14 +46,15 @@ class Loader {
   }
   kernels::device::Allocation vector(const VectorPart& part) { return vector({&part, 1}); }
 
-  // The parts' rows, one below the other, where they have one format; else a matrix each.
-  std::vector<GpuMatrix> matrices(const std::vector<MatrixPart>& parts) {
+  // The parts' rows, `order`ed where they have one format and are not plain; else a matrix each.
+  enum class Order { below_each_other, by_turns };
+  std::vector<GpuMatrix> matrices(const std::vector<MatrixPart>& parts, Order order) {
     const auto format = [this](const MatrixPart& part) { return tile_format(require(part), fp8_); };
     const bool alike = std::ranges::all_of(
         parts, [&](const MatrixPart& part) { return format(part) == format(parts[0]); });
     std::vector<GpuMatrix> result;
     if (alike) {
-      result.push_back(matrix(parts, format(parts[0]), plain_));
+      result.push_back(matrix(parts, format(parts[0]), plain_, order));
     } else {
       for (const MatrixPart& part : parts)
         result.push_back(matrix({&part, 1}, format(part), false));
@@ -85,7 +87,8 @@ class Loader {
   }
 
   // `plain`: if the format is bf16. A tile's rows are as many there, and take as much memory.
-  GpuMatrix matrix(std::span<const MatrixPart> parts, TileFormat format, bool plain) {
+  GpuMatrix matrix(std::span<const MatrixPart> parts, TileFormat format, bool plain,
+                   Order order = Order::below_each_other) {
     static_assert(kernels::cuda::rows_of_tile(TileFormat::bf16) == kernels::cuda::kPlainRows);
     std::vector<StoredPart> stored;
     std::int32_t rows = 0;
@@ -100,6 +103,7 @@ class Loader {
     const auto tile_row_count = static_cast<std::size_t>((rows + tile_rows - 1) / tile_rows);
     GpuMatrix matrix;
     matrix.plain = plain && format == TileFormat::bf16;
+    if (order == Order::by_turns && !matrix.plain) stored = by_turns(stored);
     const auto tile_row_scales = static_cast<std::size_t>(scales_of_tile_row(format, groups));
     matrix.tiles = gpu_.memory().allocate(kLabel, tile_row_count * tile_row_bytes);
     std::vector<float> scales(tile_row_count * tile_row_scales);
@@ -116,11 +120,24 @@ class Loader {
       staging_.send(static_cast<std::byte*>(matrix.tiles.data()) + first * tile_row_bytes,
                     count * tile_row_bytes);
     }
-    for (const StoredPart& part : stored) model_.tensors->release(*part.tensor);
+    for (const MatrixPart& part : parts) model_.tensors->release(require(part));
     if (!scales.empty()) matrix.scales = uploaded(std::as_bytes(std::span(scales)));
     matrix.view = {format, static_cast<const std::byte*>(matrix.tiles.data()),
                    static_cast<const float*>(matrix.scales.data()), rows, groups};
     return matrix;
+  }
+
+  // Of two parts with as many rows: kTurn rows of one, then as many of the other, and so on.
+  static std::vector<StoredPart> by_turns(const std::vector<StoredPart>& parts) {
+    std::vector<StoredPart> turns;
+    for (std::int32_t i = 0; i < parts[0].rows.size(); i += kernels::cuda::kTurn) {
+      for (const StoredPart& part : parts) {
+        StoredPart& turn = turns.emplace_back(part);
+        turn.rows.begin += i;
+        turn.rows.end = turn.rows.begin + kernels::cuda::kTurn;
+      }
+    }
+    return turns;
   }
 
   struct Slabs {
@@ -188,6 +205,7 @@ std::size_t GpuWeights::bytes() const {
 
 GpuWeights load_gpu_weights(const model::Model& model, const Partition& part,
                             kernels::cuda::Gpu& gpu, const GpuLoadOptions& options) {
+  require_gpu_serves(model.config);
   const RankParts parts = rank_parts(model.config, part);
   Loader loader(model, options, gpu);
   GpuWeights weights;
@@ -201,9 +219,9 @@ GpuWeights load_gpu_weights(const model::Model& model, const Partition& part,
     layer.qkv_bias = loader.vector(from.qkv_bias);
     if (from.query_norm) layer.query_norm = loader.vector(*from.query_norm);
     if (from.key_norm) layer.key_norm = loader.vector(*from.key_norm);
-    layer.qkv = loader.matrices(from.qkv);
+    layer.qkv = loader.matrices(from.qkv, Loader::Order::below_each_other);
     layer.o = loader.matrix(from.o);
-    layer.gate_up = loader.matrices(from.gate_up);
+    layer.gate_up = loader.matrices(from.gate_up, Loader::Order::by_turns);
     layer.down = loader.matrix(from.down);
   }
   loader.finish();

@@ -24,7 +24,8 @@ struct GpuMatrix {
 // Norms: f32 [hidden_size], but those of heads [head_dim]. Projections are [out_features,
 // in_features]; only this rank's rows (q, k, v, gate, up) or columns (o, down) are there. Q and K
 // rows are in Hugging Face's order. q, k and v are one matrix where their formats are the same, as
-// are gate and up: q's rows, then k's, then v's; gate's rows, then up's.
+// are gate and up: q's rows, then k's, then v's; gate's rows and up's by turns, kTurn each
+// (kernels/cuda/product.h), or, plain, gate's rows, then up's.
 struct GpuLayerWeights {
   kernels::device::Allocation input_norm, post_attention_norm;
   kernels::device::Allocation qkv_bias;              // f32 [rows of qkv]; empty: none
@@ -32,6 +33,9 @@ struct GpuLayerWeights {
   std::vector<GpuMatrix> qkv;                        // one matrix, or three
   std::vector<GpuMatrix> gate_up;                    // one, or two
   GpuMatrix o, down;
+
+  // Whether gate's and up's product leaves what SwiGLU makes of them.
+  bool activates() const { return gate_up.size() == 1 && !gate_up[0].plain; }
 };
 
 struct GpuWeights {
@@ -57,7 +61,8 @@ struct GpuLoadOptions {
 
 // Reads this rank's part of a model (load_plan.h), and no more of the files than that
 // (fp8: the whole rows of o and down, for their scales), packs it and uploads it through pinned
-// memory of a bounded size while the next part is packed. Throws Error naming the tensor that is
+// memory of a bounded size while the next part is packed. Throws Error as
+// require_gpu_serves() does (runner_sizes.h), before it reads anything; naming the tensor that is
 // missing, has another shape or a type that has no tile format (weight_slab.h), or is e4m3 with a
 // NaN; and, when there is no room, the pool's table of what took it.
 GpuWeights load_gpu_weights(const model::Model& model, const Partition& part,

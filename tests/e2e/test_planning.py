@@ -92,6 +92,9 @@ def test_the_exit_status_tells_whether_it_fits(tmp_path):
     # One of several that fits is enough.
     assert plan(config, "--device-memory", "80GiB", "--tp", "1,2,4").returncode == 0
     assert plan(config, "--tp", "65").returncode == 2
+    too_short = plan(config, "--max-model-len", 1)
+    assert too_short.returncode == 2
+    assert "max_model_len is 1" in too_short.stderr
     assert plan(tmp_path / "none.gguf").returncode == 2
 
 
@@ -123,7 +126,7 @@ def test_a_configuration_alone_tells_of_eight_bits(tmp_path):
                 "config_groups": {"group_0": {"weights": {"num_bits": bits, "strategy": "group",
                                                           "symmetric": symmetric}}}}
     for quantization, name, per_512 in (
-            ({"quant_method": "fp8", "weight_block_size": [128, 128]}, "fp8_block", 512 + 4),
+            ({"quant_method": "fp8", "weight_block_size": [128, 128]}, "fp8_block", 512 + 8),
             (compressed, "int8", 512), (packed(4), "q4_0", 320),
             (packed(4, symmetric=False), "q4", 320), (packed(8), "q8", 544)):
         path = tmp_path / "config.json"

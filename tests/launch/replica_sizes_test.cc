@@ -31,16 +31,13 @@ TEST(BatchedTokens, AreRefusedBelowTheNumberOfSequences) {
 }
 
 TEST(ModelLen, HoldsAPromptAndItsAnswer) {
-  ServeOptions options;
-  model::Model model;
-  model.config.max_position_embeddings = 2;
-  EXPECT_EQ(settle_model_len(options, model), 2);
-  options.max_model_len = 1;
-  EXPECT_THAT([&] { settle_model_len(options, model); },
+  model::ModelConfig config;
+  config.max_position_embeddings = 2;
+  EXPECT_EQ(settle_model_len(0, config), 2);
+  EXPECT_THAT([&] { settle_model_len(1, config); },
               testing::ThrowsMessage<Error>(testing::HasSubstr("max_model_len is 1")));
-  options.max_model_len = 0;
-  model.config.max_position_embeddings = 1;  // a sliding window's
-  EXPECT_THAT([&] { settle_model_len(options, model); },
+  config.max_position_embeddings = 1;  // a sliding window's
+  EXPECT_THAT([&] { settle_model_len(0, config); },
               testing::ThrowsMessage<Error>(testing::HasSubstr("max_model_len is 1")));
 }
 

@@ -103,8 +103,8 @@ TEST(RankMemory, OfAMatrixIsItsRowsInTheFormatOfItsDevice) {
   // e4m3 on the CPU: 32 bytes and a scale of 4 for a group.
   EXPECT_EQ(matrix_bytes(Device::cpu, MatrixFormat::fp8, 20, 64), 32u * 2u * 36u);
   EXPECT_EQ(matrix_bytes(Device::cpu, MatrixFormat::fp8_block, 20, 64), 32u * 2u * 36u);
-  // On CUDA a scale for every group of 16 rows.
-  EXPECT_EQ(matrix_bytes(Device::cuda, MatrixFormat::fp8_block, 40, 64), 48u * 64u + 3u * 2u * 4u);
+  // On CUDA a scale for every group of eight rows, two a tile of 16.
+  EXPECT_EQ(matrix_bytes(Device::cuda, MatrixFormat::fp8_block, 40, 64), 48u * 64u + 6u * 2u * 4u);
 }
 
 }  // namespace

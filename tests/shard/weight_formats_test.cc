@@ -97,6 +97,12 @@ TEST(GpuLoading, NamesWhatCannotBe) {
               testing::ThrowsMessage<Error>(testing::HasSubstr("staging_bytes is 100")));
   EXPECT_THAT([] { loaded(formatted(DType::f16, {DType::q4_1}), {.fp8 = true}); },
               testing::ThrowsMessage<Error>(testing::HasSubstr("q_proj.weight is q4_1")));
+  model::Model model = formatted(DType::f16, {DType::bf16});
+  model.config.head_norms = true;
+  model.config.head_dim = 96;
+  model.tensors.reset();  // it is known before anything is read
+  EXPECT_THAT([&] { loaded(model, {}); },
+              testing::ThrowsMessage<Error>(testing::HasSubstr("head_dim is 96: on GPUs heads")));
 }
 
 // Scales are of whole rows, also where a rank has some of the columns.

@@ -28,7 +28,7 @@ class RandomWeights {
       } while (!is_int8() && (byte & 0x7f) == 0x7f);
     }
     for (std::int32_t i = 0; i < rows; ++i) scales_.push_back(random_scale(random));
-    for (std::int32_t i = 0; i < blocks_across() * (rows / 128 + 1); ++i) {
+    for (std::int32_t i = 0; i < blocks_across() * (rows / 8 + 1); ++i) {
       block_scales_.push_back(random_scale(random));
     }
     for (std::int32_t i = 0; i < rows * (columns / 32); ++i) {
@@ -102,7 +102,7 @@ class RandomWeights {
   }
   std::int32_t blocks_across() const { return columns_ / 128 + 1; }
   float block_scale(std::int32_t row, std::int32_t column) const {
-    return block_scales_[static_cast<std::size_t>(row / 128 * blocks_across() + column / 128)];
+    return block_scales_[static_cast<std::size_t>(row / 8 * blocks_across() + column / 128)];
   }
 
   TileFormat format_;
@@ -114,12 +114,13 @@ class RandomWeights {
   std::vector<Int4Group> groups_;
 };
 
-// x [m, columns] in bf16, its columns from `first_column` on, times W^T: [segments, m, rows].
-// The part of W has as many columns as `program` sums.
-inline std::vector<float> multiplied(const HostWeightTiles& weights,
-                                     const std::vector<std::uint16_t>& x, std::int32_t m,
-                                     std::int32_t first_column, const LaneProgram& program,
-                                     const ProductShape* shape = nullptr) {
+// Multiplies x [m, columns] in bf16, its columns from `first_column` on, by W^T, and returns the
+// array that body(args, memory) has made for the result. The part of W has as many columns as
+// `program` sums.
+template <class Body>
+auto run_product(const HostWeightTiles& weights, const std::vector<std::uint16_t>& x,
+                 std::int32_t m, std::int32_t first_column, const LaneProgram& program,
+                 const ProductShape* shape, const Body& body) {
   TestGpu memory;
   memory.require_waiting();
   const HostSumPlan plan = make_sum_plan(program);
@@ -145,14 +146,39 @@ inline std::vector<float> multiplied(const HostWeightTiles& weights,
                    .out = nullptr,
                    .row_stride = weights.rows,
                    .segment_stride = std::int64_t{m} * weights.rows};
-  args.out = memory.blank<float>(
-      static_cast<std::size_t>(args.plan.num_segments * args.segment_stride), "out");
+  const auto* out = body(args, memory);
   if (shape != nullptr) {
     memory.run_product(args, *shape);
   } else {
     memory.gpu().run(args);
   }
-  return memory.values(args.out);
+  return memory.values(out);
+}
+
+// The same: [segments, m, rows].
+inline std::vector<float> multiplied(const HostWeightTiles& weights,
+                                     const std::vector<std::uint16_t>& x, std::int32_t m,
+                                     std::int32_t first_column, const LaneProgram& program,
+                                     const ProductShape* shape = nullptr) {
+  return run_product(
+      weights, x, m, first_column, program, shape, [](ProductArgs& args, TestGpu& memory) {
+        const std::int64_t floats = args.plan.num_segments * args.segment_stride;
+        return args.out = memory.blank<float>(static_cast<std::size_t>(floats), "out");
+      });
+}
+
+// What SwiGLU makes of the sums of weights whose rows are gate's and up's by turns: bf16
+// [m, rows / 2].
+inline std::vector<std::uint16_t> activated_product(const HostWeightTiles& weights,
+                                                    const std::vector<std::uint16_t>& x,
+                                                    std::int32_t m,
+                                                    const ProductShape* shape = nullptr) {
+  return run_product(weights, x, m, 0, whole_sum(32 * weights.groups), shape,
+                     [](ProductArgs& args, TestGpu& memory) {
+                       const std::int64_t values = args.m * std::int64_t{args.weights.rows} / 2;
+                       return args.activated = memory.blank<std::uint16_t>(
+                                  static_cast<std::size_t>(values), "activated");
+                     });
 }
 
 }  // namespace lockstep::kernels::cuda

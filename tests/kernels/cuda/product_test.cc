@@ -62,6 +62,15 @@ TEST_P(CudaProduct, GivesARowTheSameBitsInAnyBatch) {
   }
 }
 
+// Of x in the largest blocks of warpgroups: where groups have scales of their own, there are two
+// sums of each.
+std::int32_t most_wide_rows(TileFormat format) {
+  return format == TileFormat::int8_group || format == TileFormat::e4m3_block ||
+                 format == TileFormat::int4_group
+             ? 64
+             : 128;
+}
+
 // Lanes of 20, 11, 2, 9, 1 and 24 groups in two segments, ((a + b) + (c + d)) and (e + f): sums
 // wait two deep.
 const LaneProgram kTwoSegments{{{20, 0}, {11, 1}, {2, 0}, {9, 2}, {1, 0}, {24, 1}}, 2};
@@ -85,16 +94,63 @@ TEST_P(CudaProduct, GivesTheSameBitsHoweverTheWorkIsCut) {
   }
 }
 
+// A product that SwiGLU follows, gate's and up's rows by turns, and what it makes of the sums
+// apart. They end in the middle of a block's rows and columns.
+struct Activated {
+  static constexpr std::int32_t kM = 70, kN = 80, kK = 11 * 32;
+
+  explicit Activated(TileFormat format)
+      : weights(RandomWeights(format, kN, kK).packed(0, kK)),
+        x(to_bf16(random_floats(kM * kK, 5))) {
+    const std::vector<float> sums = multiplied(weights, x, kM, 0, whole_sum(kK));
+    std::vector<float> gate, up;
+    for (std::size_t i = 0; i < sums.size(); ++i) {
+      (i % kN / kTurn % 2 == 0 ? gate : up).push_back(sums[i]);
+    }
+    TestGpu memory;
+    const SwigluArgs apart{.gate = memory.constant(gate, "gate"),
+                           .up = memory.constant(up, "up"),
+                           .stride = kN / 2,
+                           .out = memory.blank<std::uint16_t>(gate.size(), "out"),
+                           .rows = kM,
+                           .columns = kN / 2};
+    memory.gpu().run(apart);
+    expected = memory.values(apart.out);
+  }
+
+  HostWeightTiles weights;
+  std::vector<std::uint16_t> x, expected;
+};
+
+TEST_P(CudaProduct, ActivatesAsSwigluDoesHoweverTheWorkIsCut) {
+  const Activated all(GetParam());
+  EXPECT_EQ(activated_product(all.weights, all.x, all.kM), all.expected);
+  EXPECT_EQ(activated_product(all.weights, part(all.x, 0, 3 * all.kK), 3),
+            part(all.expected, 0, 3 * all.kN / 2));
+  for (const ProductShape shape :
+       {ProductShape{FewRows{7, 2}}, ProductShape{FewRows{16, 4}}, ProductShape{FewRows{16, 10}},
+        ProductShape{ManyRows{1, 1, 1}}, ProductShape{ManyRows{2, 2, 4}}}) {
+    EXPECT_EQ(activated_product(all.weights, all.x, all.kM, &shape), all.expected);
+  }
+}
+
+TEST_P(CudaProduct, ActivatesByWarpgroupsWithTheSameBits) {
+  if (!TestGpu().gpu().has_warpgroups()) GTEST_SKIP() << "no warpgroups that multiply together";
+  const Activated all(GetParam());
+  for (const ProductShape shape :
+       {ProductShape{WideRows{64, 1, 2}}, ProductShape{WideRows{64, 2, 3}},
+        ProductShape{WideRows{most_wide_rows(GetParam()), 2, 2}}}) {
+    EXPECT_EQ(activated_product(all.weights, all.x, all.kM, &shape), all.expected);
+  }
+}
+
 // Of sums that wait for nothing.
 TEST_P(CudaProduct, GivesTheSameBitsInTheLargestBlocks) {
   const std::int32_t m = 150, n = 130, k = 21 * 32;
   const auto weights = RandomWeights(GetParam(), n, k).packed(0, k);
   const auto x = to_bf16(random_floats(m * k, 5));
-  const bool groups_have_scales = GetParam() == TileFormat::int8_group ||
-                                  GetParam() == TileFormat::e4m3_block ||
-                                  GetParam() == TileFormat::int4_group;  // blocks of 64
   if (!TestGpu().gpu().has_warpgroups()) GTEST_SKIP() << "no warpgroups that multiply together";
-  const ProductShape few = FewRows{16, 1}, wide = WideRows{groups_have_scales ? 64 : 128, 2, 4};
+  const ProductShape few = FewRows{16, 1}, wide = WideRows{most_wide_rows(GetParam()), 2, 4};
   EXPECT_EQ(bits(multiplied(weights, x, m, 0, whole_sum(k), &wide)),
             bits(multiplied(weights, x, m, 0, whole_sum(k), &few)));
 }

@@ -139,10 +139,12 @@ inline GpuWeights random_weights(const model::Model& model, const Partition& par
                                   {attention + "k_proj.weight", kv, hidden},
                                   {attention + "v_proj.weight", kv, hidden}},
                                  gpu));
-      layer.gate_up.push_back(packed(
-          tensors,
-          {{mlp + "gate_proj.weight", inner, hidden}, {mlp + "up_proj.weight", inner, hidden}},
-          gpu));
+      std::vector<Cut> turns;
+      for (std::int32_t row = inner.begin; row < inner.end; row += 8) {
+        turns.push_back({mlp + "gate_proj.weight", {row, row + 8}, hidden});
+        turns.push_back({mlp + "up_proj.weight", {row, row + 8}, hidden});
+      }
+      layer.gate_up.push_back(packed(tensors, turns, gpu));
     } else {
       layer.qkv.push_back(packed(tensors, {{attention + "q_proj.weight", q, hidden}}, gpu));
       layer.qkv.push_back(packed(tensors, {{attention + "k_proj.weight", kv, hidden}}, gpu));
