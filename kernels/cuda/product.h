@@ -50,7 +50,7 @@ struct ProductArgs {
 // How the work is cut: no bit depends on it.
 struct FewRows {
   std::int32_t rows;   // of x in a block: at most 16
-  std::int32_t tiles;  // tile rows of the weights in a block
+  std::int32_t tiles;  // tile rows of the weights in a block: whole turns where it activates
   bool operator==(const FewRows&) const = default;
 };
 struct ManyRows {

@@ -61,10 +61,9 @@ std::size_t gpu_kv_block_bytes(const model::ModelConfig& config, const Partition
 // Elements of the buffers of rank `rank`, whose meaning GpuLlamaRunner's members say, and what its
 // parts are made with. Weights and KV cache are not among them.
 struct GpuRunnerSizes {
-  // `parts`: of all ranks that share the layers. Throws Error as require_gpu_serves() does, and for
-  // FlashInfer and FA3 with key-value
-  // heads of unequal numbers of query heads. `gates_apart`: not all layers activate
-  // (GpuLayerWeights).
+  // `parts`: of all ranks that share the layers. `gates_apart`: not all layers activate
+  // (GpuLayerWeights). Throws Error as require_gpu_serves() does, and for FlashInfer and FA3 with
+  // key-value heads of unequal numbers of query heads.
   GpuRunnerSizes(const model::ModelConfig& config, const std::vector<Partition>& parts, int rank,
                  const GpuRunnerOptions& options, bool gates_apart);
 

@@ -61,10 +61,10 @@ struct GpuLoadOptions {
 
 // Reads this rank's part of a model (load_plan.h), and no more of the files than that
 // (fp8: the whole rows of o and down, for their scales), packs it and uploads it through pinned
-// memory of a bounded size while the next part is packed. Throws Error as
-// require_gpu_serves() does (runner_sizes.h), before it reads anything; naming the tensor that is
-// missing, has another shape or a type that has no tile format (weight_slab.h), or is e4m3 with a
-// NaN; and, when there is no room, the pool's table of what took it.
+// memory of a bounded size while the next part is packed. Throws Error as require_gpu_serves()
+// does (runner_sizes.h), before it reads anything; naming the tensor that is missing, has another
+// shape or a type that has no tile format (weight_slab.h), or is e4m3 with a NaN; and, when there
+// is no room, the pool's table of what took it.
 GpuWeights load_gpu_weights(const model::Model& model, const Partition& part,
                             kernels::cuda::Gpu& gpu, const GpuLoadOptions& options = {});
 

@@ -140,9 +140,10 @@ inline GpuWeights random_weights(const model::Model& model, const Partition& par
                                   {attention + "v_proj.weight", kv, hidden}},
                                  gpu));
       std::vector<Cut> turns;
-      for (std::int32_t row = inner.begin; row < inner.end; row += 8) {
-        turns.push_back({mlp + "gate_proj.weight", {row, row + 8}, hidden});
-        turns.push_back({mlp + "up_proj.weight", {row, row + 8}, hidden});
+      for (std::int32_t row = inner.begin; row < inner.end; row += kernels::cuda::kTurn) {
+        const Range turn{row, row + kernels::cuda::kTurn};
+        turns.push_back({mlp + "gate_proj.weight", turn, hidden});
+        turns.push_back({mlp + "up_proj.weight", turn, hidden});
       }
       layer.gate_up.push_back(packed(tensors, turns, gpu));
     } else {
