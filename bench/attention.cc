@@ -79,7 +79,7 @@ double best_us(const model::Model& model, kernels::KvFormat format, const Sizes&
     batch.push_back({.token_ids = tokens,
                      .first_position = sizes.positions - sizes.rows,
                      .block_table = table,
-                     .wants_logits = true});
+                     .num_logits = 1});
   }
   shard::Attention attention(config, part, sizes.positions, pool, kernels);
   attention.lay_out(batch);

@@ -173,7 +173,7 @@ class OrderBench {
       batch.push_back({.token_ids = std::span(tokens).subspan(s, prefill ? tokens.size() : 1),
                        .first_position = prefill ? 0 : kContext,
                        .block_table = tables[s],
-                       .wants_logits = true});
+                       .num_logits = 1});
     }
     return timed([&] { runner_.forward(batch); });
   }

@@ -87,7 +87,7 @@ void run(const std::string& path, const std::string& text_path, shard::Activatio
                              .block_size = kBlockSize,
                              .num_blocks = kWindows * kWindow / kBlockSize,
                              .max_batch_tokens = kWindows,
-                             .max_sequences = kWindows,
+                             .max_logits = kWindows,
                              .max_positions = kWindow,
                              .activations = activations},
                             alone, pool, kernels::kernel_table(kernels::select_family("auto")),
@@ -104,7 +104,7 @@ void run(const std::string& path, const std::string& text_path, shard::Activatio
                            static_cast<std::size_t>(w * kWindow + position), 1),
                        .first_position = position,
                        .block_table = tables[static_cast<std::size_t>(w)],
-                       .wants_logits = true});
+                       .num_logits = 1});
     }
     const std::span<float> logits = runner.forward(batch);
     const std::size_t row = logits.size() / kWindows;

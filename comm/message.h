@@ -33,13 +33,21 @@ struct SequenceStart {
   std::vector<std::int32_t> token_ids;  // the prompt, and after a preemption the answer so far
 };
 
+// The first_position of an entry of one token: that of the sequence's last token. Where earlier
+// plans in flight draft, only the shards know which that is.
+inline constexpr std::int32_t kAtLastToken = -1;
+
 // One sequence's share of a step: positions [first_position, first_position + num_tokens). Their
 // tokens are those of the shards' mirror of the sequence, which ends with what was sampled last.
 struct PlanEntry {
   std::uint64_t sequence_id = 0;
   std::int32_t first_position = 0;
   std::int32_t num_tokens = 0;
-  bool samples = false;                  // draw the next token after the last position
+  bool samples = false;  // draw the next token after the last position
+  // Speculative decoding: the shards guess up to so many tokens that follow the last one, and
+  // compute these in the same step. Each draft that turns out to be the token that is drawn in its
+  // place brings one more token. 0 unless the entry samples.
+  std::int32_t max_drafts = 0;
   std::vector<std::int32_t> new_blocks;  // appended to the sequence's block table
 };
 
@@ -98,6 +106,9 @@ struct StepReport {
   std::uint32_t plan_wait_us = 0;
   // On GPUs: the step's tokens that the host has chosen, of rows for which the device has no room.
   std::uint32_t rows_on_host = 0;
+  std::uint32_t drafts = 0;           // tokens that were guessed in the step
+  std::uint32_t accepted_drafts = 0;  // of them, those that were right
+  // One or, with accepted drafts, more for each entry that samples, in the plan's order.
   std::vector<SampledToken> sampled;
 };
 

@@ -30,6 +30,7 @@ void fields(Io& io, Type<PlanEntry>) {
   io.required("first_position", &PlanEntry::first_position);
   io.required("num_tokens", &PlanEntry::num_tokens);
   io.optional("samples", &PlanEntry::samples);
+  io.optional("max_drafts", &PlanEntry::max_drafts);
   io.optional("new_blocks", &PlanEntry::new_blocks);
 }
 
@@ -80,6 +81,8 @@ void fields(Io& io, Type<StepReport>) {
   io.required("sampling_us", &StepReport::sampling_us);
   io.required("plan_wait_us", &StepReport::plan_wait_us);
   io.optional("rows_on_host", &StepReport::rows_on_host);
+  io.optional("drafts", &StepReport::drafts);
+  io.optional("accepted_drafts", &StepReport::accepted_drafts);
   io.optional("sampled", &StepReport::sampled);
 }
 

@@ -271,7 +271,9 @@ void Engine::finish_step(const std::vector<comm::StepReport>& reports) {
 }
 
 void Engine::deliver(const ScheduledToken& token, Clock::time_point now) {
-  OpenRequest& request = *open_.find(token.token.sequence_id);
+  OpenRequest* const open = open_.find(token.token.sequence_id);
+  if (open == nullptr) return;  // a stop string has ended it with an earlier token of the step
+  OpenRequest& request = *open;
   RequestTimes& times = request.times;
   if (times.first_token) {
     metrics_.next_token(seconds_between(*times.last_token, now));

@@ -44,6 +44,10 @@ Metrics::Metrics(std::int32_t world_size, const std::map<std::string, std::strin
                                "Clients that vanished or stopped reading with requests open.")),
       gpu_rows_on_host_(counter("gpu_rows_chosen_on_host_total",
                                 "Tokens that hosts have chosen, for want of room on their GPUs.")),
+      draft_tokens_(counter("spec_decode_num_draft_tokens_total",
+                            "Tokens that were guessed and computed ahead.")),
+      accepted_tokens_(counter("spec_decode_num_accepted_tokens_total",
+                               "Of them, those that were right: tokens beyond one a step.")),
       parts_(prometheus::BuildCounter()
                  .Name("lockstep_step_part_seconds_total")
                  .Help("Time of a rank's steps by part; waiting is for plans while sequences run.")
@@ -81,6 +85,8 @@ void Metrics::step_done(const std::vector<comm::StepReport>& reports, bool compu
   if (computed) step_.Observe(reports[0].compute_us * 1e-6);
   // The ranks of a stage choose the same tokens, and only those of the last stage choose any.
   gpu_rows_on_host_.Increment(reports.back().rows_on_host);
+  draft_tokens_.Increment(reports.back().drafts);
+  accepted_tokens_.Increment(reports.back().accepted_drafts);
   for (const comm::StepReport& report : reports) {
     shard_wait_[report.rank]->Increment(report.wait_us * 1e-6);
     const RankParts& parts = rank_parts_[report.rank];

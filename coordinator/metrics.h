@@ -60,6 +60,8 @@ class Metrics {
   prometheus::Counter& num_preemptions_;
   prometheus::Counter& clients_dropped_;
   prometheus::Counter& gpu_rows_on_host_;
+  prometheus::Counter& draft_tokens_;
+  prometheus::Counter& accepted_tokens_;
   std::vector<prometheus::Counter*> requests_;    // by FinishReason
   std::vector<prometheus::Counter*> shard_wait_;  // by rank
   // Where the time goes. The coordinator's part is beside those of the ranks: it runs meanwhile.

@@ -29,6 +29,9 @@ Scheduler::Scheduler(const SchedulerOptions& options, std::uint64_t epoch)
   require(options.max_num_batched_tokens >= options.max_num_seqs,
           "max_num_batched_tokens must be at least max_num_seqs");
   require(options.pipeline_stages >= 1, "pipeline_stages must be at least 1");
+  require(options.num_speculative_tokens >= 0, "num_speculative_tokens must not be negative");
+  require(options.max_num_batched_tokens > options.num_speculative_tokens + 1,
+          "max_num_batched_tokens must exceed num_speculative_tokens by 2");
   require(options.max_model_len >= 2, "max_model_len must be at least 2");
 }
 
@@ -84,7 +87,7 @@ void Scheduler::send(comm::StepPlan& plan) {
   plan.sampled = std::exchange(sampled_, {});
   PlanInFlight in_flight{plan.sequence_number, {}};
   for (const comm::PlanEntry& entry : plan.entries) {
-    if (entry.samples) in_flight.samples.push_back(entry.sequence_id);
+    if (entry.samples) in_flight.samples.push_back({entry.sequence_id, entry.max_drafts});
   }
   in_flight_.push_back(std::move(in_flight));
 }
@@ -94,18 +97,34 @@ bool Scheduler::waits_for_report(const Sequence& sequence) const {
   return options_.pipeline_stages > 1 && sequence.num_in_flight > 0;
 }
 
+bool Scheduler::decodes(const Sequence& sequence) const {
+  return sequence.num_remaining() == 1 && sequence.num_left() > 0 && !waits_for_report(sequence);
+}
+
+std::int32_t Scheduler::drafts_of_each(std::int32_t num_decodes) const {
+  if (num_decodes == 0) return 0;
+  return std::max(0, (options_.num_speculative_tokens + 1) / num_decodes - 1);
+}
+
 void Scheduler::add_decodes(comm::StepPlan& plan, std::int32_t& budget) {
   // As many as leave every other stage a plan of its own.
   const std::int32_t stages = options_.pipeline_stages;
   std::int32_t share = (num_running() + stages - 1) / stages;
+  const auto num_decodes = static_cast<std::int32_t>(
+      std::ranges::count_if(running_, [this](const Sequence* s) { return decodes(*s); }));
+  const std::int32_t drafts_of_each = this->drafts_of_each(std::min(share, num_decodes));
   // By index, and the size read anew: preemption takes sequences off the end.
   for (std::size_t i = 0; i < running_.size() && share > 0; ++i) {
     Sequence& sequence = *running_[i];
-    if (sequence.num_remaining() != 1 || sequence.exhausted()) continue;
-    if (waits_for_report(sequence)) continue;
-    if (!reserve_decode_block(sequence)) break;  // it was the youngest, and is preempted itself
-    add_entry(plan, sequence, 1);
-    budget -= 1;
+    if (!decodes(sequence)) continue;
+    std::int32_t drafts = std::min(drafts_of_each, sequence.num_left() - 1);
+    // Nobody makes room for drafts.
+    if (!allocate_up_to(sequence.longest() + drafts, sequence)) {
+      drafts = 0;
+      if (!reserve_decode_block(sequence)) break;  // it was the youngest, and is preempted itself
+    }
+    add_entry(plan, sequence, 1, drafts);
+    budget -= 1 + drafts;
     share -= 1;
   }
 }
@@ -139,27 +158,39 @@ void Scheduler::admit_waiting(comm::StepPlan& plan, std::int32_t& budget) {
 }
 
 // REQUIRES: the blocks of the entry's positions are reserved.
-void Scheduler::add_entry(comm::StepPlan& plan, Sequence& sequence, std::int32_t num_tokens) {
+void Scheduler::add_entry(comm::StepPlan& plan, Sequence& sequence, std::int32_t num_tokens,
+                          std::int32_t max_drafts) {
   comm::PlanEntry entry;
   entry.sequence_id = sequence.request.sequence_id;
-  entry.first_position = sequence.num_computed;
+  entry.first_position =
+      sequence.num_drafts_in_flight > 0 ? comm::kAtLastToken : sequence.num_computed;
   entry.num_tokens = num_tokens;
   entry.samples = num_tokens == sequence.num_remaining();
-  const std::int32_t num_blocks = blocks_.blocks_for(sequence.num_computed + num_tokens);
+  entry.max_drafts = max_drafts;
+  // As far as it comes if all drafts are right. Where they were not, more have been sent already.
+  const std::int32_t num_blocks = std::max(
+      sequence.num_blocks_sent, blocks_.blocks_for(sequence.num_computed + num_tokens +
+                                                   sequence.num_drafts_in_flight + max_drafts));
   entry.new_blocks.assign(sequence.block_table.begin() + sequence.num_blocks_sent,
                           sequence.block_table.begin() + num_blocks);
   sequence.num_blocks_sent = num_blocks;
   sequence.num_computed += num_tokens;
   if (entry.samples) ++sequence.num_in_flight;
+  sequence.num_drafts_in_flight += max_drafts;
   plan.entries.push_back(std::move(entry));
+}
+
+// False, and nothing changed, when too few blocks are free.
+bool Scheduler::allocate_up_to(std::int32_t length, Sequence& sequence) {
+  const std::int32_t missing =
+      blocks_.blocks_for(length) - static_cast<std::int32_t>(sequence.block_table.size());
+  return missing <= 0 || blocks_.allocate(missing, sequence.block_table);
 }
 
 // Makes room for the next position, at the cost of younger sequences if need be. False when the
 // sequence itself was the youngest and had to go.
 bool Scheduler::reserve_decode_block(Sequence& sequence) {
-  const std::int32_t missing = blocks_.blocks_for(sequence.length()) -
-                               static_cast<std::int32_t>(sequence.block_table.size());
-  while (!blocks_.allocate(missing, sequence.block_table)) {
+  while (!allocate_up_to(sequence.longest(), sequence)) {
     const bool itself = running_.back() == &sequence;
     preempt_youngest();
     if (itself) return false;
@@ -202,33 +233,55 @@ std::vector<ScheduledToken> Scheduler::apply(const comm::StepReport& report) {
   require(report.sequence_number == plan.sequence_number,
           "the report of step " + std::to_string(report.sequence_number) + " came, step " +
               std::to_string(plan.sequence_number) + " is due");
-  require(report.sampled.size() == plan.samples.size(),
-          "step " + std::to_string(plan.sequence_number) + " samples " +
-              std::to_string(plan.samples.size()) + " tokens, its report has " +
-              std::to_string(report.sampled.size()));
   std::vector<ScheduledToken> tokens;
-  tokens.reserve(plan.samples.size());
-  for (std::size_t i = 0; i < plan.samples.size(); ++i) {
-    const comm::SampledToken& sampled = report.sampled[i];
-    require(sampled.sequence_id == plan.samples[i],
-            "step " + std::to_string(plan.sequence_number) +
-                " reports its tokens in an order that is not its plan's");
-    const auto entry = sequences_.find(sampled.sequence_id);
+  tokens.reserve(report.sampled.size());
+  std::span<const comm::SampledToken> left = report.sampled;
+  for (const Sampling& sampling : plan.samples) {
+    const std::span<const comm::SampledToken> sampled = take_tokens(plan, sampling, left);
+    const auto entry = sequences_.find(sampling.sequence_id);
     if (entry == sequences_.end()) continue;  // it has ended meanwhile
-    Sequence& sequence = *entry->second;
-    sequence.token_ids.push_back(sampled.token_id);
-    --sequence.num_in_flight;
+    apply(sampling, sampled, *entry->second, tokens);
+  }
+  require(left.empty(), "step " + std::to_string(plan.sequence_number) +
+                            " reports more tokens than its plan samples");
+  return tokens;
+}
+
+// The tokens of a sequence, which are the next of those that are left of a report.
+std::span<const comm::SampledToken> Scheduler::take_tokens(
+    const PlanInFlight& plan, const Sampling& sampling,
+    std::span<const comm::SampledToken>& left) const {
+  const auto other = std::ranges::find_if(left, [&](const comm::SampledToken& token) {
+    return token.sequence_id != sampling.sequence_id;
+  });
+  const auto count = other - left.begin();
+  require(count >= 1 && count <= 1 + sampling.max_drafts,
+          "step " + std::to_string(plan.sequence_number) + " reports " + std::to_string(count) +
+              " tokens where its plan samples 1 to " + std::to_string(1 + sampling.max_drafts) +
+              " of sequence " + std::to_string(sampling.sequence_id));
+  const auto taken = left.first(static_cast<std::size_t>(count));
+  left = left.subspan(static_cast<std::size_t>(count));
+  return taken;
+}
+
+// What a step has sampled of a sequence: tokens up to its end are added to `tokens`.
+void Scheduler::apply(const Sampling& sampling, std::span<const comm::SampledToken> sampled,
+                      Sequence& sequence, std::vector<ScheduledToken>& tokens) {
+  --sequence.num_in_flight;
+  sequence.num_drafts_in_flight -= sampling.max_drafts;
+  if (sequence.started) sequence.num_computed += static_cast<std::int32_t>(sampled.size()) - 1;
+  for (const comm::SampledToken& token : sampled) {
+    sequence.token_ids.push_back(token.token_id);
     const auto num_generated =
         static_cast<std::int32_t>(sequence.token_ids.size()) - sequence.num_prompt_tokens();
-    std::optional<Finish> finish =
-        check_stop(sequence.request.stop, sampled.token_id, num_generated);
+    std::optional<Finish> finish = check_stop(sequence.request.stop, token.token_id, num_generated);
     if (options_.pipeline_stages > 1 && sequence.started) {
-      sampled_.push_back({sampled.sequence_id, sampled.token_id});
+      sampled_.push_back({token.sequence_id, token.token_id});
     }
-    if (finish) forget(sequence);
-    tokens.push_back({sampled, std::move(finish)});
+    const bool ends = finish.has_value();
+    tokens.push_back({token, std::move(finish)});
+    if (ends) return forget(sequence);  // accepted drafts behind its end are nothing
   }
-  return tokens;
 }
 
 }  // namespace lockstep::coordinator

@@ -5,6 +5,7 @@
 #include <deque>
 #include <memory>
 #include <optional>
+#include <span>
 #include <unordered_map>
 #include <vector>
 
@@ -24,6 +25,9 @@ struct SchedulerOptions {
   // Of the shards' pipeline. With several, a plan holds a share of the sequences, so that every
   // stage works on another plan; and it tells the tokens that earlier plans have sampled.
   std::int32_t pipeline_stages = 1;
+  // Speculative decoding: drafts in a step, all sequences together; 0: none. The sequences that
+  // decode share as many rows, and one more; where they are more, no drafts are asked for.
+  std::int32_t num_speculative_tokens = 0;
 };
 
 // One new token of one sequence, as the shards reported it.
@@ -35,9 +39,10 @@ struct ScheduledToken {
 // A pure function of its state: no clock, no socket, no thread.
 //
 // Plans may be made before the reports of earlier ones are in (asynchronous scheduling): a decode
-// entry then stands for "the token that you sampled last". In a pipeline the first stage cannot
-// know that token, so a sequence that samples waits for its report; chunks of its prompt do not.
-// Reports are applied in plan order.
+// entry then stands for "the token that you sampled last", and where earlier plans draft, only
+// their reports tell how many tokens they have brought. In a pipeline the first stage cannot know
+// that token, so a sequence that samples waits for its report; chunks of its prompt do not. Reports
+// are applied in plan order.
 //
 // Invariants:
 //  1. Running and waiting sequences together are in order of arrival: every running sequence is
@@ -48,7 +53,7 @@ struct ScheduledToken {
 //  3. A sequence whose end is known in advance (max_tokens, context) costs no entry past its last
 //     token; one that ends by a stop token costs at most one entry per further plan in flight,
 //     whose result is ignored.
-//  4. The oldest sequence is in every plan, except while all of its tokens that remain are in
+//  4. The oldest sequence is in every plan, except while all of its tokens that remain may be in
 //     flight, or in a pipeline one of them. With it: schedule() gives no plan only when nothing is
 //     left or a report is due.
 //  5. Tokens sampled before a preemption are part of the answer, even when their report comes after
@@ -73,8 +78,8 @@ class Scheduler {
   comm::StepPlan empty_plan(bool shutdown);
 
   // Takes the report, with tokens, of the oldest plan in flight: the new tokens, in plan order, of
-  // the sequences that are still known. Throws Error when the report is not of that plan or its
-  // tokens are not those that the plan samples.
+  // the sequences that are still known, up to their ends. Throws Error when the report is not of
+  // that plan or its tokens are not those that the plan samples.
   std::vector<ScheduledToken> apply(const comm::StepReport& report);
 
   std::int32_t num_running() const { return static_cast<std::int32_t>(running_.size()); }
@@ -84,18 +89,31 @@ class Scheduler {
   const SchedulerOptions& options() const { return options_; }
 
  private:
+  struct Sampling {
+    std::uint64_t sequence_id;
+    std::int32_t max_drafts;
+  };
   struct PlanInFlight {
     std::uint64_t sequence_number;
-    std::vector<std::uint64_t> samples;  // sequences, in plan order
+    std::vector<Sampling> samples;  // in plan order
   };
 
   void send(comm::StepPlan& plan);
   bool waits_for_report(const Sequence& sequence) const;
+  bool decodes(const Sequence& sequence) const;
   void add_decodes(comm::StepPlan& plan, std::int32_t& budget);
   void add_prefills(comm::StepPlan& plan, std::int32_t& budget);
   void admit_waiting(comm::StepPlan& plan, std::int32_t& budget);
-  void add_entry(comm::StepPlan& plan, Sequence& sequence, std::int32_t num_tokens);
+  void add_entry(comm::StepPlan& plan, Sequence& sequence, std::int32_t num_tokens,
+                 std::int32_t max_drafts = 0);
+  std::int32_t drafts_of_each(std::int32_t num_decodes) const;
+  bool allocate_up_to(std::int32_t length, Sequence& sequence);
   bool reserve_decode_block(Sequence& sequence);
+  std::span<const comm::SampledToken> take_tokens(const PlanInFlight& plan,
+                                                  const Sampling& sampling,
+                                                  std::span<const comm::SampledToken>& left) const;
+  void apply(const Sampling& sampling, std::span<const comm::SampledToken> sampled,
+             Sequence& sequence, std::vector<ScheduledToken>& tokens);
   void preempt_youngest();
   void leave_shards(Sequence& sequence);
   void forget(Sequence& sequence);

@@ -85,6 +85,7 @@ shard::StepSizes step_sizes(const PlanOptions& options, const model::ModelConfig
           .block_size = options.serve.block_size,
           .max_batch_tokens = batched_tokens(options.serve, options.kind()),
           .max_sequences = options.serve.max_num_seqs,
+          .max_logits = cpu_logits(options.serve),
           .max_positions = settle_model_len(options.max_model_len, config),
           .gpu_cache = fp8 ? kernels::cuda::CacheFormat::e4m3 : kernels::cuda::CacheFormat::bf16,
           .gpu_attention = kernels::cuda::attention_backend_of(options.serve.attention_backend),
@@ -226,6 +227,10 @@ void add_size_options(CLI::App& plan, PlanOptions& options) {
   plan.add_option("--max-num-batched-tokens", options.serve.max_num_batched_tokens,
                   "Tokens computed in one step; default: " + batched_tokens_text())
       ->check(CLI::Range(1, 65536));
+  plan.add_option("--num-speculative-tokens", options.serve.num_speculative_tokens,
+                  "On CPUs, tokens guessed ahead in one step; default: " +
+                      std::to_string(kCpuSpeculativeTokens))
+      ->check(CLI::Range(0, 1024));
   plan.add_option("--block-size", options.serve.block_size,
                   "Positions in a block of the KV cache, a multiple of 16")
       ->check(CLI::Range(16, 1024))

@@ -44,6 +44,31 @@ std::int32_t settle_batched_tokens(const ServeOptions& options, Device device) {
   return batched_tokens(options, device);
 }
 
+std::int32_t speculative_tokens(const ServeOptions& options, Device device) {
+  if (options.num_speculative_tokens) return *options.num_speculative_tokens;
+  if (device == Device::cuda) return 0;
+  return std::clamp(batched_tokens(options, device) - 2, 0, kCpuSpeculativeTokens);
+}
+
+std::int32_t cpu_logits(const ServeOptions& options) {
+  return std::max(options.max_num_seqs, 1 + speculative_tokens(options, Device::cpu));
+}
+
+std::int32_t settle_speculative_tokens(const ServeOptions& options, Device device) {
+  const std::int32_t tokens = speculative_tokens(options, device);
+  const std::string asked = "--num-speculative-tokens is " + std::to_string(tokens) + ": ";
+  if (tokens > 0 && device == Device::cuda) {
+    throw Error(asked + "on GPUs, where a step draws one token of a sequence, it must be 0");
+  }
+  const std::int32_t most = batched_tokens(options, device) - 2;
+  if (tokens > 0 && tokens > most) {
+    throw Error(asked + "steps of " + std::to_string(most + 2) +
+                " tokens (--max-num-batched-tokens) have room for " +
+                std::to_string(std::max(0, most)));
+  }
+  return tokens;
+}
+
 std::int32_t settle_model_len(std::int32_t asked, const model::ModelConfig& config) {
   const std::int64_t limit = config.max_position_embeddings;
   if (asked > limit) {
@@ -76,7 +101,7 @@ shard::StepSizes step_sizes(const ServeOptions& options, const RankPlace& place,
       .kv_format = cpu_kv_format(options.kv_cache_dtype),
       .block_size = options.block_size,
       .max_batch_tokens = sizes.max_batched_tokens,
-      .max_sequences = options.max_num_seqs,
+      .max_logits = cpu_logits(options),
       .max_positions = sizes.max_model_len,
       .threads = threads,
       .shared_sums = mpi.one_host(place.stage_ranks) && options.transport != comm::Transport::mpi};
@@ -94,7 +119,8 @@ ReplicaSizes settle_sizes(const ServeOptions& options, const model::Model& model
                           const RankPlace& place, const comm::MpiEnvironment& mpi,
                           comm::Communicator& communicator, std::int64_t threads) {
   ReplicaSizes sizes{.max_batched_tokens = settle_batched_tokens(options, Device::cpu),
-                     .max_model_len = settle_model_len(options.max_model_len, model.config)};
+                     .max_model_len = settle_model_len(options.max_model_len, model.config),
+                     .num_speculative_tokens = settle_speculative_tokens(options, Device::cpu)};
   const shard::ModelShape shape = shape_of(model);
   const shard::StepSizes steps = step_sizes(options, place, mpi, sizes, threads);
   const auto needs = shard::rank_memory(shape, shard::Device::cpu, place.stage_ranks.size,

@@ -36,6 +36,21 @@ std::string short_step(const ServeOptions& options, Device device);
 // too short. Every rank and the coordinator go by it: their options and their device are the same.
 std::int32_t settle_batched_tokens(const ServeOptions& options, Device device);
 
+// Tokens guessed ahead in one step where nobody says how many: eight rows of a step cost a CPU less
+// than twice one row. GPUs draw one token of a sequence in a step.
+inline constexpr std::int32_t kCpuSpeculativeTokens = 7;
+
+// Tokens guessed ahead in one step on that device: what was asked, else the device's default, as
+// far as a step has room for them.
+std::int32_t speculative_tokens(const ServeOptions& options, Device device);
+
+// Tokens of one step on a CPU that want logits, at most.
+std::int32_t cpu_logits(const ServeOptions& options);
+
+// speculative_tokens() of a device that is known. Throws Error naming the option when a step has no
+// room for as many as were asked, or the device computes none.
+std::int32_t settle_speculative_tokens(const ServeOptions& options, Device device);
+
 // The longest prompt and answer; `asked`: max_model_len, 0 for what the model was made for. Throws
 // Error naming the option when the model was made for less, or when the two have no room in it.
 std::int32_t settle_model_len(std::int32_t asked, const model::ModelConfig& config);
@@ -46,6 +61,7 @@ std::int64_t smallest(comm::Communicator& communicator, std::int64_t mine);
 struct ReplicaSizes {
   std::int32_t max_batched_tokens = 0;
   std::int32_t max_model_len = 0;
+  std::int32_t num_speculative_tokens = 0;
   std::int32_t num_blocks = 0;  // the same on every rank: the least that any can hold
 };
 

@@ -255,7 +255,7 @@ class Rank {
                              .block_size = options_.block_size,
                              .num_blocks = sizes_.num_blocks,
                              .max_batch_tokens = sizes_.max_batched_tokens,
-                             .max_sequences = options_.max_num_seqs,
+                             .max_logits = cpu_logits(options_),
                              .max_positions = sizes_.max_model_len,
                              .activations = activation_choice(options_.activations),
                              .weight_cache = options_.weight_cache},

@@ -48,6 +48,14 @@ void add_engine_options(CLI::App& serve, ServeOptions& options, Typed& typed) {
                   "Tokens computed in one step; long prompts are cut in chunks; default: " +
                       batched_tokens_text())
       ->check(CLI::Range(1, 65536));
+  serve
+      .add_option(
+          "--num-speculative-tokens", options.num_speculative_tokens,
+          "On CPUs, tokens guessed ahead in one step (speculative decoding by what the "
+          "sequence repeats; the answers stay the same), where so few sequences decode that "
+          "they have room; 0: none; default: " +
+              std::to_string(kCpuSpeculativeTokens))
+      ->check(CLI::Range(0, 1024));
   defaults(serve.add_option("--max-model-len", options.max_model_len,
                             "Longest prompt and answer together; 0: what the model was made for"))
       ->check(CLI::Range(0, 1 << 24));

@@ -27,6 +27,9 @@ struct ServeOptions {
   std::int32_t max_num_seqs = 64;            // sequences that run at the same time
   // Tokens computed in one step; none: what suits the device (batched_tokens(), replica_sizes.h)
   std::optional<std::int32_t> max_num_batched_tokens;
+  // Speculative decoding: tokens guessed ahead in one step; none: what suits the device
+  // (speculative_tokens(), replica_sizes.h)
+  std::optional<std::int32_t> num_speculative_tokens;
   std::int32_t max_model_len = 0;  // prompt and answer; 0: what the model was made for
   std::int32_t block_size = 16;    // positions in a KV block; a multiple of 16
   // Bytes per rank; 0: on CPUs a quarter of what is free, on a GPU what gpu_memory_utilization

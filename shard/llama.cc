@@ -54,12 +54,12 @@ LlamaRunner::LlamaRunner(const model::Model& model, const RunnerOptions& options
       projected_(options.max_batch_tokens, qkv_columns(config_, part())),
       attended_(options.max_batch_tokens, part().query_heads.size() * config_.head_dim),
       inner_(options.max_batch_tokens, inner_columns(config_, part())),
-      last_(options.max_sequences, config_.hidden_size, /*has_wide_groups=*/true),
+      last_(options.max_logits, config_.hidden_size, /*has_wide_groups=*/true),
       gathered_(communicator.size() > 1
                     ? static_cast<std::size_t>(options.max_batch_tokens * config_.hidden_size) *
                           sizeof(float)
                     : 0),
-      logits_(static_cast<std::size_t>(options.max_sequences * weights_.output().row_blocks() *
+      logits_(static_cast<std::size_t>(options.max_logits * weights_.output().row_blocks() *
                                        kernels::kRowBlock) *
               sizeof(float)) {}
 
@@ -118,13 +118,15 @@ void LlamaRunner::lay_out(std::span<const ForwardSequence> batch) {
       rows_.push_back(
           {batch[s].token_ids[static_cast<std::size_t>(i)], batch[s].first_position + i, sequence});
     }
-    if (batch[s].wants_logits) last_rows_.push_back(first_row + count - 1);
+    for (std::int32_t i = count - batch[s].num_logits; i < count; ++i) {
+      last_rows_.push_back(first_row + i);
+    }
   }
-  if (tokens() > options_.max_batch_tokens || std::ssize(last_rows_) > options_.max_sequences) {
+  if (tokens() > options_.max_batch_tokens || std::ssize(last_rows_) > options_.max_logits) {
     throw Error("a batch of " + std::to_string(tokens()) + " tokens, " +
                 std::to_string(last_rows_.size()) + " of them with logits: the limits are " +
                 std::to_string(options_.max_batch_tokens) + " and " +
-                std::to_string(options_.max_sequences));
+                std::to_string(options_.max_logits));
   }
 }
 
@@ -236,10 +238,11 @@ void LlamaRunner::keep_last_rows(std::span<const ForwardSequence> batch) {
   const StepTimes::Phase phase(*times_, Part::elementwise, "last rows");
   last_tokens_.clear();
   for (const ForwardSequence& sequence : batch) {
-    if (!sequence.wants_logits) continue;
+    if (sequence.num_logits == 0) continue;
     ForwardSequence& last = last_tokens_.emplace_back(sequence);
-    last.token_ids = sequence.token_ids.last(1);
-    last.first_position += static_cast<std::int32_t>(sequence.token_ids.size()) - 1;
+    last.token_ids = sequence.token_ids.last(static_cast<std::size_t>(sequence.num_logits));
+    last.first_position +=
+        static_cast<std::int32_t>(sequence.token_ids.size()) - sequence.num_logits;
   }
   for (std::size_t i = 0; i < last_rows_.size(); ++i) {
     const auto from = last_rows_[i], to = static_cast<std::int64_t>(i);

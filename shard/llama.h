@@ -30,8 +30,8 @@ struct RunnerOptions {
   std::int32_t block_size = 16;
   std::int32_t num_blocks = 0;
   std::int32_t max_batch_tokens = 512;  // tokens of all sequences of a step
-  std::int32_t max_sequences = 64;
-  std::int32_t max_positions = 0;  // longest sequence
+  std::int32_t max_logits = 64;         // of them, those that want logits
+  std::int32_t max_positions = 0;       // longest sequence
   ActivationChoice activations = {};
   std::string weight_cache = {};  // a folder (weight_cache.h); empty: none
 };

@@ -14,7 +14,7 @@ struct ForwardSequence {
   std::int32_t first_position = 0;
   std::span<const std::int32_t>
       block_table;            // KV blocks of positions [0, first_position + num_tokens)
-  bool wants_logits = false;  // of the last token
+  std::int32_t num_logits = 0;  // of so many of its last tokens; on GPUs of one at most
   // The last of token_ids is not known yet: it is what the step before has chosen for its row of
   // this number (StepRunner). -1: all are known, as ModelRunner::forward() has it.
   std::int32_t sampled_row = -1;
@@ -30,7 +30,7 @@ class ModelRunner {
  public:
   virtual ~ModelRunner() = default;
   // Runs the batch, writes its keys and values into the cache, and returns the logits
-  // [sequences that want them, vocab_range().end - vocab_range().begin] of this rank's rows, row
+  // [tokens that want them, vocab_range().end - vocab_range().begin] of this rank's rows, row
   // major. They stay valid until the next call.
   virtual std::span<float> forward(std::span<const ForwardSequence> batch) = 0;
   virtual VocabRange vocab_range() const = 0;

@@ -113,10 +113,10 @@ ReducerMemory activations(const model::ModelConfig& config, std::span<const Part
        {hidden, hidden, qkv_columns(config, part), attended, inner_columns(config, part)}) {
     total.own += Activations::bytes(rows, columns);
   }
-  total.own += Activations::bytes(sizes.max_sequences, hidden);
+  total.own += Activations::bytes(sizes.max_logits, hidden);
   const std::int64_t row_blocks =
       (part.vocabulary.size() + kernels::kRowBlock - 1) / kernels::kRowBlock;
-  total.own += size(sizes.max_sequences * row_blocks * kernels::kRowBlock) * sizeof(float);
+  total.own += size(sizes.max_logits * row_blocks * kernels::kRowBlock) * sizeof(float);
   if (parts.size() > 1) total.own += size(rows * hidden) * sizeof(float);  // embeddings of all
   total.own += RopeTable::bytes(config, sizes.max_positions);
   total.own += Attention::bytes(config, sizes.max_positions, sizes.threads);

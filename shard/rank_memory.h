@@ -48,7 +48,8 @@ struct StepSizes {
   kernels::KvFormat kv_format = kernels::KvFormat::bf16;  // on CPUs
   std::int32_t block_size = 16;
   std::int32_t max_batch_tokens = 512;
-  std::int32_t max_sequences = 64;
+  std::int32_t max_sequences = 64;  // on GPUs: they draw one token of each
+  std::int32_t max_logits = 64;     // on CPUs: tokens of a step that want logits
   std::int32_t max_positions = 0;
   std::int64_t threads = 1;  // of a rank; on CPUs
   bool shared_sums = false;  // ranks sum activations in shared memory; on CPUs

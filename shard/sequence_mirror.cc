@@ -28,6 +28,10 @@ void check_token(std::int32_t token_id, std::int32_t vocab_size, std::uint64_t i
   fail(id, field, token_id, "is outside the vocabulary of " + std::to_string(vocab_size));
 }
 
+std::int32_t last_position(const MirroredSequence& sequence) {
+  return static_cast<std::int32_t>(sequence.token_ids.size()) - 1;
+}
+
 // The comparisons are written so that NaN fails them.
 void check_sampling(const comm::SamplingParams& params, std::int32_t vocab_size, std::uint64_t id) {
   if (!(params.temperature >= 0.0f && std::isfinite(params.temperature))) {
@@ -101,8 +105,20 @@ MirroredSequence& SequenceMirror::known(std::uint64_t sequence_id) {
 void SequenceMirror::append(std::uint64_t sequence_id, std::int32_t token_id) {
   MirroredSequence& sequence = known(sequence_id);
   check_token(token_id, limits_.vocab_size, sequence_id, "sampled token");
+  // An accepted draft was computed in the place that it has now.
+  if (sequence.num_computed == last_position(sequence) && sequence.num_drafts > 0) {
+    ++sequence.num_computed;
+    --sequence.num_drafts;
+  }
   sequence.token_ids.push_back(token_id);
   if (has_penalty(sequence.sampling)) sequence.counts.add_answer_token(token_id);
+}
+
+std::vector<std::int32_t> SequenceMirror::draft(std::uint64_t sequence_id, std::int32_t most) {
+  MirroredSequence& sequence = known(sequence_id);
+  std::vector<std::int32_t> drafts = sequence.drafter.draft(sequence.token_ids, most);
+  sequence.num_drafts = static_cast<std::int32_t>(drafts.size());
+  return drafts;
 }
 
 SequenceMirror::UnknownToken SequenceMirror::append_unknown(std::uint64_t sequence_id,
@@ -121,6 +137,14 @@ void SequenceMirror::learn(const UnknownToken& place, std::int32_t token_id) {
   sequence.token_ids[place.position] = token_id;
   if (place.position + 1 == sequence.token_ids.size()) sequence.sampled_row = -1;
   if (has_penalty(sequence.sampling)) sequence.counts.add_answer_token(token_id);
+}
+
+void SequenceMirror::learn(const UnknownToken& place, std::span<const comm::SampledToken> tokens) {
+  learn(place, tokens.front().token_id);
+  const auto found = sequences_.find(place.sequence_id);
+  if (found == sequences_.end() || found->second.started_by != place.started_by) return;
+  for (const comm::SampledToken& token : tokens.subspan(1))
+    append(place.sequence_id, token.token_id);
 }
 
 void SequenceMirror::end(std::uint64_t sequence_id) {
@@ -148,7 +172,9 @@ void SequenceMirror::start(const comm::SequenceStart& start, std::uint64_t plan)
                             .num_computed = -1,
                             .counts = {},
                             .started_by = plan,
-                            .sampled_row = -1};
+                            .sampled_row = -1,
+                            .drafter = {},
+                            .num_drafts = 0};
   if (has_penalty(start.sampling)) {
     for (std::int32_t i = 0; i < size; ++i) {
       const std::int32_t token_id = start.token_ids[static_cast<std::size_t>(i)];
@@ -167,9 +193,13 @@ void SequenceMirror::start(const comm::SequenceStart& start, std::uint64_t plan)
 void SequenceMirror::extend(const comm::PlanEntry& entry) {
   const std::uint64_t id = entry.sequence_id;
   MirroredSequence& sequence = known(id);
-  const std::int32_t first = entry.first_position;
+  const bool at_last = entry.first_position == comm::kAtLastToken;
+  const std::int32_t first = at_last ? last_position(sequence) : entry.first_position;
   if (entry.num_tokens < 1) fail(id, "num_tokens", entry.num_tokens, "is less than 1");
   if (first < 0) fail(id, "first_position", first, "is negative");
+  if (at_last && sequence.num_computed < 0) {
+    fail(id, "first_position is that of the last token, and no token before it is computed");
+  }
   if (sequence.num_computed >= 0 && first != sequence.num_computed) {
     fail(id, "first_position", first,
          "is not " + std::to_string(sequence.num_computed) + ", where the last entry ended");
@@ -179,6 +209,10 @@ void SequenceMirror::extend(const comm::PlanEntry& entry) {
   if (end > num_known) {
     fail(id, "num_tokens", entry.num_tokens,
          "reaches beyond the " + std::to_string(num_known) + " known tokens");
+  }
+  if (entry.max_drafts < 0) fail(id, "max_drafts", entry.max_drafts, "is negative");
+  if (entry.max_drafts > 0 && !entry.samples) {
+    fail(id, "max_drafts", entry.max_drafts, "where samples is not set");
   }
   if (entry.samples && end < num_known) {
     fail(id, "samples is set, but the entry ends at position " + std::to_string(end) + " of " +
@@ -192,12 +226,14 @@ void SequenceMirror::extend(const comm::PlanEntry& entry) {
     sequence.block_table.push_back(block);
   }
   const auto num_blocks = static_cast<std::int64_t>(sequence.block_table.size());
-  if (end > num_blocks * limits_.block_size) {
+  const std::int64_t furthest = end + entry.max_drafts;
+  if (furthest > num_blocks * limits_.block_size) {
     fail(id, "new_blocks leave a table of " + std::to_string(num_blocks) + " blocks of " +
-                 std::to_string(limits_.block_size) + ", too few for " + std::to_string(end) +
+                 std::to_string(limits_.block_size) + ", too few for " + std::to_string(furthest) +
                  " positions");
   }
   sequence.num_computed = static_cast<std::int32_t>(end);
+  sequence.num_drafts = 0;
 }
 
 }  // namespace lockstep::shard

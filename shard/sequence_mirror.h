@@ -4,10 +4,12 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <span>
 #include <unordered_map>
 #include <vector>
 
 #include "comm/message.h"
+#include "shard/ngram_drafter.h"
 #include "shard/token_counts.h"
 
 namespace lockstep::shard {
@@ -34,6 +36,8 @@ struct MirroredSequence {
   TokenCounts counts;             // of the known tokens; empty unless has_penalty(sampling)
   std::uint64_t started_by = 0;   // the number of the plan
   std::int32_t sampled_row = -1;  // of an unknown last token: the row of the step that chooses it
+  NgramDrafter drafter;           // of what may follow
+  std::int32_t num_drafts = 0;    // of its last entry, less those that were accepted
 };
 
 // A token that is chosen while the next plan is applied.
@@ -53,16 +57,22 @@ class SequenceMirror {
   //     sampling parameters are in their ranges (vLLM's; logprobs at most 20);
   //   - a sampled token's sequence is known (after the starts) and the token in the vocabulary;
   //   - an entry has num_tokens >= 1 and begins where the sequence's last one ended (the first:
-  //     anywhere), its tokens are known, it reaches the last one if it samples, and the blocks
-  //     cover its positions.
+  //     anywhere), its tokens are known, it reaches the last one if it samples, which it does if it
+  //     has drafts, and the blocks cover its positions, those of its drafts included;
+  //   - an entry at the last token (comm::kAtLastToken) has that one token, which follows on what
+  //     is computed.
   void apply(const comm::StepPlan& plan);
 
   // Throws Error if the sequence is not known. The reference holds until the sequence ends.
   const MirroredSequence& sequence(std::uint64_t sequence_id) const;
 
-  // Appends a token to the answer of a known sequence. Throws Error if it is not known or the
-  // token is outside the vocabulary.
+  // Appends a token to the answer of a known sequence: what the last step drew, or an accepted
+  // draft of it. Throws Error if it is not known or the token is outside the vocabulary.
   void append(std::uint64_t sequence_id, std::int32_t token_id);
+
+  // At most `most` guesses of what follows the sequence's tokens, all of which are known: drafts of
+  // its last entry. Throws Error if the sequence is not known.
+  std::vector<std::int32_t> draft(std::uint64_t sequence_id, std::int32_t most);
 
   // The place of a token that a step under way chooses for its row `row`.
   struct UnknownToken {
@@ -74,6 +84,9 @@ class SequenceMirror {
   // The token is known now. Nothing where the sequence has ended meanwhile. Throws Error if the
   // token is outside the vocabulary.
   void learn(const UnknownToken& place, std::int32_t token_id);
+  // The same of a token and the accepted drafts behind it. REQUIRES: where there are drafts, the
+  // place is that of the sequence's last token.
+  void learn(const UnknownToken& place, std::span<const comm::SampledToken> tokens);
 
   // Number of known sequences.
   std::size_t size() const { return sequences_.size(); }

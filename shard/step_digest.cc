@@ -37,7 +37,8 @@ void add_plan(Hash64& hash, const comm::StepPlan& plan) {
   }
   hash.add(plan.entries.size());
   for (const comm::PlanEntry& entry : plan.entries) {
-    hash.add(entry.sequence_id).add(entry.first_position).add(entry.num_tokens).add(entry.samples);
+    hash.add(entry.sequence_id).add(entry.first_position).add(entry.num_tokens);
+    hash.add(entry.samples).add(entry.max_drafts);
     add_list(hash, entry.new_blocks);
   }
 }

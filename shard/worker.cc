@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <chrono>
 #include <cstddef>
+#include <iterator>
 #include <limits>
 #include <string>
 #include <utility>
@@ -64,9 +65,7 @@ comm::StepReport Worker::finish() {
   if (!oldest().entries.empty()) result = steps_.finish();
   const Started started = std::move(started_.front());
   started_.pop_front();
-  for (std::size_t i = 0; i < started.unknown.size(); ++i) {
-    mirror_.learn(started.unknown[i], result.sampled[i].token_id);
-  }
+  accept(started, result);
   digest_ = step_digest(digest_, started.plan, result.sampled);
   return report(started, std::move(result));
 }
@@ -105,6 +104,13 @@ comm::StepReport Worker::report(const Started& started, StepResult result) {
   report.sampling_us = microseconds(times_.spent(Part::sampling));
   report.plan_wait_us = goes_on ? microseconds(started.at - last_end_) : 0;
   report.rows_on_host = result.rows_on_host;
+  for (const Drawing& drawing : started.drawings) {
+    report.drafts += static_cast<std::uint32_t>(drawing.drafts.size());
+  }
+  if (!result.sampled.empty()) {
+    report.accepted_drafts =
+        static_cast<std::uint32_t>(result.sampled.size() - started.drawings.size());
+  }
   if (communicator_.rank() == 0) report.sampled = std::move(result.sampled);
   forget_times();
   const auto begun = std::max(started.at, last_end_);
@@ -129,40 +135,97 @@ void Worker::check_order(const comm::StepPlan& plan) {
 void Worker::begin(Started& started) {
   std::vector<ForwardSequence> batch;
   std::vector<SamplingInput> inputs;
+  std::vector<std::size_t> rows;  // of the drawings: their first inputs
   for (const comm::PlanEntry& entry : started.plan.entries) {
-    batch.push_back(forward_sequence(entry));
-    if (entry.samples) inputs.push_back(sampling_input(entry.sequence_id));
+    ForwardSequence& sequence = batch.emplace_back(forward_sequence(entry));
+    if (!entry.samples) continue;
+    Drawing& drawing = started.drawings.emplace_back();
+    if (entry.max_drafts > 0) draft(entry, sequence, drawing);
+    rows.push_back(inputs.size());
+    add_sampling_inputs(entry.sequence_id, drawing, inputs);
   }
   steps_.begin(batch, inputs);
   if (stage_.count > 1) return;
-  for (std::size_t row = 0; row < inputs.size(); ++row) {
-    started.unknown.push_back(
-        mirror_.append_unknown(inputs[row].sequence_id, static_cast<std::int32_t>(row)));
+  for (std::size_t i = 0; i < rows.size(); ++i) {
+    started.drawings[i].place =
+        mirror_.append_unknown(inputs[rows[i]].sequence_id, static_cast<std::int32_t>(rows[i]));
   }
 }
 
 ForwardSequence Worker::forward_sequence(const comm::PlanEntry& entry) const {
   const MirroredSequence& sequence = mirror_.sequence(entry.sequence_id);
-  const auto first = static_cast<std::size_t>(entry.first_position);
   const auto count = static_cast<std::size_t>(entry.num_tokens);
+  const std::size_t first = entry.first_position == comm::kAtLastToken
+                                ? sequence.token_ids.size() - count
+                                : static_cast<std::size_t>(entry.first_position);
   const auto block_size = static_cast<std::size_t>(limits_.block_size);
   const std::size_t num_blocks = (first + count + block_size - 1) / block_size;
   return {.token_ids = std::span(sequence.token_ids).subspan(first, count),
-          .first_position = entry.first_position,
+          .first_position = static_cast<std::int32_t>(first),
           .block_table = std::span(sequence.block_table).first(num_blocks),
-          .wants_logits = entry.samples,
+          .num_logits = entry.samples ? 1 : 0,
           .sampled_row = first + count == sequence.token_ids.size() ? sequence.sampled_row : -1};
 }
 
-SamplingInput Worker::sampling_input(std::uint64_t sequence_id) const {
+// Puts guesses behind the entry's own tokens; a token is to be drawn in the place of each, and
+// behind the last.
+void Worker::draft(const comm::PlanEntry& entry, ForwardSequence& sequence, Drawing& drawing) {
+  drawing.drafts = mirror_.draft(entry.sequence_id, entry.max_drafts);
+  if (drawing.drafts.empty()) return;
+  drawing.tokens.assign(sequence.token_ids.begin(), sequence.token_ids.end());
+  drawing.tokens.insert(drawing.tokens.end(), drawing.drafts.begin(), drawing.drafts.end());
+  const auto count = static_cast<std::int32_t>(drawing.drafts.size());
+  const std::int32_t end = sequence.first_position + std::ssize(drawing.tokens);
+  const MirroredSequence& mirrored = mirror_.sequence(entry.sequence_id);
+  sequence.token_ids = drawing.tokens;
+  sequence.block_table =
+      std::span(mirrored.block_table)
+          .first(static_cast<std::size_t>((end + limits_.block_size - 1) / limits_.block_size));
+  sequence.num_logits += count;
+  if (!has_penalty(mirrored.sampling)) return;
+  for (const std::int32_t token : drawing.drafts) {
+    drawing.counts.push_back(drawing.counts.empty() ? mirrored.counts : drawing.counts.back());
+    drawing.counts.back().add_answer_token(token);
+  }
+}
+
+void Worker::add_sampling_inputs(std::uint64_t sequence_id, const Drawing& drawing,
+                                 std::vector<SamplingInput>& inputs) const {
   const MirroredSequence& sequence = mirror_.sequence(sequence_id);
   const auto length = static_cast<std::int32_t>(sequence.token_ids.size());
-  return {.sequence_id = sequence_id,
-          .params = &sequence.sampling,
-          .counts = has_penalty(sequence.sampling) ? &sequence.counts : nullptr,
-          .sampled_row = sequence.sampled_row,
-          .num_answer_tokens = length - sequence.num_prompt_tokens,
-          .position = length};
+  inputs.push_back({.sequence_id = sequence_id,
+                    .params = &sequence.sampling,
+                    .counts = has_penalty(sequence.sampling) ? &sequence.counts : nullptr,
+                    .sampled_row = sequence.sampled_row,
+                    .num_answer_tokens = length - sequence.num_prompt_tokens,
+                    .position = length});
+  for (std::size_t i = 0; i < drawing.drafts.size(); ++i) {
+    SamplingInput next = inputs.back();
+    next.counts = drawing.counts.empty() ? nullptr : &drawing.counts[i];
+    ++next.num_answer_tokens;
+    ++next.position;
+    inputs.push_back(next);
+  }
+}
+
+// Of the tokens that were drawn for a sequence, keeps those up to the first in whose place another
+// was guessed: what is behind it was drawn after tokens that are not the sequence's.
+void Worker::accept(const Started& started, StepResult& result) {
+  if (result.sampled.empty()) return;  // another stage draws
+  std::vector<comm::SampledToken> accepted;
+  auto drawn = result.sampled.begin();
+  for (const Drawing& drawing : started.drawings) {
+    std::ptrdiff_t count = 1;
+    for (const std::int32_t guess : drawing.drafts) {
+      if (drawn[count - 1].token_id != guess) break;
+      ++count;
+    }
+    if (stage_.count == 1) mirror_.learn(drawing.place, {drawn, drawn + count});
+    accepted.insert(accepted.end(), std::make_move_iterator(drawn),
+                    std::make_move_iterator(drawn + count));
+    drawn += 1 + std::ssize(drawing.drafts);
+  }
+  result.sampled = std::move(accepted);
 }
 
 }  // namespace lockstep::shard

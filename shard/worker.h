@@ -65,11 +65,17 @@ class Worker {
   }
 
  private:
+  // Of a sequence in a step that draws tokens for it.
+  struct Drawing {
+    std::vector<std::int32_t> drafts;         // the guesses that the step computes
+    std::vector<std::int32_t> tokens;         // where there are any: the entry's own, then they
+    std::vector<TokenCounts> counts;          // behind each of them, where penalties need it
+    SequenceMirror::UnknownToken place = {};  // of what is drawn; unused in a pipeline
+  };
   struct Started {
     comm::StepPlan plan;
     Tracer::Clock::time_point at;
-    std::vector<SequenceMirror::UnknownToken>
-        unknown;  // of a single stage: what it will have drawn
+    std::vector<Drawing> drawings;  // of the entries that sample, in order
   };
   void check_order(const comm::StepPlan& plan);
   void begin(Started& started);
@@ -77,7 +83,10 @@ class Worker {
   comm::StepReport report_for(const comm::StepPlan& plan) const;
   comm::StepReport report(const Started& started, StepResult result);
   ForwardSequence forward_sequence(const comm::PlanEntry& entry) const;
-  SamplingInput sampling_input(std::uint64_t sequence_id) const;
+  void draft(const comm::PlanEntry& entry, ForwardSequence& sequence, Drawing& drawing);
+  void add_sampling_inputs(std::uint64_t sequence_id, const Drawing& drawing,
+                           std::vector<SamplingInput>& inputs) const;
+  void accept(const Started& started, StepResult& result);
 
   const std::unique_ptr<StepRunner> own_steps_;  // nullptr: it was given one
   StepRunner& steps_;

@@ -36,6 +36,7 @@ void GpuLlamaRunner::check(std::span<const ForwardSequence> batch) const {
       throw Error("position " + std::to_string(end - 1) + " is beyond max_positions " +
                   std::to_string(options_.max_positions));
     }
+    if (sequence.num_logits > 1) throw Error("a GPU draws one token of a sequence in a step");
   }
   if (tokens > options_.max_batch_tokens || std::ssize(batch) > options_.max_sequences) {
     throw Error("a batch of " + std::to_string(tokens) + " tokens of " +
@@ -48,7 +49,7 @@ void GpuLlamaRunner::check(std::span<const ForwardSequence> batch) const {
 // Whether the step has one row a sequence, all with logits: the shape that is recorded.
 bool GpuLlamaRunner::decodes(std::span<const ForwardSequence> batch) const {
   return !batch.empty() && std::ranges::all_of(batch, [](const ForwardSequence& sequence) {
-    return sequence.token_ids.size() == 1 && sequence.wants_logits;
+    return sequence.token_ids.size() == 1 && sequence.num_logits == 1;
   });
 }
 
@@ -60,7 +61,7 @@ void GpuLlamaRunner::begin(std::span<const ForwardSequence> batch) {
     const auto count = static_cast<std::int32_t>(sequence.token_ids.size());
     rows += count;
     longest = std::max(longest, sequence.first_position + count);
-    if (sequence.wants_logits) ++wanted_;
+    wanted_ += sequence.num_logits;
   }
   batch_rows_ = rows;
   shape_ = {.rows = rows, .chunks = chunks_up_to(longest - 1), .items = 0, .tail = 0};
@@ -96,7 +97,7 @@ void GpuLlamaRunner::lay_out(std::span<const ForwardSequence> batch, std::int32_
     if (sequence.sampled_row >= 0) tokens.host[row - 1] = -1 - sequence.sampled_row;
     std::ranges::copy(sequence.block_table,
                       tables.host.begin() + static_cast<std::ptrdiff_t>(s) * table_stride);
-    if (sequence.wants_logits) last_rows.push_back(static_cast<std::int32_t>(row) - 1);
+    if (sequence.num_logits == 1) last_rows.push_back(static_cast<std::int32_t>(row) - 1);
   }
   const std::size_t rows_of_batch = row;
   // Padding: one more sequence, from position 0 of the block that plans do not know.

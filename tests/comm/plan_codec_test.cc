@@ -24,7 +24,7 @@ StepPlan example_plan() {
           .ends = {5, 1ull << 40},
           .starts = {{9, sampling, 2, {1, 300000, 2}}},
           .sampled = {{4, 31}},
-          .entries = {{9, 0, 3, true, {0, 77}}, {4, 128, 1, false, {}}}};
+          .entries = {{9, 0, 3, true, 5, {0, 77}}, {4, 128, 1, false, 0, {}}}};
 }
 
 json example_plan_json() {
@@ -44,6 +44,7 @@ json example_plan_json() {
              {"first_position", 0},
              {"num_tokens", 3},
              {"samples", true},
+             {"max_drafts", 5},
              {"new_blocks", {0, 77}}},
             {{"sequence_id", 4}, {"first_position", 128}, {"num_tokens", 1}}}}};
 }
@@ -67,6 +68,7 @@ TEST(PlanCodec, ReadsEveryFieldOfAPlan) {
   EXPECT_EQ(plan.sampled[0].token_id, 31);
   ASSERT_EQ(plan.entries.size(), 2u);
   EXPECT_TRUE(plan.entries[0].samples);
+  EXPECT_EQ(plan.entries[0].max_drafts, 5);
   EXPECT_EQ(plan.entries[0].new_blocks, (std::vector<std::int32_t>{0, 77}));
   EXPECT_EQ(plan.entries[1].first_position, 128);
   EXPECT_FALSE(plan.entries[1].samples);
@@ -98,6 +100,8 @@ TEST(PlanCodec, RoundTripsReports) {
                     .sampling_us = 10,
                     .plan_wait_us = 11,
                     .rows_on_host = 12,
+                    .drafts = 13,
+                    .accepted_drafts = 14,
                     .sampled = {{8, 99, -1.5f, {{99, -1.5f}, {1, -2.0f}}}, {9, 1, 0, {}}}};
   const json expected{
       {"epoch", 1},
@@ -114,6 +118,8 @@ TEST(PlanCodec, RoundTripsReports) {
       {"sampling_us", 10},
       {"plan_wait_us", 11},
       {"rows_on_host", 12},
+      {"drafts", 13},
+      {"accepted_drafts", 14},
       {"sampled",
        {{{"sequence_id", 8},
          {"token_id", 99},

@@ -178,6 +178,31 @@ TEST_F(EngineTest, StopsAtAStopStringAndFreesTheSequence) {
   EXPECT_EQ(status(client).blocks_used, 0);
 }
 
+// The step in which it ends has tokens behind the stop string.
+TEST_F(EngineTest, DeliversAcceptedDraftsAndNoneBehindAnEnd) {
+  options.scheduler.num_speculative_tokens = 30;
+  start();
+  TestClient client(context, endpoints[0]);
+  client.send(request("whole", 100));
+  const Collected whole = client.collect("whole");
+  EXPECT_EQ(whole.token_ids, expected_tokens(request("whole", 100)));
+  EXPECT_EQ(whole.text, expected_text(request("whole", 100)));
+  EXPECT_EQ(whole.done->usage.completion_tokens, 100);
+  for (int at = 5; at < 60; ++at) {
+    comm::GenerateRequest r = request("a", 100);
+    r.stop = {whole.text.substr(static_cast<std::size_t>(at), 3)};
+    client.send(r);
+    const Collected answer = client.collect("a");
+    EXPECT_EQ(answer.text, whole.text.substr(0, whole.text.find(r.stop[0])));
+    EXPECT_EQ(answer.done->finish_reason, "stop");
+  }
+  const auto report = status(client, /*metrics=*/true);
+  EXPECT_EQ(report.blocks_used, 0);
+  EXPECT_THAT(report.metrics,
+              Not(HasSubstr("\nlockstep_spec_decode_num_accepted_tokens_total 0\n")));
+  EXPECT_EQ(stop(), "");
+}
+
 TEST_F(EngineTest, StopsAtTheClientsStopToken) {
   start();
   TestClient client(context, endpoints[0]);

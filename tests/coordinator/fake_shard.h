@@ -24,6 +24,17 @@ inline std::int32_t fake_token(std::uint64_t seed, std::int32_t position) {
   return static_cast<std::int32_t>(words[0] % kVocabSize);
 }
 
+// The draft for that place, right or wrong as the place says.
+inline std::int32_t fake_draft(std::uint64_t seed, std::int32_t position) {
+  const bool right = fake_token(seed ^ 0x5eed, position) % 4 != 0;
+  return (fake_token(seed, position) + (right ? 0 : 1)) % kVocabSize;
+}
+
+// How many drafts there are of at most `most`.
+inline std::int32_t fake_drafts(std::uint64_t seed, std::int32_t position, std::int32_t most) {
+  return fake_token(seed ^ 0xd4a7, position) % (most + 1);
+}
+
 class FakeShard {
  public:
   // `pipeline`: as the shards of one, which know of a sampled token only what a plan says.
@@ -45,7 +56,7 @@ class FakeShard {
     for (const comm::SequenceStart& start : plan.starts) {
       check(sequences_.count(start.sequence_id) == 0, "a start of a known sequence");
       check(start.num_prompt_tokens > 0, "an empty prompt");
-      sequences_[start.sequence_id] = {start.sampling.seed, start.token_ids, {}, 0};
+      sequences_[start.sequence_id] = {start.sampling.seed, start.token_ids, {}, 0, false};
     }
     check(pipeline_ || plan.sampled.empty(), "sampled tokens for shards that know them");
     for (const comm::KnownToken& token : plan.sampled) {
@@ -63,16 +74,18 @@ class FakeShard {
     std::set<std::uint64_t> seen;
     for (const comm::PlanEntry& entry : plan.entries) {
       check(seen.insert(entry.sequence_id).second, "two entries of one sequence");
-      num_tokens += entry.num_tokens;
+      num_tokens += entry.num_tokens + entry.max_drafts;
+      positions_computed_ += entry.num_tokens;
       run(entry, report);
     }
     check(num_tokens <= max_num_batched_tokens_, "a plan over the token budget");
-    positions_computed_ += num_tokens;
     return report;
   }
 
   std::size_t num_sequences() const { return sequences_.size(); }
+  // Without drafts.
   std::int64_t positions_computed() const { return positions_computed_; }
+  std::int64_t drafts_accepted() const { return drafts_accepted_; }
 
  private:
   struct Mirror {
@@ -80,6 +93,7 @@ class FakeShard {
     std::vector<std::int32_t> token_ids;
     std::vector<std::int32_t> block_table;
     std::int32_t num_computed = 0;
+    bool drafts = false;  // has drafted: its blocks may reach further than its positions
   };
   struct Slot {
     std::uint64_t sequence_id = 0;
@@ -107,16 +121,22 @@ class FakeShard {
       check(owned_.insert(block).second, "a block of two live sequences");
       mirror.block_table.push_back(block);
     }
-    const std::int32_t end = entry.first_position + entry.num_tokens;
     const auto length = static_cast<std::int32_t>(mirror.token_ids.size());
+    const bool at_last = entry.first_position == comm::kAtLastToken;
+    check(!at_last || (mirror.drafts && !pipeline_), "a position that is known, and is not told");
+    const std::int32_t first = at_last ? length - 1 : entry.first_position;
+    const std::int32_t end = first + entry.num_tokens;
+    check(entry.max_drafts >= 0 && (entry.samples || entry.max_drafts == 0), "drafts in a prompt");
+    mirror.drafts |= entry.max_drafts > 0;
     check(entry.num_tokens > 0, "an entry without tokens");
-    check(entry.first_position == mirror.num_computed, "positions with a gap");
+    check(first == mirror.num_computed, "positions with a gap");
     check(end <= length, "positions beyond the known tokens");
     check(entry.samples == (end == length), "samples must be set exactly at the last token");
-    check(static_cast<std::int32_t>(mirror.block_table.size()) ==
-              (end + block_size_ - 1) / block_size_,
+    const auto blocks = static_cast<std::int32_t>(mirror.block_table.size());
+    const std::int32_t needed = (end + entry.max_drafts + block_size_ - 1) / block_size_;
+    check(blocks == needed || (mirror.drafts && blocks > needed),
           "the block table must fit the positions exactly");
-    for (std::int32_t p = entry.first_position; p < end; ++p) {
+    for (std::int32_t p = first; p < end; ++p) {
       slot(mirror, p) = {entry.sequence_id, p, mirror.token_ids[p]};
     }
     // What attention reads must be the sequence's own.
@@ -126,9 +146,26 @@ class FakeShard {
     }
     mirror.num_computed = end;
     if (!entry.samples) return;
+    sample(entry.sequence_id, mirror, report);
+    const std::int32_t drafts = fake_drafts(mirror.seed, end, entry.max_drafts);
+    report.drafts += static_cast<std::uint32_t>(drafts);
+    for (std::int32_t p = end; p < end + drafts; ++p) {
+      slot(mirror, p) = {entry.sequence_id, p, fake_draft(mirror.seed, p)};
+    }
+    for (std::int32_t p = end; p < end + drafts; ++p) {
+      if (fake_draft(mirror.seed, p) != fake_token(mirror.seed, p)) break;
+      ++mirror.num_computed;
+      ++drafts_accepted_;
+      ++report.accepted_drafts;
+      sample(entry.sequence_id, mirror, report);
+    }
+  }
+
+  // The token behind what is computed.
+  void sample(std::uint64_t sequence_id, Mirror& mirror, comm::StepReport& report) {
     comm::SampledToken sampled;
-    sampled.sequence_id = entry.sequence_id;
-    sampled.token_id = fake_token(mirror.seed, end);
+    sampled.sequence_id = sequence_id;
+    sampled.token_id = fake_token(mirror.seed, mirror.num_computed);
     sampled.logprob = -0.5f;
     if (!pipeline_) mirror.token_ids.push_back(sampled.token_id);
     report.sampled.push_back(sampled);
@@ -142,6 +179,7 @@ class FakeShard {
   std::set<std::int32_t> owned_;
   std::uint64_t steps_ = 0;
   std::int64_t positions_computed_ = 0;
+  std::int64_t drafts_accepted_ = 0;
 };
 
 }  // namespace lockstep::coordinator::testing

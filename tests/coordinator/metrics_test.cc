@@ -62,6 +62,19 @@ TEST(Metrics, CountTheTokensThatGpusLeaveToTheirHostsOnOneRankOfTheLastStage) {
   EXPECT_THAT(text(metrics), HasSubstr("\nlockstep_gpu_rows_chosen_on_host_total 8\n"));
 }
 
+TEST(Metrics, CountDraftsOnOneRankOfTheLastStage) {
+  Metrics metrics(2);
+  std::vector<comm::StepReport> reports(2);
+  reports[1].rank = 1;
+  reports[0].drafts = reports[1].drafts = 7;  // every stage computes them, the last one draws
+  reports[1].accepted_drafts = 3;
+  metrics.step_done(reports, /*computed=*/true);
+  metrics.step_done(reports, /*computed=*/true);
+  EXPECT_THAT(text(metrics),
+              AllOf(HasSubstr("\nlockstep_spec_decode_num_draft_tokens_total 14\n"),
+                    HasSubstr("\nlockstep_spec_decode_num_accepted_tokens_total 6\n")));
+}
+
 TEST(Metrics, CountTokensAsTheyCome) {
   Metrics metrics(1);
   RequestTimes times;

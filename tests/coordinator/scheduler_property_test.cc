@@ -20,10 +20,10 @@ using testing::kVocabSize;
 
 class Workload {
  public:
-  Workload(std::uint32_t seed, std::size_t depth, std::int32_t stages)
+  Workload(std::uint32_t seed, std::size_t depth, std::int32_t stages, bool drafts)
       : random_(seed),
         depth_(depth),
-        options_(random_options(stages)),
+        options_(random_options(stages, drafts)),
         scheduler_(options_, 1),
         shard_(options_.num_blocks, options_.block_size, options_.max_num_batched_tokens,
                stages > 1) {}
@@ -47,13 +47,14 @@ class Workload {
   std::uint64_t num_preemptions() const { return scheduler_.num_preemptions(); }
   std::uint64_t num_plans() const { return num_plans_; }
   std::int64_t num_finished() const { return num_finished_; }
+  std::int64_t drafts_accepted() const { return shard_.drafts_accepted(); }
 
  private:
   std::int32_t below(std::int32_t n) {
     return std::uniform_int_distribution<std::int32_t>(0, n - 1)(random_);
   }
 
-  SchedulerOptions random_options(std::int32_t stages) {
+  SchedulerOptions random_options(std::int32_t stages, bool drafts) {
     SchedulerOptions options;
     options.pipeline_stages = stages;
     options.max_num_seqs = 1 + below(12);
@@ -61,6 +62,11 @@ class Workload {
     options.max_model_len = 40 + below(120);
     options.block_size = 16 * (1 + below(2));
     options.num_blocks = 3 + below(20);
+    if (drafts) {
+      options.num_speculative_tokens = 1 + below(12);
+      options.max_num_batched_tokens =
+          std::max(options.max_num_batched_tokens, options.num_speculative_tokens + 2);
+    }
     return options;
   }
 
@@ -148,31 +154,43 @@ class Workload {
   std::int64_t num_finished_ = 0;
 };
 
-// Plans in flight, and the stages of the shards' pipeline.
-class SchedulerProperty : public ::testing::TestWithParam<std::pair<std::size_t, std::int32_t>> {};
+// Plans in flight, the stages of the shards' pipeline, and whether they draft.
+struct Way {
+  std::size_t depth;
+  std::int32_t stages;
+  bool drafts = false;
+};
+
+class SchedulerProperty : public ::testing::TestWithParam<Way> {};
 
 TEST_P(SchedulerProperty, EveryRequestGetsExactlyItsTokensWhateverTheLoad) {
+  const auto [depth, stages, drafts] = GetParam();
   std::uint64_t preemptions = 0, plans = 0;
+  std::int64_t accepted = 0;
   for (std::uint32_t seed = 0; seed < 200; ++seed) {
     SCOPED_TRACE("seed " + std::to_string(seed));
-    Workload workload(seed, GetParam().first, GetParam().second);
+    Workload workload(seed, depth, stages, drafts);
     ASSERT_NO_THROW(workload.run(80));
     if (HasFatalFailure()) return;
     EXPECT_GT(workload.num_finished(), 40);
     preemptions += workload.num_preemptions();
     plans += workload.num_plans();
+    accepted += workload.drafts_accepted();
   }
   // The workloads must have met what they are there for.
   EXPECT_GT(preemptions, 1000u);
   EXPECT_GT(plans, 50000u);
+  EXPECT_EQ(accepted > 10000, drafts) << accepted;
 }
 
 INSTANTIATE_TEST_SUITE_P(PlansInFlight, SchedulerProperty,
-                         ::testing::Values(std::pair{1, 1}, std::pair{2, 1}, std::pair{3, 1},
-                                           std::pair{3, 2}, std::pair{5, 4}),
+                         ::testing::Values(Way{1, 1}, Way{2, 1}, Way{3, 1}, Way{3, 2}, Way{5, 4},
+                                           Way{1, 1, true}, Way{2, 1, true}, Way{3, 1, true},
+                                           Way{3, 2, true}, Way{5, 4, true}),
                          [](const auto& param) {
-                           return std::to_string(param.param.first) + "Of" +
-                                  std::to_string(param.param.second) + "Stages";
+                           return std::to_string(param.param.depth) + "Of" +
+                                  std::to_string(param.param.stages) + "Stages" +
+                                  (param.param.drafts ? "WithDrafts" : "");
                          });
 
 }  // namespace

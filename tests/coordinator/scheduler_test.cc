@@ -318,6 +318,115 @@ TEST(Scheduler, RefusesAReportThatDoesNotAnswerItsPlan) {
   EXPECT_THROW(other.take_report(), Error);
 }
 
+SchedulerOptions drafting_options(std::int32_t drafts) {
+  SchedulerOptions options = small_options();
+  options.num_speculative_tokens = drafts;
+  return options;
+}
+
+// A shard whose drafts are all right.
+std::vector<comm::SampledToken> tokens_of(std::uint64_t id, std::int32_t position, int count) {
+  std::vector<comm::SampledToken> tokens(static_cast<std::size_t>(count));
+  for (auto& token : tokens) {
+    token.sequence_id = id;
+    token.token_id = fake_token(100 + id, position++);
+  }
+  return tokens;
+}
+
+TEST(Scheduler, AsksForDraftsOfASequenceWhoseEndTheyDoNotPass) {
+  Scheduler scheduler(drafting_options(7), 1);
+  scheduler.add(request(1, 20, 30));
+  const auto prompt = scheduler.schedule();
+  EXPECT_EQ(prompt->entries[0].max_drafts, 0);
+  const auto second = scheduler.schedule(), third = scheduler.schedule();
+  EXPECT_EQ(second->entries[0].first_position, 20);  // its one token is in flight, its place known
+  EXPECT_EQ(second->entries[0].max_drafts, 7);
+  EXPECT_EQ(third->entries[0].first_position, comm::kAtLastToken);
+  EXPECT_EQ(third->entries[0].max_drafts, 7);
+  EXPECT_EQ(third->entries[0].num_tokens, 1);
+  // 1 + 8 + 8 of 30: 13 are left.
+  EXPECT_EQ(scheduler.schedule()->entries[0].max_drafts, 7);
+  EXPECT_EQ(scheduler.schedule()->entries[0].max_drafts, 4);
+  EXPECT_FALSE(scheduler.schedule());  // it may have all its tokens
+
+  const auto report = [&](std::uint64_t step, std::int32_t position, int count) {
+    return comm::StepReport{.sequence_number = step, .sampled = tokens_of(1, position, count)};
+  };
+  EXPECT_EQ(scheduler.apply(report(1, 20, 1)).size(), 1u);
+  EXPECT_FALSE(scheduler.schedule());
+  EXPECT_EQ(scheduler.apply(report(2, 21, 8)).size(), 8u);
+  EXPECT_FALSE(scheduler.schedule());
+  EXPECT_EQ(scheduler.apply(report(3, 29, 2)).size(), 2u);  // six less than it could have been
+  EXPECT_EQ(scheduler.schedule()->entries[0].max_drafts, 5);
+}
+
+TEST(Scheduler, SharesTheDraftsOfAStepOutAsLongAsThereIsOneForEach) {
+  for (const auto& [sequences, each] : {std::pair{1, 7}, {2, 3}, {3, 1}, {4, 1}}) {
+    Loop loop(drafting_options(7));
+    for (int id = 1; id <= sequences; ++id) {
+      loop.scheduler.add(request(static_cast<std::uint64_t>(id), 2, 40));
+    }
+    loop.publish();
+    const auto plan = loop.publish();
+    ASSERT_EQ(std::ssize(plan->entries), sequences);
+    for (const comm::PlanEntry& entry : plan->entries) EXPECT_EQ(entry.max_drafts, each);
+  }
+  Loop loop(drafting_options(2));
+  for (std::uint64_t id = 1; id <= 2; ++id) loop.scheduler.add(request(id, 2, 40));
+  loop.publish();
+  EXPECT_EQ(loop.publish()->entries[0].max_drafts, 0);
+}
+
+TEST(Scheduler, AsksForNoDraftsWhereBlocksAreShort) {
+  SchedulerOptions options = drafting_options(7);
+  options.num_blocks = 2;
+  Loop loop(options);
+  loop.scheduler.add(request(1, 13, 10));
+  loop.scheduler.add(request(2, 4, 2));
+  loop.publish();
+  // Three would be in a block that it has to wait for.
+  EXPECT_EQ(loop.publish()->entries[0].max_drafts, 0);
+  loop.run(2);
+  EXPECT_EQ(loop.scheduler.num_preemptions(), 0u);
+  EXPECT_GT(loop.shard.drafts_accepted(), 0);
+  EXPECT_EQ(loop.answers[1], expected_answer(request(1, 13, 10)));
+  EXPECT_EQ(loop.answers[2], expected_answer(request(2, 4, 2)));
+}
+
+TEST(Scheduler, EndsASequenceWithinItsDrafts) {
+  Scheduler scheduler(drafting_options(7), 1);
+  Request r = request(1, 20, 30);
+  r.stop.eos_token_ids = {fake_token(101, 22)};
+  scheduler.add(r);
+  scheduler.schedule();
+  scheduler.schedule();
+  scheduler.apply({.sequence_number = 1, .sampled = tokens_of(1, 20, 1)});
+  const auto tokens = scheduler.apply({.sequence_number = 2, .sampled = tokens_of(1, 21, 8)});
+  ASSERT_EQ(tokens.size(), 2u);
+  EXPECT_FALSE(tokens[0].finish);
+  EXPECT_EQ(tokens[1].finish->reason, FinishReason::stop);
+  EXPECT_EQ(scheduler.num_running(), 0);
+}
+
+TEST(Scheduler, RefusesMoreTokensThanDraftsCanHaveBrought) {
+  for (const int count : {0, 5}) {
+    Scheduler scheduler(drafting_options(3), 1);
+    scheduler.add(request(1, 20, 30));
+    scheduler.schedule();
+    scheduler.schedule();
+    scheduler.apply({.sequence_number = 1, .sampled = tokens_of(1, 20, 1)});
+    EXPECT_THROW(scheduler.apply({.sequence_number = 2, .sampled = tokens_of(1, 21, count)}),
+                 Error);
+  }
+  Scheduler scheduler(drafting_options(3), 1);
+  scheduler.add(request(1, 20, 30));
+  scheduler.schedule();
+  auto tokens = tokens_of(1, 20, 1);
+  tokens.push_back(tokens_of(2, 20, 1)[0]);
+  EXPECT_THROW(scheduler.apply({.sequence_number = 1, .sampled = tokens}), Error);
+}
+
 TEST(Scheduler, RefusesWhatCouldNeverFinish) {
   Scheduler scheduler(small_options(), 1);
   EXPECT_THROW(scheduler.add(request(1, 0, 4)), Error);
@@ -328,6 +437,9 @@ TEST(Scheduler, RefusesWhatCouldNeverFinish) {
   SchedulerOptions options = small_options();
   options.max_num_batched_tokens = 3;
   EXPECT_THROW(Scheduler(options, 1), Error);
+  EXPECT_NO_THROW(Scheduler(drafting_options(30), 1));
+  EXPECT_THROW(Scheduler(drafting_options(31), 1), Error);
+  EXPECT_THROW(Scheduler(drafting_options(-1), 1), Error);
 }
 
 }  // namespace

@@ -43,8 +43,9 @@ def answers(server, requests, concurrency):
 
 @pytest.fixture(scope="module")
 def expected():
-    """One rank, one at a time, whole prompts."""
-    with cluster.Cluster(1, "--max-num-batched-tokens", 512) as server:
+    """One rank, one at a time, whole prompts, no drafts."""
+    with cluster.Cluster(1, "--max-num-batched-tokens", 512,
+                         "--num-speculative-tokens", 0) as server:
         return answers(server, make_requests(), 1)
 
 
@@ -82,3 +83,61 @@ def test_same_tokens_after_preemption(expected, pp):
             if server.metric("lockstep_num_preemptions_total") > 0:
                 return
         pytest.fail("ten rounds and no preemption")
+
+
+def make_repeating_requests():
+    """Answers that repeat themselves or their prompts, and some that would if they were let."""
+    code = "def area(width, height):\n    return width * height\n"
+    prompts = ["1, 2, 3, 4, 1, 2, 3, 4, 1, 2, 3, 4, 1, 2,",
+               f"Copy this twice.\n\n{code}\n{code}\ndef area(width",
+               "The cat sat on the mat. The dog sat on the log. The cat sat on",
+               '[{"name": "Ann", "age": 1}, {"name": "Bob", "age": 2}, {"name": "Cyd",']
+    ways = [{"temperature": 0}, {"temperature": 0, "logprobs": 3},
+            {"temperature": 0.7, "seed": 3}, {"temperature": 1.2, "top_p": 0.8, "seed": 4},
+            {"temperature": 0, "repetition_penalty": 1.1, "presence_penalty": 0.2},
+            {"temperature": 0, "min_tokens": 30, "ignore_eos": False}]
+    return [{"prompt": prompt, "max_tokens": 60, "ignore_eos": True, "return_token_ids": True, **way}
+            for prompt, way in itertools.product(prompts, ways)]
+
+
+@pytest.fixture(scope="module")
+def expected_repeating():
+    with cluster.Cluster(1, "--num-speculative-tokens", 0) as server:
+        found = choices(server, make_repeating_requests(), 8)
+        assert server.metric("lockstep_spec_decode_num_draft_tokens_total") == 0
+        return found
+
+
+def choices(server, requests, concurrency):
+    """Tokens, their logprobs, and why they end."""
+    model = server.get_model()
+    with concurrent.futures.ThreadPoolExecutor(concurrency) as pool:
+        replies = pool.map(lambda body: server.post("/v1/completions", {"model": model, **body}),
+                           requests)
+        return [reply["choices"][0] for reply in replies]
+
+
+@pytest.mark.parametrize("tp,pp,drafts", [(1, 1, 1), (1, 1, 7), (2, 1, 7), (3, 1, 40), (1, 2, 7),
+                                          (2, 2, 3)])
+def test_same_answers_with_drafts(expected_repeating, tp, pp, drafts):
+    with cluster.Cluster(tp * pp, "--pp", pp, "--num-speculative-tokens", drafts) as server:
+        for concurrency in (1, 3):
+            assert choices(server, make_repeating_requests(), concurrency) == expected_repeating
+        drafted = server.metric("lockstep_spec_decode_num_draft_tokens_total")
+        accepted = server.metric("lockstep_spec_decode_num_accepted_tokens_total")
+        tokens = server.metric("lockstep_generation_tokens_total")
+        # Most of what is guessed is right, and there is a good deal of it.
+        assert tokens / 8 < accepted < drafted < 2 * accepted, (tokens, drafted, accepted)
+
+
+def test_drafts_do_not_outgrow_a_small_cache(expected_repeating):
+    """Sequences that guess ahead, and are thrown out while their guesses are in flight."""
+    with cluster.Cluster(2, "--kv-cache-memory", "3MiB", "--max-model-len", 160,
+                         "--num-speculative-tokens", 40) as server:
+        for _ in range(10):
+            assert choices(server, make_repeating_requests(), 6) == expected_repeating
+            if server.metric("lockstep_num_preemptions_total") > 0:
+                break
+        else:
+            pytest.fail("ten rounds and no preemption")
+        assert server.metric("lockstep_spec_decode_num_accepted_tokens_total") > 0

@@ -88,7 +88,7 @@ shard::ModelShape small_shape() {
 }
 
 TEST(HostRoom, RemediesAreThoseThatFit) {
-  const shard::StepSizes sizes{.max_batch_tokens = 16, .max_sequences = 1, .max_positions = 8192};
+  const shard::StepSizes sizes{.max_batch_tokens = 16, .max_logits = 1, .max_positions = 8192};
   // Two ranks have 16 + 16 + 16 bytes less than half of 3,000,000 each: of one sequence of 8192
   // positions, 4 MiB, there is room for a part.
   const HostRoom room{.ranks = 2,
@@ -104,7 +104,7 @@ TEST(HostRoom, RemediesAreThoseThatFit) {
 }
 
 TEST(HostRoom, RemediesOfWeightsThatAreTooLargeAreHostsAndNarrowerOnes) {
-  const shard::StepSizes sizes{.max_batch_tokens = 16, .max_sequences = 1, .max_positions = 64};
+  const shard::StepSizes sizes{.max_batch_tokens = 16, .max_logits = 1, .max_positions = 64};
   const HostRoom room{.ranks = 1,
                       .weights = 2425088,
                       .activations = 100000,
@@ -115,7 +115,7 @@ TEST(HostRoom, RemediesOfWeightsThatAreTooLargeAreHostsAndNarrowerOnes) {
 }
 
 TEST(HostRoom, WithoutAnyRemedySaysSo) {
-  const shard::StepSizes sizes{.max_batch_tokens = 16, .max_sequences = 1, .max_positions = 64};
+  const shard::StepSizes sizes{.max_batch_tokens = 16, .max_logits = 1, .max_positions = 64};
   const HostRoom room{
       .ranks = 1, .weights = 2425088, .activations = 100000, .kv_block = 8192, .available = 1000};
   EXPECT_EQ(remedies_text(small_shape(), room, 1, sizes), "more memory");

@@ -30,6 +30,37 @@ TEST(BatchedTokens, AreRefusedBelowTheNumberOfSequences) {
                   testing::HasSubstr("--max-num-batched-tokens: 512 is below --max-num-seqs 600")));
 }
 
+TEST(SpeculativeTokens, AreTheDevicesWhereNobodySaysHowMany) {
+  ServeOptions options;
+  EXPECT_EQ(settle_speculative_tokens(options, Device::cpu), 7);
+  EXPECT_EQ(settle_speculative_tokens(options, Device::cuda), 0);
+  EXPECT_EQ(cpu_logits(options), 64);
+  options.max_num_seqs = 1;
+  EXPECT_EQ(cpu_logits(options), 8);
+  options.max_num_batched_tokens = 5;
+  EXPECT_EQ(settle_speculative_tokens(options, Device::cpu), 3);
+  EXPECT_EQ(cpu_logits(options), 4);
+  options.max_num_batched_tokens = 1;
+  EXPECT_EQ(settle_speculative_tokens(options, Device::cpu), 0);
+}
+
+TEST(SpeculativeTokens, AreRefusedWhereAStepHasNoRoomForThem) {
+  using testing::HasSubstr;
+  ServeOptions options;
+  options.num_speculative_tokens = 0;
+  EXPECT_EQ(settle_speculative_tokens(options, Device::cuda), 0);
+  options.num_speculative_tokens = 510;
+  EXPECT_EQ(settle_speculative_tokens(options, Device::cpu), 510);
+  EXPECT_EQ(cpu_logits(options), 511);
+  EXPECT_THAT([&] { settle_speculative_tokens(options, Device::cuda); },
+              testing::ThrowsMessage<Error>(HasSubstr("on GPUs")));
+  options.num_speculative_tokens = 511;
+  EXPECT_THAT([&] { settle_speculative_tokens(options, Device::cpu); },
+              testing::ThrowsMessage<Error>(
+                  HasSubstr("--num-speculative-tokens is 511: steps of 512 tokens "
+                            "(--max-num-batched-tokens) have room for 510")));
+}
+
 TEST(ModelLen, HoldsAPromptAndItsAnswer) {
   model::ModelConfig config;
   config.max_position_embeddings = 2;

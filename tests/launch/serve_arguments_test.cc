@@ -71,6 +71,7 @@ TEST_F(ServeArguments, LeaveDefaultsWhereNothingIsSaid) {
   EXPECT_EQ(options.zmq, "tcp://127.0.0.1:5555");
   EXPECT_EQ(options.max_num_seqs, 64);
   EXPECT_EQ(options.max_num_batched_tokens, std::nullopt);
+  EXPECT_EQ(options.num_speculative_tokens, std::nullopt);
   EXPECT_EQ(options.deadline, std::chrono::milliseconds(10000));
   EXPECT_EQ(options.request_timeout, std::chrono::minutes(10));
   EXPECT_EQ(options.shutdown_timeout, std::chrono::seconds(0));
@@ -101,6 +102,8 @@ TEST_F(ServeArguments, SetEveryOption) {
                                       "2",
                                       "--max-num-batched-tokens",
                                       "48",
+                                      "--num-speculative-tokens",
+                                      "0",
                                       "--max-model-len",
                                       "1000",
                                       "--block-size",
@@ -153,6 +156,7 @@ TEST_F(ServeArguments, SetEveryOption) {
   EXPECT_EQ(options.tensor_parallel_size, 3);
   EXPECT_EQ(options.max_num_seqs, 2);
   EXPECT_EQ(options.max_num_batched_tokens, 48);
+  EXPECT_EQ(options.num_speculative_tokens, 0);
   EXPECT_EQ(options.max_model_len, 1000);
   EXPECT_EQ(options.block_size, 32);
   EXPECT_EQ(options.kv_cache_memory, 536870912u);

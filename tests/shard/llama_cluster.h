@@ -109,7 +109,7 @@ inline RunnerOptions options_for(const LlamaCase& c, const Work& work) {
           .block_size = c.work.block_size,
           .num_blocks = work.num_blocks,
           .max_batch_tokens = work.most_rows(),
-          .max_sequences = 8,
+          .max_logits = 8,
           .max_positions = work.longest(),
           .activations = c.activations ? ActivationChoice(*c.activations) : ActivationChoice()};
 }

@@ -21,7 +21,7 @@ using kernels::cpu::KernelTable;
 constexpr RunnerOptions kOptions{.block_size = 16,
                                  .num_blocks = 12,
                                  .max_batch_tokens = 64,
-                                 .max_sequences = 4,
+                                 .max_logits = 4,
                                  .max_positions = 128};
 
 using Steps = std::vector<std::vector<ForwardSequence>>;

@@ -27,7 +27,7 @@ TEST_P(RankMemoryOf, EveryRankIsWhatItsRunnerTakes) {
   const RunnerOptions options{.block_size = 32,
                               .num_blocks = 5,
                               .max_batch_tokens = 70,
-                              .max_sequences = 9,
+                              .max_logits = 9,
                               .max_positions = 1500};
   constexpr int kThreads = 3;
   const ModelShape shape{.config = model.config, .format = [&](const std::string& name) {
@@ -36,7 +36,7 @@ TEST_P(RankMemoryOf, EveryRankIsWhatItsRunnerTakes) {
   const auto expected = rank_memory(shape, Device::cpu, world, 1,
                                     {.block_size = options.block_size,
                                      .max_batch_tokens = options.max_batch_tokens,
-                                     .max_sequences = options.max_sequences,
+                                     .max_logits = options.max_logits,
                                      .max_positions = options.max_positions,
                                      .threads = kThreads,
                                      .shared_sums = true});

@@ -109,6 +109,86 @@ TEST(SequenceMirror, ForgetsTokensOfSequencesThatEndBeforeTheyAreKnown) {
   EXPECT_THAT(mirror.sequence(7).token_ids, ElementsAre(1, 2, 3, 4, 5, 6));
 }
 
+// A plan that starts sequence 7, which repeats itself, and computes it.
+comm::StepPlan repeating_plan() {
+  comm::StepPlan plan;
+  plan.starts = {start_of(7, {1, 2, 50, 51, 1, 2})};
+  plan.entries = {entry_of(7, 0, 6, true, {8, 2})};
+  plan.entries[0].max_drafts = 2;
+  return plan;
+}
+
+comm::PlanEntry at_last_token(std::uint64_t id, std::int32_t max_drafts,
+                              std::vector<std::int32_t> blocks) {
+  comm::PlanEntry entry = entry_of(id, comm::kAtLastToken, 1, true, std::move(blocks));
+  entry.max_drafts = max_drafts;
+  return entry;
+}
+
+// A step brings a token and the drafts of it that were right; the next one begins behind them.
+TEST(SequenceMirror, TakesAcceptedDraftsAsComputed) {
+  SequenceMirror mirror(kLimits);
+  mirror.apply(repeating_plan());
+  EXPECT_THAT(mirror.draft(7, 5), ElementsAre(50, 51));
+  const auto place = mirror.append_unknown(7, 0);
+  const std::vector<comm::SampledToken> three = {{7, 50, 0, {}}, {7, 51, 0, {}}, {7, 52, 0, {}}};
+  mirror.learn(place, three);
+  EXPECT_THAT(mirror.sequence(7).token_ids, ElementsAre(1, 2, 50, 51, 1, 2, 50, 51, 52));
+  EXPECT_EQ(mirror.sequence(7).num_computed, 8);
+  mirror.apply(with_entry(entry_of(7, 8, 1, true, {4})));
+  EXPECT_EQ(mirror.sequence(7).num_computed, 9);
+  mirror.learn(mirror.append_unknown(7, 0), std::span(three).first(1));
+  EXPECT_EQ(mirror.sequence(7).num_computed, 9);
+  mirror.apply(with_entry(at_last_token(7, 2, {})));
+  EXPECT_EQ(mirror.sequence(7).num_computed, 10);
+}
+
+TEST(SequenceMirror, TakesAcceptedDraftsThatAPlanBringsAsComputed) {
+  SequenceMirror mirror(kLimits);
+  mirror.apply(repeating_plan());
+  EXPECT_THAT(mirror.draft(7, 5), ElementsAre(50, 51));
+  comm::StepPlan plan = with_entry(entry_of(7, 8, 1, true, {4}));
+  plan.sampled = {{7, 50}, {7, 51}, {7, 52}};
+  mirror.apply(plan);
+  EXPECT_THAT(mirror.sequence(7).token_ids, ElementsAre(1, 2, 50, 51, 1, 2, 50, 51, 52));
+  EXPECT_EQ(mirror.sequence(7).num_computed, 9);
+}
+
+// A plan that brings more tokens than can have been drawn does not fit the next entry.
+TEST(SequenceMirror, TakesNoMoreTokensAsComputedThanThereWereDrafts) {
+  SequenceMirror mirror(kLimits);
+  mirror.apply(repeating_plan());
+  EXPECT_THAT(mirror.draft(7, 1), ElementsAre(50));
+  comm::StepPlan plan = with_entry(entry_of(7, 8, 1, true, {4}));
+  plan.sampled = {{7, 50}, {7, 51}, {7, 52}};
+  EXPECT_THAT([&] { mirror.apply(plan); },
+              ThrowsMessage<Error>(HasSubstr("is not 7, where the last entry ended")));
+}
+
+TEST(SequenceMirror, RefusesDraftsWithoutRoomOrBeforeTheLastToken) {
+  const auto refuses = [](comm::PlanEntry entry, const std::string& message) {
+    SequenceMirror mirror(kLimits);
+    mirror.apply(first_plan());
+    EXPECT_THAT([&] { mirror.apply(with_entry(entry)); },
+                ThrowsMessage<Error>(HasSubstr("sequence 7: " + message)));
+  };
+  refuses(at_last_token(7, 3, {}), "new_blocks leave a table of 2 blocks of 4, too few for 9");
+  refuses(at_last_token(7, -1, {}), "max_drafts -1 is negative");
+  comm::PlanEntry silent = at_last_token(7, 2, {});
+  silent.samples = false;
+  refuses(silent, "max_drafts 2 where samples is not set");
+  comm::PlanEntry two = at_last_token(7, 0, {});
+  two.num_tokens = 2;
+  refuses(two, "num_tokens 2 reaches beyond the 6 known tokens");
+  refuses(entry_of(7, -2, 1, true, {}), "first_position -2 is negative");
+
+  SequenceMirror mirror(kLimits);
+  comm::StepPlan plan = first_plan();
+  plan.entries = {at_last_token(7, 0, {8, 2})};
+  EXPECT_THAT([&] { mirror.apply(plan); },
+              ThrowsMessage<Error>(HasSubstr("no token before it is computed")));
+}
+
 TEST(SequenceMirror, FollowsASequenceFromPrefillToItsEnd) {
   SequenceMirror mirror(kLimits);
   mirror.apply(first_plan());
@@ -194,7 +274,7 @@ TEST(SequenceMirror, RefusesMalformedFirstPlansByFieldAndSequence) {
          p.entries[0].num_tokens = 2147483647;
          p.entries[0].first_position = 2147483647;
        }},
-      {"sequence 7: first_position -1", [](auto& p) { p.entries[0].first_position = -1; }},
+      {"sequence 7: first_position -2", [](auto& p) { p.entries[0].first_position = -2; }},
       {"sequence 7: samples is set", [](auto& p) { p.entries[0].samples = true; }},
       {"sequence 7: new_blocks 10 is not one of the 10",
        [](auto& p) { p.entries[0].new_blocks[1] = 10; }},

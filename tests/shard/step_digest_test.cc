@@ -81,6 +81,7 @@ TEST(StepDigest, ChangesWithEveryField) {
       [](Step& s) { ++s.plan.entries[0].first_position; },
       [](Step& s) { ++s.plan.entries[0].num_tokens; },
       [](Step& s) { s.plan.entries[0].samples = true; },
+      [](Step& s) { ++s.plan.entries[0].max_drafts; },
       [](Step& s) {
         s.plan.entries[0].new_blocks = {0, 1};
       },

@@ -10,6 +10,7 @@
 #include <mutex>
 #include <set>
 #include <thread>
+#include <utility>
 #include <vector>
 
 #include "base/error.h"
@@ -23,7 +24,7 @@ using testing::HasSubstr;
 using testing::ThrowsMessage;
 
 constexpr std::chrono::seconds kDeadline{20};
-constexpr MirrorLimits kLimits{.block_size = 4, .num_blocks = 64, .vocab_size = 211};
+constexpr MirrorLimits kLimits{.block_size = 4, .num_blocks = 256, .vocab_size = 211};
 
 std::vector<VocabRange> ranges_of(int world_size) {
   std::vector<VocabRange> ranges;
@@ -35,12 +36,18 @@ std::vector<VocabRange> ranges_of(int world_size) {
   return ranges;
 }
 
-// A model whose logits are a hash of all tokens so far, read back from a paged cache: a wrong
-// position, block or token changes what follows.
+// What a fake model goes by: all tokens so far, or little of the last one, so that it repeats
+// itself.
+enum class Memory { whole, short_lived };
+
+// A model whose logits are a hash of tokens read back from a paged cache: a wrong position, block
+// or token changes what follows.
 class FakeModel : public ModelRunner {
  public:
-  explicit FakeModel(VocabRange range)
-      : range_(range), cache_(static_cast<std::size_t>(kLimits.num_blocks * kLimits.block_size)) {}
+  explicit FakeModel(VocabRange range, Memory memory = Memory::whole)
+      : range_(range),
+        memory_(memory),
+        cache_(static_cast<std::size_t>(kLimits.num_blocks * kLimits.block_size)) {}
 
   std::span<float> forward(std::span<const ForwardSequence> batch) override {
     ++calls;
@@ -50,12 +57,8 @@ class FakeModel : public ModelRunner {
       for (const std::int32_t token : sequence.token_ids) slot(sequence, position++) = token;
       const std::int32_t blocks = (position + kLimits.block_size - 1) / kLimits.block_size;
       EXPECT_EQ(sequence.block_table.size(), static_cast<std::size_t>(blocks));
-      if (!sequence.wants_logits) continue;
-      Hash64 seen;
-      for (std::int32_t i = 0; i < position; ++i) seen.add(slot(sequence, i));
-      for (std::int32_t id = range_.begin; id < range_.end; ++id) {
-        const std::uint64_t bits = Hash64().add(seen.value()).add(id).value();
-        logits_.push_back(static_cast<float>(bits >> 44) * 0x1p-18f);
+      for (std::int32_t left = sequence.num_logits; left-- > 0;) {
+        add_logits(sequence, position - left);
       }
     }
     return logits_;
@@ -65,6 +68,16 @@ class FakeModel : public ModelRunner {
   int calls = 0;
 
  private:
+  // Of the token before `end`.
+  void add_logits(const ForwardSequence& sequence, std::int32_t end) {
+    Hash64 seen;
+    for (std::int32_t i = 0; i < end && memory_ == Memory::whole; ++i) seen.add(slot(sequence, i));
+    seen.add(slot(sequence, end - 1) % 5);
+    for (std::int32_t id = range_.begin; id < range_.end; ++id) {
+      const std::uint64_t bits = Hash64().add(seen.value()).add(id).value();
+      logits_.push_back(static_cast<float>(bits >> 44) * 0x1p-18f);
+    }
+  }
   std::int32_t& slot(const ForwardSequence& sequence, std::int32_t position) {
     const auto block =
         sequence.block_table[static_cast<std::size_t>(position / kLimits.block_size)];
@@ -73,18 +86,19 @@ class FakeModel : public ModelRunner {
   }
 
   VocabRange range_;
+  Memory memory_;
   std::vector<std::int32_t> cache_;
   std::vector<float> logits_;
 };
 
 // One rank with all its parts.
 struct Rank {
-  explicit Rank(comm::Communicator& communicator)
+  explicit Rank(comm::Communicator& communicator, Memory memory = Memory::whole, Stage stage = {})
       : ranges(ranges_of(communicator.size())),
-        model(ranges[static_cast<std::size_t>(communicator.rank())]),
+        model(ranges[static_cast<std::size_t>(communicator.rank())], memory),
         sampler(communicator, model.vocab_range(), ranges),
         times(communicator),
-        worker(model, sampler, communicator, kLimits, times) {}
+        worker(model, sampler, communicator, kLimits, times, stage) {}
 
   std::vector<VocabRange> ranges;
   FakeModel model;
@@ -139,7 +153,7 @@ std::vector<comm::SamplingParams> sampling_kinds() {
           params_of({.temperature = 1.0f, .presence_penalty = 2.0f, .seed = 5})};
 }
 
-const std::vector<std::int32_t> kPrompt = {7, 1, 200, 33, 5, 5, 90, 12, 210, 0, 64};
+const std::vector<std::int32_t> kPrompt = {7, 1, 200, 33, 5, 5, 90, 12, 210, 7, 1};
 
 // Four sequences side by side, prefilled in chunks of `chunk`, then `answer` tokens of each.
 std::vector<comm::StepPlan> batch_plans(std::int32_t chunk, int answer) {
@@ -167,14 +181,16 @@ std::vector<comm::StepPlan> batch_plans(std::int32_t chunk, int answer) {
 struct Outcome {
   std::vector<std::vector<std::uint64_t>> digests;  // of each rank
   std::map<std::uint64_t, std::vector<comm::SampledToken>> answers;
+  std::uint32_t drafts = 0, accepted_drafts = 0;
 };
 
-Outcome execute(int world_size, const std::vector<comm::StepPlan>& plans) {
+Outcome execute(int world_size, const std::vector<comm::StepPlan>& plans,
+                Memory memory = Memory::whole) {
   Outcome outcome;
   outcome.digests.resize(static_cast<std::size_t>(world_size));
   std::mutex mutex;
   comm::spawn_ranks(world_size, kDeadline, [&](comm::Communicator& communicator) {
-    Rank rank(communicator);
+    Rank rank(communicator, memory);
     for (const comm::StepPlan& plan : plans) {
       const comm::StepReport report = rank.worker.execute(plan);
       const std::lock_guard lock(mutex);
@@ -185,6 +201,9 @@ Outcome execute(int world_size, const std::vector<comm::StepPlan>& plans) {
       EXPECT_TRUE(report.rank == 0 || report.sampled.empty());
       outcome.digests[static_cast<std::size_t>(report.rank)].push_back(report.digest);
       for (const auto& token : report.sampled) outcome.answers[token.sequence_id].push_back(token);
+      if (report.rank > 0) continue;
+      outcome.drafts += report.drafts;
+      outcome.accepted_drafts += report.accepted_drafts;
     }
   });
   return outcome;
@@ -280,7 +299,7 @@ TEST(Worker, DrawsWithTheIndexThatTheTokenWillHave) {
     FakeModel model({0, kLimits.vocab_size});
     const std::vector<std::int32_t> blocks = {0, 1, 2};
     const std::vector<ForwardSequence> batch = {
-        {.token_ids = tokens, .first_position = 0, .block_table = blocks, .wants_logits = true}};
+        {.token_ids = tokens, .first_position = 0, .block_table = blocks, .num_logits = 1}};
     const SamplingInput input{.params = &params,
                               .position = static_cast<std::int32_t>(tokens.size())};
     EXPECT_EQ(token.token_id, select_token(model.forward(batch), input).token_id);
@@ -339,6 +358,100 @@ TEST(Worker, RefusesAMalformedPlanByItsSequence) {
                 ThrowsMessage<Error>(HasSubstr("sequence 31: is not known")));
     EXPECT_EQ(rank.model.calls, 0);
   });
+}
+
+// The sequences of batch_plans() again, whose steps each draft up to `max_drafts`
+// tokens. Each has as many blocks as it may need.
+std::vector<comm::StepPlan> drafting_plans(std::int32_t max_drafts, int steps) {
+  std::vector<comm::StepPlan> plans = batch_plans(100, 1);
+  const auto most = static_cast<std::int32_t>(kPrompt.size()) + (1 + steps) * (1 + max_drafts);
+  std::int32_t block = 0;
+  for (comm::PlanEntry& entry : plans[0].entries) {
+    entry.max_drafts = max_drafts;
+    entry.new_blocks.resize(static_cast<std::size_t>(most / kLimits.block_size + 1));
+    for (std::int32_t& id : entry.new_blocks) id = block++;
+  }
+  for (int step = 0; step < steps; ++step) {
+    comm::StepPlan plan = plans.back();
+    ++plan.sequence_number;
+    plan.starts.clear();
+    for (comm::PlanEntry& entry : plan.entries) {
+      entry.first_position = comm::kAtLastToken;
+      entry.num_tokens = 1;
+      entry.max_drafts = max_drafts;
+      entry.new_blocks.clear();
+    }
+    plans.push_back(plan);
+  }
+  return plans;
+}
+
+// As far as both go.
+void expect_same_beginnings(const Outcome& a, const Outcome& b) {
+  Outcome cut_a = a, cut_b = b;
+  for (auto& [id, tokens] : cut_a.answers) {
+    const std::size_t count = std::min(tokens.size(), b.answers.at(id).size());
+    tokens.resize(count);
+    cut_b.answers.at(id).resize(count);
+  }
+  expect_same_answers(cut_a, cut_b);
+}
+
+TEST_P(WorkerWorlds, AnswersDoNotDependOnDrafts) {
+  const Outcome without = execute(1, batch_plans(100, 100), Memory::short_lived);
+  for (const auto& [max_drafts, steps] : {std::pair{1, 40}, {3, 30}, {7, 25}}) {
+    const auto plans = drafting_plans(max_drafts, steps);
+    const Outcome one = execute(1, plans, Memory::short_lived),
+                  many = execute(GetParam(), plans, Memory::short_lived);
+    for (const auto& digests : many.digests) EXPECT_EQ(digests, one.digests[0]);
+    expect_same_answers(many, one);
+    expect_same_beginnings(many, without);
+    EXPECT_GT(many.accepted_drafts, 5u);
+    EXPECT_GT(many.drafts, many.accepted_drafts);  // some are wrong
+    std::size_t tokens = 0;
+    for (const auto& [id, answer] : many.answers) tokens += answer.size();
+    EXPECT_EQ(tokens, 4 * (1 + static_cast<std::size_t>(steps)) + many.accepted_drafts);
+  }
+}
+
+// Also tokens that are drawn behind drafts count for penalties: with this one, none comes twice.
+TEST(Worker, DraftsCountForPenalties) {
+  auto plans = drafting_plans(3, 30);
+  plans[0].starts[0].sampling.presence_penalty = 100.0f;
+  const Outcome outcome = execute(1, plans, Memory::short_lived);
+  std::set<std::int32_t> distinct;
+  for (const comm::SampledToken& token : outcome.answers.at(0)) distinct.insert(token.token_id);
+  EXPECT_EQ(distinct.size(), outcome.answers.at(0).size());
+}
+
+// Every stage guesses the same; plans bring what the last one has drawn.
+TEST(Worker, DraftsInAPipeline) {
+  const Outcome without = execute(1, batch_plans(100, 100), Memory::short_lived);
+  Outcome outcome;
+  comm::spawn_ranks(1, kDeadline, [&](comm::Communicator& communicator) {
+    Rank first(communicator, Memory::short_lived, {.index = 0, .count = 2});
+    Rank last(communicator, Memory::short_lived, {.index = 1, .count = 2});
+    std::map<std::uint64_t, std::int32_t> positions;
+    std::vector<comm::KnownToken> sampled;
+    for (comm::StepPlan plan : drafting_plans(3, 30)) {
+      plan.sampled = std::exchange(sampled, {});
+      for (comm::PlanEntry& entry : plan.entries) {
+        if (plan.starts.empty()) entry.first_position = positions.at(entry.sequence_id);
+        positions[entry.sequence_id] = entry.first_position + entry.num_tokens - 1;
+      }
+      const comm::StepReport early = first.worker.execute(plan), report = last.worker.execute(plan);
+      EXPECT_TRUE(early.sampled.empty());
+      EXPECT_EQ(early.drafts, report.drafts);
+      outcome.accepted_drafts += report.accepted_drafts;
+      for (const comm::SampledToken& token : report.sampled) {
+        outcome.answers[token.sequence_id].push_back(token);
+        sampled.push_back({token.sequence_id, token.token_id});
+        ++positions[token.sequence_id];
+      }
+    }
+  });
+  expect_same_beginnings(outcome, without);
+  EXPECT_GT(outcome.accepted_drafts, 5u);
 }
 
 // Leaves every step to the test's device, which knows the tokens before the host does.

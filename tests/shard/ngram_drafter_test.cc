@@ -1,0 +1,96 @@
+#include "shard/ngram_drafter.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <algorithm>
+
+namespace lockstep::shard {
+namespace {
+
+using testing::ElementsAre;
+using testing::IsEmpty;
+
+using Tokens = std::vector<std::int32_t>;
+
+// A drafter whose pace does not matter: it has been right so often.
+NgramDrafter eager() {
+  NgramDrafter drafter;
+  Tokens tokens = {1, 2, 1, 2};
+  for (int i = 0; i < 5; ++i) {
+    const Tokens drafts = drafter.draft(tokens, 1000);
+    tokens.insert(tokens.end(), drafts.begin(), drafts.end());
+    tokens.push_back(tokens[tokens.size() - 2]);
+  }
+  return drafter;
+}
+
+TEST(NgramDrafter, GoesOnAsAfterTheSameTokensBefore) {
+  EXPECT_THAT(eager().draft(Tokens{5, 6, 7, 8, 9, 5, 6}, 3), ElementsAre(7, 8, 9));
+}
+
+TEST(NgramDrafter, GuessesNothingWhereNothingRepeatsItself) {
+  EXPECT_THAT(eager().draft(Tokens{5}, 3), IsEmpty());
+  EXPECT_THAT(eager().draft(Tokens{5, 6, 7, 8}, 3), IsEmpty());
+  EXPECT_THAT(eager().draft(Tokens{5, 6, 7, 8, 6}, 3), IsEmpty());  // one token is no run
+  EXPECT_THAT(eager().draft(Tokens{5, 6, 5, 6}, 0), IsEmpty());
+}
+
+TEST(NgramDrafter, PrefersTheLongestRunAndOfThoseTheLatest) {
+  EXPECT_THAT(eager().draft(Tokens{1, 2, 3, 10, 9, 2, 3, 20, 1, 2, 3}, 1), ElementsAre(10));
+  EXPECT_THAT(eager().draft(Tokens{2, 3, 10, 9, 2, 3, 20, 1, 2, 3}, 1), ElementsAre(20));
+}
+
+TEST(NgramDrafter, ComparesNoMoreThanTheLongestRun) {
+  // The whole run, then 1; its end alone, then 2; the whole run.
+  Tokens tokens;
+  const auto add_run = [&](std::size_t length) {
+    for (std::size_t left = length; left-- > 0;) tokens.push_back(100 + static_cast<int>(left));
+  };
+  add_run(NgramDrafter::kLongest + 1);
+  tokens.push_back(1);
+  add_run(NgramDrafter::kLongest);
+  tokens.push_back(2);
+  add_run(NgramDrafter::kLongest + 1);
+  EXPECT_THAT(eager().draft(tokens, 1), ElementsAre(2));
+}
+
+// What repeats itself up to the end goes on and on.
+TEST(NgramDrafter, RepeatsAPeriodBeyondTheEnd) {
+  EXPECT_THAT(eager().draft(Tokens{9, 1, 2, 3, 1, 2, 3, 1, 2}, 7),
+              ElementsAre(3, 1, 2, 3, 1, 2, 3));
+  EXPECT_THAT(eager().draft(Tokens{4, 4, 4}, 5), ElementsAre(4, 4, 4, 4, 4));
+}
+
+// With guesses right for so long, then wrong.
+TEST(NgramDrafter, GuessesMoreAfterRightGuessesAndFewerAfterWrongOnes) {
+  NgramDrafter drafter;
+  Tokens tokens = {1, 2, 1, 2};
+  std::vector<std::size_t> counts;
+  const auto step = [&](std::size_t right) {
+    const Tokens drafts = drafter.draft(tokens, 40);
+    counts.push_back(drafts.size());
+    tokens.insert(tokens.end(), drafts.begin(),
+                  drafts.begin() + static_cast<std::ptrdiff_t>(std::min(right, drafts.size())));
+    // What is drawn after them keeps the period, for the next step to have something to guess.
+    tokens.push_back(tokens[tokens.size() - 2]);
+  };
+  for (int i = 0; i < 4; ++i) step(100);
+  step(6);
+  step(0);
+  step(0);
+  step(100);
+  step(100);
+  EXPECT_THAT(counts, ElementsAre(2, 5, 11, 23, 40, 6, 1, 1, 3));
+}
+
+TEST(NgramDrafter, IsNoMoreCarefulAfterFewerGuessesThanItWouldHaveMade) {
+  NgramDrafter drafter;
+  Tokens tokens = {1, 2, 1, 2};
+  EXPECT_EQ(drafter.draft(tokens, 1).size(), 1u);  // of two
+  tokens.insert(tokens.end(), {1, 2});
+  EXPECT_EQ(drafter.draft(tokens, 40).size(), 2u);
+}
+
+}  // namespace
+}  // namespace lockstep::shard
