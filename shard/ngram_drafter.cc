@@ -5,10 +5,11 @@
 namespace lockstep::shard {
 namespace {
 
-// Where what followed the last tokens earlier begins; tokens.size(): nowhere.
-std::size_t find_continuation(std::span<const std::int32_t> tokens) {
+// Where what followed the last tokens earlier begins, `shortest` of them at least; tokens.size():
+// nowhere.
+std::size_t find_continuation(std::span<const std::int32_t> tokens, std::size_t shortest) {
   const std::size_t last = tokens.size() - 1;
-  std::size_t longest = NgramDrafter::kShortest - 1, found = tokens.size();
+  std::size_t longest = shortest - 1, found = tokens.size();
   for (std::size_t at = last; at-- > 0 && longest < NgramDrafter::kLongest;) {
     if (tokens[at] != tokens[last]) continue;
     const std::size_t most = std::min(NgramDrafter::kLongest, at + 1);
@@ -25,10 +26,10 @@ std::size_t find_continuation(std::span<const std::int32_t> tokens) {
 }  // namespace
 
 std::vector<std::int32_t> NgramDrafter::draft(std::span<const std::int32_t> tokens,
-                                              std::int32_t most) {
+                                              std::int32_t most, bool alone) {
   adapt(tokens.size());
   std::vector<std::int32_t> drafts;
-  std::size_t next = find_continuation(tokens);
+  std::size_t next = find_continuation(tokens, alone ? kShortestAlone : kShortest);
   if (next < tokens.size()) {
     // What ends with the sequence goes on with the guesses: then it repeats itself.
     for (std::int32_t i = 0; i < std::min(pace_, most); ++i, ++next) {

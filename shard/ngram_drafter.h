@@ -16,14 +16,15 @@ namespace lockstep::shard {
 // A function of its calls, so that all ranks guess the same.
 class NgramDrafter {
  public:
-  // At least so many last tokens must have stood together before; more than kLongest are not
-  // compared.
-  static constexpr std::size_t kShortest = 2, kLongest = 8;
+  // At least so many last tokens must have stood together before; fewer where the step has no other
+  // sequence, since a row more costs least beside one alone. More than kLongest are not compared.
+  static constexpr std::size_t kShortestAlone = 2, kShortest = 4, kLongest = 8;
 
-  // At most `most` guesses, in order, of what follows `tokens`: those of the last call, what was
-  // drawn for it, and perhaps more. Looks for the longest run of last tokens that stood there
-  // before, the latest such. O(tokens.size()).
-  std::vector<std::int32_t> draft(std::span<const std::int32_t> tokens, std::int32_t most);
+  // At most `most` guesses, in order, of what follows the sequence's tokens, of which there are
+  // more at every call. Looks for the longest run of last tokens that stood there before, the
+  // latest such. `alone`: in its step. O(tokens.size()).
+  std::vector<std::int32_t> draft(std::span<const std::int32_t> tokens, std::int32_t most,
+                                  bool alone);
 
  private:
   void adapt(std::size_t num_tokens);

@@ -114,9 +114,10 @@ void SequenceMirror::append(std::uint64_t sequence_id, std::int32_t token_id) {
   if (has_penalty(sequence.sampling)) sequence.counts.add_answer_token(token_id);
 }
 
-std::vector<std::int32_t> SequenceMirror::draft(std::uint64_t sequence_id, std::int32_t most) {
+std::vector<std::int32_t> SequenceMirror::draft(std::uint64_t sequence_id, std::int32_t most,
+                                                bool alone) {
   MirroredSequence& sequence = known(sequence_id);
-  std::vector<std::int32_t> drafts = sequence.drafter.draft(sequence.token_ids, most);
+  std::vector<std::int32_t> drafts = sequence.drafter.draft(sequence.token_ids, most, alone);
   sequence.num_drafts = static_cast<std::int32_t>(drafts.size());
   return drafts;
 }

@@ -71,8 +71,8 @@ class SequenceMirror {
   void append(std::uint64_t sequence_id, std::int32_t token_id);
 
   // At most `most` guesses of what follows the sequence's tokens, all of which are known: drafts of
-  // its last entry. Throws Error if the sequence is not known.
-  std::vector<std::int32_t> draft(std::uint64_t sequence_id, std::int32_t most);
+  // its last entry. `alone`: as NgramDrafter has it. Throws Error if the sequence is not known.
+  std::vector<std::int32_t> draft(std::uint64_t sequence_id, std::int32_t most, bool alone);
 
   // The place of a token that a step under way chooses for its row `row`.
   struct UnknownToken {

@@ -140,7 +140,8 @@ void Worker::begin(Started& started) {
     ForwardSequence& sequence = batch.emplace_back(forward_sequence(entry));
     if (!entry.samples) continue;
     Drawing& drawing = started.drawings.emplace_back();
-    if (entry.max_drafts > 0) draft(entry, sequence, drawing);
+    const bool alone = started.plan.entries.size() == 1;
+    if (entry.max_drafts > 0) draft(entry, alone, sequence, drawing);
     rows.push_back(inputs.size());
     add_sampling_inputs(entry.sequence_id, drawing, inputs);
   }
@@ -169,8 +170,9 @@ ForwardSequence Worker::forward_sequence(const comm::PlanEntry& entry) const {
 
 // Puts guesses behind the entry's own tokens; a token is to be drawn in the place of each, and
 // behind the last.
-void Worker::draft(const comm::PlanEntry& entry, ForwardSequence& sequence, Drawing& drawing) {
-  drawing.drafts = mirror_.draft(entry.sequence_id, entry.max_drafts);
+void Worker::draft(const comm::PlanEntry& entry, bool alone, ForwardSequence& sequence,
+                   Drawing& drawing) {
+  drawing.drafts = mirror_.draft(entry.sequence_id, entry.max_drafts, alone);
   if (drawing.drafts.empty()) return;
   drawing.tokens.assign(sequence.token_ids.begin(), sequence.token_ids.end());
   drawing.tokens.insert(drawing.tokens.end(), drawing.drafts.begin(), drawing.drafts.end());

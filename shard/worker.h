@@ -83,7 +83,7 @@ class Worker {
   comm::StepReport report_for(const comm::StepPlan& plan) const;
   comm::StepReport report(const Started& started, StepResult result);
   ForwardSequence forward_sequence(const comm::PlanEntry& entry) const;
-  void draft(const comm::PlanEntry& entry, ForwardSequence& sequence, Drawing& drawing);
+  void draft(const comm::PlanEntry& entry, bool alone, ForwardSequence& sequence, Drawing& drawing);
   void add_sampling_inputs(std::uint64_t sequence_id, const Drawing& drawing,
                            std::vector<SamplingInput>& inputs) const;
   void accept(const Started& started, StepResult& result);

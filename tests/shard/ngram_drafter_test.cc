@@ -18,7 +18,7 @@ NgramDrafter eager() {
   NgramDrafter drafter;
   Tokens tokens = {1, 2, 1, 2};
   for (int i = 0; i < 5; ++i) {
-    const Tokens drafts = drafter.draft(tokens, 1000);
+    const Tokens drafts = drafter.draft(tokens, 1000, true);
     tokens.insert(tokens.end(), drafts.begin(), drafts.end());
     tokens.push_back(tokens[tokens.size() - 2]);
   }
@@ -26,19 +26,25 @@ NgramDrafter eager() {
 }
 
 TEST(NgramDrafter, GoesOnAsAfterTheSameTokensBefore) {
-  EXPECT_THAT(eager().draft(Tokens{5, 6, 7, 8, 9, 5, 6}, 3), ElementsAre(7, 8, 9));
+  EXPECT_THAT(eager().draft(Tokens{5, 6, 7, 8, 9, 5, 6}, 3, true), ElementsAre(7, 8, 9));
 }
 
 TEST(NgramDrafter, GuessesNothingWhereNothingRepeatsItself) {
-  EXPECT_THAT(eager().draft(Tokens{5}, 3), IsEmpty());
-  EXPECT_THAT(eager().draft(Tokens{5, 6, 7, 8}, 3), IsEmpty());
-  EXPECT_THAT(eager().draft(Tokens{5, 6, 7, 8, 6}, 3), IsEmpty());  // one token is no run
-  EXPECT_THAT(eager().draft(Tokens{5, 6, 5, 6}, 0), IsEmpty());
+  EXPECT_THAT(eager().draft(Tokens{5}, 3, true), IsEmpty());
+  EXPECT_THAT(eager().draft(Tokens{5, 6, 7, 8}, 3, true), IsEmpty());
+  EXPECT_THAT(eager().draft(Tokens{5, 6, 7, 8, 6}, 3, true), IsEmpty());  // one token is no run
+  EXPECT_THAT(eager().draft(Tokens{5, 6, 5, 6}, 0, true), IsEmpty());
+}
+
+TEST(NgramDrafter, NeedsALongerRunInCompany) {
+  EXPECT_THAT(eager().draft(Tokens{5, 6, 7, 9, 5, 6, 7}, 1, true), ElementsAre(9));
+  EXPECT_THAT(eager().draft(Tokens{5, 6, 7, 9, 5, 6, 7}, 1, false), IsEmpty());
+  EXPECT_THAT(eager().draft(Tokens{5, 6, 7, 8, 9, 5, 6, 7, 8}, 1, false), ElementsAre(9));
 }
 
 TEST(NgramDrafter, PrefersTheLongestRunAndOfThoseTheLatest) {
-  EXPECT_THAT(eager().draft(Tokens{1, 2, 3, 10, 9, 2, 3, 20, 1, 2, 3}, 1), ElementsAre(10));
-  EXPECT_THAT(eager().draft(Tokens{2, 3, 10, 9, 2, 3, 20, 1, 2, 3}, 1), ElementsAre(20));
+  EXPECT_THAT(eager().draft(Tokens{1, 2, 3, 10, 9, 2, 3, 20, 1, 2, 3}, 1, true), ElementsAre(10));
+  EXPECT_THAT(eager().draft(Tokens{2, 3, 10, 9, 2, 3, 20, 1, 2, 3}, 1, true), ElementsAre(20));
 }
 
 TEST(NgramDrafter, ComparesNoMoreThanTheLongestRun) {
@@ -52,14 +58,14 @@ TEST(NgramDrafter, ComparesNoMoreThanTheLongestRun) {
   add_run(NgramDrafter::kLongest);
   tokens.push_back(2);
   add_run(NgramDrafter::kLongest + 1);
-  EXPECT_THAT(eager().draft(tokens, 1), ElementsAre(2));
+  EXPECT_THAT(eager().draft(tokens, 1, true), ElementsAre(2));
 }
 
 // What repeats itself up to the end goes on and on.
 TEST(NgramDrafter, RepeatsAPeriodBeyondTheEnd) {
-  EXPECT_THAT(eager().draft(Tokens{9, 1, 2, 3, 1, 2, 3, 1, 2}, 7),
+  EXPECT_THAT(eager().draft(Tokens{9, 1, 2, 3, 1, 2, 3, 1, 2}, 7, true),
               ElementsAre(3, 1, 2, 3, 1, 2, 3));
-  EXPECT_THAT(eager().draft(Tokens{4, 4, 4}, 5), ElementsAre(4, 4, 4, 4, 4));
+  EXPECT_THAT(eager().draft(Tokens{4, 4, 4}, 5, true), ElementsAre(4, 4, 4, 4, 4));
 }
 
 // With guesses right for so long, then wrong.
@@ -68,7 +74,7 @@ TEST(NgramDrafter, GuessesMoreAfterRightGuessesAndFewerAfterWrongOnes) {
   Tokens tokens = {1, 2, 1, 2};
   std::vector<std::size_t> counts;
   const auto step = [&](std::size_t right) {
-    const Tokens drafts = drafter.draft(tokens, 40);
+    const Tokens drafts = drafter.draft(tokens, 40, true);
     counts.push_back(drafts.size());
     tokens.insert(tokens.end(), drafts.begin(),
                   drafts.begin() + static_cast<std::ptrdiff_t>(std::min(right, drafts.size())));
@@ -87,9 +93,9 @@ TEST(NgramDrafter, GuessesMoreAfterRightGuessesAndFewerAfterWrongOnes) {
 TEST(NgramDrafter, IsNoMoreCarefulAfterFewerGuessesThanItWouldHaveMade) {
   NgramDrafter drafter;
   Tokens tokens = {1, 2, 1, 2};
-  EXPECT_EQ(drafter.draft(tokens, 1).size(), 1u);  // of two
+  EXPECT_EQ(drafter.draft(tokens, 1, true).size(), 1u);  // of two
   tokens.insert(tokens.end(), {1, 2});
-  EXPECT_EQ(drafter.draft(tokens, 40).size(), 2u);
+  EXPECT_EQ(drafter.draft(tokens, 40, true).size(), 2u);
 }
 
 }  // namespace

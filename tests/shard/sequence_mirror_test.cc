@@ -129,7 +129,7 @@ comm::PlanEntry at_last_token(std::uint64_t id, std::int32_t max_drafts,
 TEST(SequenceMirror, TakesAcceptedDraftsAsComputed) {
   SequenceMirror mirror(kLimits);
   mirror.apply(repeating_plan());
-  EXPECT_THAT(mirror.draft(7, 5), ElementsAre(50, 51));
+  EXPECT_THAT(mirror.draft(7, 5, true), ElementsAre(50, 51));
   const auto place = mirror.append_unknown(7, 0);
   const std::vector<comm::SampledToken> three = {{7, 50, 0, {}}, {7, 51, 0, {}}, {7, 52, 0, {}}};
   mirror.learn(place, three);
@@ -146,7 +146,7 @@ TEST(SequenceMirror, TakesAcceptedDraftsAsComputed) {
 TEST(SequenceMirror, TakesAcceptedDraftsThatAPlanBringsAsComputed) {
   SequenceMirror mirror(kLimits);
   mirror.apply(repeating_plan());
-  EXPECT_THAT(mirror.draft(7, 5), ElementsAre(50, 51));
+  EXPECT_THAT(mirror.draft(7, 5, true), ElementsAre(50, 51));
   comm::StepPlan plan = with_entry(entry_of(7, 8, 1, true, {4}));
   plan.sampled = {{7, 50}, {7, 51}, {7, 52}};
   mirror.apply(plan);
@@ -158,7 +158,7 @@ TEST(SequenceMirror, TakesAcceptedDraftsThatAPlanBringsAsComputed) {
 TEST(SequenceMirror, TakesNoMoreTokensAsComputedThanThereWereDrafts) {
   SequenceMirror mirror(kLimits);
   mirror.apply(repeating_plan());
-  EXPECT_THAT(mirror.draft(7, 1), ElementsAre(50));
+  EXPECT_THAT(mirror.draft(7, 1, true), ElementsAre(50));
   comm::StepPlan plan = with_entry(entry_of(7, 8, 1, true, {4}));
   plan.sampled = {{7, 50}, {7, 51}, {7, 52}};
   EXPECT_THAT([&] { mirror.apply(plan); },

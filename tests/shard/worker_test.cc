@@ -153,7 +153,7 @@ std::vector<comm::SamplingParams> sampling_kinds() {
           params_of({.temperature = 1.0f, .presence_penalty = 2.0f, .seed = 5})};
 }
 
-const std::vector<std::int32_t> kPrompt = {7, 1, 200, 33, 5, 5, 90, 12, 210, 7, 1};
+const std::vector<std::int32_t> kPrompt = {7, 1, 200, 33, 5, 90, 12, 7, 1, 200, 33};
 
 // Four sequences side by side, prefilled in chunks of `chunk`, then `answer` tokens of each.
 std::vector<comm::StepPlan> batch_plans(std::int32_t chunk, int answer) {
