@@ -11,6 +11,7 @@ SECTIONS = {
     "decode1": "decoding one sequence, beside the limit that memory sets",
     "serving": "servers under 1, 8, 32, 64 streaming HTTP requests: tokens per second, first token",
     "prefill": "the first token of a prompt of 512",
+    "speculation": "what guessing ahead brings, and costs, on ordinary requests",
     "llama1b": "servers on random weights in Llama-3.2-1B's shape, 1, 8, 16 at once",
     "products": "matrix products alone, beside oneDNN",
     "ranks": "1 rank x 2 threads and 2 ranks x 1 thread, asked by turns",
@@ -26,7 +27,7 @@ def parse(words: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="bench/run.sh", formatter_class=argparse.RawDescriptionHelpFormatter,
         description=__doc__.split("\n")[0], epilog="sections:\n" + "\n".join(
-            f"  {name:<10}{what}" for name, what in SECTIONS.items()))
+            f"  {name:<12}{what}" for name, what in SECTIONS.items()))
     parser.add_argument("--model", required=True, help=argparse.SUPPRESS)
     parser.add_argument("--only", action="append", choices=SECTIONS, metavar="SECTION",
                         help="measure this section; may be repeated [all]")
@@ -39,6 +40,8 @@ def parse(words: list[str]) -> argparse.Namespace:
     options = parser.parse_args(words)
     if options.runs < 1:
         parser.error("--runs: at least 1")
+    if options.quick and options.write:
+        parser.error("--write: what --quick measures are no figures")
     return options
 
 
@@ -58,7 +61,7 @@ def main() -> None:
     import sections
     use_two_cores()
     plan = sections.Plan(options.model, 1 if options.quick else options.runs, options.quick)
-    results = sections.CACHE / "bench"
+    results = sections.CACHE / "bench" / ("quick" if plan.quick else ".")  # those are no figures
     results.mkdir(parents=True, exist_ok=True)
     if os.getloadavg()[0] > 0.5:
         sections.say(f"this machine is busy (load {os.getloadavg()[0]:.1f}): the figures will be poor")

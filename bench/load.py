@@ -15,6 +15,7 @@ import h11
 
 Figures = dict[str, float]
 TIMEOUT = 1800.0
+TEMPERATURE, SEED = 0.8, 20241  # where an answer is not greedy
 
 
 @dataclass
@@ -23,6 +24,7 @@ class Reply:
     begin: float
     arrivals: list[float]
     tokens: int
+    text: str = ""
 
 
 class Exchange(asyncio.Protocol):
@@ -53,14 +55,13 @@ def prompt(length: int, seed: int) -> list[int]:
     return [(seed * 7919 + i * 104729) % 40000 + 100 for i in range(length)]
 
 
-async def exchange(url: str, ids: list[int], tokens: int) -> Exchange:
-    """One completion of `tokens` tokens, not yet read."""
-    body = json.dumps({"model": "m", "prompt": ids, "max_tokens": tokens, "temperature": 0,
-                       "stream": True, "ignore_eos": True,
-                       "stream_options": {"include_usage": True}}).encode()
+async def exchange(url: str, path: str, fields: dict) -> Exchange:
+    """One streamed request, answered but not yet read."""
+    body = json.dumps({"model": "m", "stream": True, "stream_options": {"include_usage": True},
+                       **fields}).encode()
     address = urllib.parse.urlsplit(url)
     connection = h11.Connection(h11.CLIENT)
-    request = connection.send(h11.Request(method="POST", target="/v1/completions", headers=[
+    request = connection.send(h11.Request(method="POST", target=path, headers=[
         ("Host", address.netloc), ("Connection", "close"), ("Content-Type", "application/json"),
         ("Content-Length", str(len(body)))]))
     request += connection.send(h11.Data(data=body)) + connection.send(h11.EndOfMessage())
@@ -70,8 +71,9 @@ async def exchange(url: str, ids: list[int], tokens: int) -> Exchange:
     return running
 
 
-def read(finished: Exchange, tokens: int) -> Reply:
-    """The reply, timed. Throws RuntimeError for one that has not exactly `tokens` tokens."""
+def read(finished: Exchange, tokens: int | None = None) -> Reply:
+    """The reply, timed. Throws RuntimeError for one that has not exactly `tokens` tokens; None: any
+    number."""
     connection = h11.Connection(h11.CLIENT)
     connection.send(h11.Request(method="GET", target="/", headers=[("Host", "")]))
     connection.send(h11.EndOfMessage())
@@ -89,8 +91,8 @@ def read(finished: Exchange, tokens: int) -> Reply:
                     take(json.loads(line[6:]), now, reply)
     if status != 200:
         raise RuntimeError(f"status {status}: {rest[:500].decode(errors='replace')}")
-    if reply.tokens != tokens or not reply.arrivals:
-        raise RuntimeError(f"{reply.tokens} tokens came, {tokens} were asked for")
+    if not reply.arrivals or tokens not in (None, reply.tokens):
+        raise RuntimeError(f"{reply.tokens} tokens came, {tokens or 'any'} were asked for")
     return reply
 
 
@@ -99,7 +101,11 @@ def take(event: dict, now: float, reply: Reply) -> None:
         raise RuntimeError(f"an error in the stream: {event['error']}")
     if event.get("usage"):
         reply.tokens = event["usage"]["completion_tokens"]
-    if event.get("choices"):
+    for choice in event.get("choices") or ():
+        delta = choice.get("delta", {})
+        if "role" in delta and not delta.get("content"):
+            continue  # the beginning of a chat's answer, before its first token
+        reply.text += choice.get("text") or delta.get("content") or ""
         reply.arrivals.append(now)
 
 
@@ -115,8 +121,37 @@ def decode_speed(replies: list[Reply]) -> float:
 
 async def exchanges(url: str, concurrency: int, prompt_len: int, tokens: int,
                     seed: int) -> list[Exchange]:
-    return await asyncio.gather(*(exchange(url, prompt(prompt_len, seed + i), tokens)
-                                  for i in range(concurrency)))
+    return await asyncio.gather(*(
+        exchange(url, "/v1/completions", {"prompt": prompt(prompt_len, seed + i),
+                                          "max_tokens": tokens, "temperature": 0, "ignore_eos": True})
+        for i in range(concurrency)))
+
+
+async def chat_exchanges(url: str, texts: list[str], tokens: int,
+                         temperature: float) -> list[Exchange]:
+    return await asyncio.gather(*(
+        exchange(url, "/v1/chat/completions", {"messages": [{"role": "user", "content": text}],
+                                               "max_tokens": tokens, "temperature": temperature,
+                                               "seed": SEED})
+        for text in texts))
+
+
+def chat_round(url: str, texts: list[str], tokens: int, temperature: float) -> list[Reply]:
+    """The answers to `texts`, asked all at once; each ends by itself, or after `tokens` tokens."""
+    return [read(one) for one in asyncio.run(chat_exchanges(url, texts, tokens, temperature))]
+
+
+def speed_after_first(reply: Reply) -> float:
+    """Tokens per second after the first. The first comes alone, the others several an event if they
+    were guessed."""
+    if reply.arrivals[-1] <= reply.arrivals[0]:
+        raise RuntimeError(f"an answer of {reply.tokens} tokens is too short to be timed")
+    return (reply.tokens - 1) / (reply.arrivals[-1] - reply.arrivals[0])
+
+
+def wall(replies: list[Reply]) -> float:
+    """Seconds from the first request to the last token."""
+    return max(r.arrivals[-1] for r in replies) - min(r.begin for r in replies)
 
 
 def run_round(url: str, concurrency: int, prompt_len: int, tokens: int, seed: int) -> Figures:
@@ -124,7 +159,6 @@ def run_round(url: str, concurrency: int, prompt_len: int, tokens: int, seed: in
     the last token; `ttft_ms`, the median time to the first token; `decode_tok_s`."""
     finished = asyncio.run(exchanges(url, concurrency, prompt_len, tokens, seed))
     replies = [read(one, tokens) for one in finished]
-    wall = max(r.arrivals[-1] for r in replies) - min(r.begin for r in replies)
-    return {"tok_s": sum(r.tokens for r in replies) / wall,
+    return {"tok_s": sum(r.tokens for r in replies) / wall(replies),
             "ttft_ms": 1000 * statistics.median(r.arrivals[0] - r.begin for r in replies),
             "decode_tok_s": decode_speed(replies)}

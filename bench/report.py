@@ -74,6 +74,7 @@ def share_row(name: str, runs: Runs) -> list[str]:
 
 
 SHARE_HEAD = ["", "decode, tok/s", "limit, tok/s", "of the limit"]
+NO_GUESSES = "Guessing ahead (speculative decoding) is off."
 LIMIT = ("The limit is what this machine reads, in the same seconds, over the bytes of all weights; the "
          "share is of rounds, each between two readings.")
 
@@ -81,7 +82,7 @@ LIMIT = ("The limit is what this machine reads, in the same seconds, over the by
 def decode1(figures: dict[str, Runs]) -> list[str]:
     return ["### One sequence: SmolLM2-135M", "",
             "Tokens per second after the first, prompts of 128. Lockstep answers an HTTP client, "
-            f"llama-batched-bench is without a server. {LIMIT}", "",
+            f"llama-batched-bench is without a server. {NO_GUESSES} {LIMIT}", "",
             *table(SHARE_HEAD, [share_row(name, runs) for name, runs in figures.items()]), ""]
 
 
@@ -95,14 +96,94 @@ def under_load(figures: dict[str, Runs], figure: str = "tok_s") -> list[str]:
 def serving(figures: dict[str, Runs]) -> list[str]:
     return ["### Serving: SmolLM2-135M", "",
             "One streaming HTTP client for all servers; prompts of 128 random tokens, 128 out. Output "
-            "tokens per second over the whole run, prefill counted · median time to the first token.",
+            "tokens per second over the whole run, prefill counted · median time to the first token. "
+            f"{NO_GUESSES}",
             "", *under_load(figures), "", f"![Serving and decoding]({PLOT})", ""]
 
 
 def prefill(figures: dict[str, Runs]) -> list[str]:
     return ["### The first token of a prompt of 512: SmolLM2-135M", "",
-            "Lockstep from a request over HTTP to its first token, llama-bench without a server.", "",
+            "Lockstep from a request over HTTP to its first token, llama-bench without a server. "
+            f"{NO_GUESSES}", "",
             *table(["", "ms"], [[n, over_runs(r, "ttft_ms")] for n, r in figures.items()]), ""]
+
+
+# Of a request, as guessing.py names them: tokens per second, and their ratios in pairs.
+GAINS = ("gain", "sampled_gain", "over_peer")
+LOOP = 0.25  # an answer that says so much of it again would flatter guesses
+ORDINARY_COLUMNS = ("off", "on", "gain", "sampled_gain", "peer", "over_peer")
+
+
+def times(values: list[float]) -> str:
+    return f"{statistics.median(values):.2f}x" if values else "-"
+
+
+def share_repeated(runs: Runs, name: str) -> float:
+    return statistics.median(run["requests"][name]["repeated"] for run in runs)
+
+
+def request_row(name: str, runs: Runs) -> list[str]:
+    tokens = statistics.median(figures_at(runs, "requests", name, "tokens"))
+    return [name, f"{tokens:.0f}", f"{100 * share_repeated(runs, name):.0f} %", *(
+        times(figures_at(runs, "requests", name, key)) if key in GAINS
+        else over_runs(runs, "requests", name, key) for key in ORDINARY_COLUMNS)]
+
+
+def medians(runs: Runs, names: list[str], key: str) -> list[float]:
+    """One figure of these requests, each the median over runs."""
+    found = (figures_at(runs, "requests", name, key) for name in names)
+    return [statistics.median(values) for values in found if values]
+
+
+def mean_row(title: str, runs: Runs, names: list[str]) -> list[str]:
+    """Geometric means."""
+    cells = []
+    for key in ORDINARY_COLUMNS:
+        values = medians(runs, names, key)
+        mean = statistics.geometric_mean(values) if values else 0
+        cells.append("-" if not values else f"{mean:.2f}x" if key in GAINS else number(mean))
+    return [title, "", "", *cells]
+
+
+def smallest_row(runs: Runs, names: list[str]) -> list[str]:
+    return ["smallest", "", "", *(times(sorted(medians(runs, names, key))[:1]) if key in GAINS else ""
+                                  for key in ORDINARY_COLUMNS)]
+
+
+def request_rows(runs: Runs) -> list[list[str]]:
+    names = list(runs[0]["requests"])
+    straight = [name for name in names if share_repeated(runs, name) < LOOP]
+    return [*(request_row(name, runs) for name in names),
+            mean_row("geometric mean", runs, names),
+            mean_row(f"of the {len(straight)} that repeat less than {100 * LOOP:.0f} %", runs, straight),
+            smallest_row(runs, names)]
+
+
+def guessed_right(runs: Runs) -> str:
+    draft, accepted = (sum(figures_at(runs, key)) for key in ("draft", "accepted"))
+    right = f"; {100 * accepted / draft:.0f} % of the guesses were right" if draft else ""
+    return (f"{sum(figures_at(runs, 'compared')):,.0f} answers were compared with an earlier one to the "
+            f"same request, and were the same with guesses and without{right}.")
+
+
+def speculation(runs: Runs) -> list[str]:
+    counts = sorted(map(int, runs[0]["at_once"]))
+    load_rows = [[f"{count} at once", *(over_runs(runs, "at_once", str(count), of)
+                                        for of in ("off", "on")),
+                  times(figures_at(runs, "at_once", str(count), "gain"))] for count in counts]
+    return ["### Guessing ahead on ordinary requests: SmolLM2-135M in Q4_1", "",
+            "Lockstep (one rank of two threads) without guesses and with as many as by default, and "
+            "llama-server, all up and asked the same chat by turns, one request at a time. Tokens per "
+            "second after the first, greedy, at most 256; ratios are medians over pairs, with their "
+            "own column where tokens are drawn at temperature 0.8. Repeated: the share of four words in a "
+            "row that the greedy answer already had; so small a model falls into loops, which guesses get "
+            "right. llama-server's answers may differ. "
+            f"{guessed_right(runs)}", "",
+            *table(["", "tokens", "repeated", "off, tok/s", "on, tok/s", "on/off", "on/off at 0.8",
+                    "llama-server, tok/s", "on/llama-server"], request_rows(runs)), "",
+            "A mixture of these requests, greedy, so many at once until all are answered: all tokens over "
+            "all seconds, prompts included.", "",
+            *table(["", "off, tok/s", "on, tok/s", "on/off"], load_rows), ""]
 
 
 def llama1b(figures: dict[str, Runs]) -> list[str]:
@@ -110,7 +191,7 @@ def llama1b(figures: dict[str, Runs]) -> list[str]:
               for name, runs in figures.items()}
     alone = {name: [run["alone"] for run in runs] for name, runs in figures.items()}
     return ["### Random weights in Llama-3.2-1B's shape", "",
-            f"One sequence, counted at the client. {LIMIT}", "",
+            f"One sequence, counted at the client. {NO_GUESSES} {LIMIT}", "",
             *table(SHARE_HEAD, [share_row(name, runs) for name, runs in alone.items()]), "",
             "As serving, 64 tokens out; the same weights in every file.", "",
             *under_load(loaded), "",
@@ -130,7 +211,8 @@ def ranks(figures: dict[str, Runs]) -> list[str]:
     return ["### One rank or two", "",
             "One rank of two threads and two ranks of one thread, both up and asked by turns, seconds "
             "apart. Tokens per second after the last first token, and milliseconds to the first; of "
-            "both the two ranks' over the one's, the median over pairs of rounds.", "",
+            "both the two ranks' over the one's, the median over pairs of rounds. "
+            f"{NO_GUESSES}", "",
             *table(["", "1 rank, tok/s", "2 ranks, tok/s", "2 over 1", "1 rank, ms", "2 ranks, ms",
                     "2 over 1"], rows), ""]
 
@@ -150,7 +232,8 @@ def split(figures: dict[str, Runs]) -> list[str]:
     return ["### Where the time of a token goes", "",
             "Microseconds a token, prompts of 128 included, 128 out, counted by the ranks themselves. "
             "Waiting: for plans and for the other rank's tokens; rest: what no part counts, and the "
-            "time without a step. The coordinator works beside the ranks, on cores that they share.",
+            "time without a step. The coordinator works beside the ranks, on cores that they share. "
+            f"{NO_GUESSES}",
             "", *table(["", "product", "attention", "all-reduce", "elementwise", "sampling", "waiting",
                         "rest", "all", "coordinator"], rows), ""]
 
@@ -202,8 +285,9 @@ def order(figures: list[dict]) -> list[str]:
 
 def start(figures: dict[str, Runs]) -> list[str]:
     return ["### From start to first token: Llama-3.2-1B's shape", "",
-            "From the command to the first token of a prompt of 16 over HTTP, files in the page cache.",
-            "", *table(["", "seconds"], [[n, over_runs(r, "s")] for n, r in figures.items()]), ""]
+            "From the command to the first token of a prompt of 16 over HTTP, files in the page cache. "
+            f"{NO_GUESSES}", "",
+            *table(["", "seconds"], [[n, over_runs(r, "s")] for n, r in figures.items()]), ""]
 
 
 def quality(figures: list[dict]) -> list[str]:
@@ -217,8 +301,8 @@ def quality(figures: list[dict]) -> list[str]:
             "", *table(["", "perplexity", "rise"], rows), ""]
 
 
-SECTIONS: tuple[Callable[..., list[str]], ...] = (decode1, serving, prefill, llama1b, start, ranks,
-                                                  split, order, products, quality)
+SECTIONS: tuple[Callable[..., list[str]], ...] = (decode1, serving, prefill, speculation, llama1b,
+                                                  start, ranks, split, order, products, quality)
 
 
 def load(results: pathlib.Path, section: str) -> dict | None:

@@ -1,20 +1,23 @@
 """The sections of bench/run.sh: each returns the figures that report.py makes a table of."""
 
+import contextlib
 import gzip
 import pathlib
 import statistics
 import time
 from dataclasses import dataclass
 
+import guessing
 import load
 import make_models
 import programs
 from rounds import (FAILURES, Figures, beside_memory, in_pairs, one_beside_memory, rounds_of, say,
                     take_turns, under_load, warm_up)
-from servers import CACHE, System, started
+from servers import CACHE, System, is_available, started
 from step_parts import us_a_token
 
 PROMPT, ANSWER, LONG = 128, 128, 512
+ORDINARY, AT_ONCE = 1024, 8  # positions of an ordinary request and its answer; such requests at once
 TEXT = "/usr/share/doc/debian/FAQ/debian-faq.en.txt.gz"  # Debian's package debian-faq
 MODELS = CACHE / "models"
 BF16_GGUF, BF16_FOLDER = str(MODELS / "smollm2-bf16.gguf"), str(MODELS / "smollm2-bf16")
@@ -155,6 +158,29 @@ def ranks(plan: Plan) -> dict[str, list[dict]]:
                 continue
             say(f"run {run}: {form}: {figures}")
             results.setdefault(form, []).append(figures)
+    return results
+
+
+def speculation(plan: Plan) -> list[dict]:
+    """Ordinary requests with and without guessing ahead, and to llama-server, all up and asked by
+    turns. Throws guessing.AnswersDiffer."""
+    work = guessing.QUICK if plan.quick else guessing.ALL
+    off, on = (System(f"Lockstep Q4_1, {name}", "lockstep", plan.model, guesses=guesses)
+               for name, guesses in (("no guesses", 0), ("guessing ahead", None)))
+    peer = System("llama-server Q4_1", "llama.cpp", plan.model)
+    if not is_available(peer):
+        say(f"{peer.name}: not installed, left out")
+    results = []
+    for run in range(1, plan.runs + 1):
+        try:
+            with contextlib.ExitStack() as up:
+                urls = [up.enter_context(started(system, ORDINARY, most)) if is_available(system)
+                        else None for system, most in ((off, AT_ONCE), (on, AT_ONCE), (peer, 1))]
+                results.append(guessing.measure(guessing.Urls(*urls), work))
+        except FAILURES as error:
+            say(f"run {run}: failed: {error or type(error).__name__}")
+            continue
+        say(f"run {run}: {results[-1]}")
     return results
 
 

@@ -33,6 +33,9 @@ class System:
     ranks: int = 1
     threads: int = 2
     activations: str = "auto"  # of Lockstep
+    # Of Lockstep, tokens guessed ahead; None: its default. Random prompts are answered in loops,
+    # which guesses get right as no ordinary text: so there are none where that is not the question.
+    guesses: int | None = 0
 
 
 def free_port() -> int:
@@ -67,12 +70,13 @@ def is_available(system: System) -> bool:
 
 
 def lockstep_command(system: System, port: int, max_len: int, max_seqs: int) -> list[str]:
+    guesses = [] if system.guesses is None else ["--num-speculative-tokens", str(system.guesses)]
     return ["mpirun", "-np", str(system.ranks), "--bind-to", "none", "--oversubscribe",
             str(PROGRAMS / "lockstep"), "serve", system.model,
             "--http", f"127.0.0.1:{port}", "--zmq", "tcp://127.0.0.1:*",
             "--served-model-name", "m", "--threads", str(system.threads),
             "--activations", system.activations, "--max-model-len", str(max_len),
-            "--max-num-seqs", str(max_seqs)]
+            "--max-num-seqs", str(max_seqs), *guesses]
 
 
 def llama_cpp_command(system: System, port: int, max_len: int, max_seqs: int) -> list[str]:

@@ -4,8 +4,11 @@ import json
 import sys
 
 import cluster
+import pytest
 
 sys.path.insert(0, str(cluster.ROOT / "bench"))
+import guessing  # noqa: E402
+import load  # noqa: E402
 import report  # noqa: E402
 
 ABOUT = {"date": "2026-01-01", "cpu": "a CPU", "cores": 2, "instructions": ["avx2"], "commit": "abc",
@@ -89,3 +92,46 @@ def test_tables_go_between_the_marks_and_name_their_plot(tmp_path, monkeypatch):
     assert document.read_text() == (f"before {report.MEASURED}\n\n![x](performance-x.svg)\n"
                                     f"{report.END} after")
     assert (tmp_path / "performance-x.svg").read_text() == "plot"
+
+
+def test_guesses_have_ratios_of_pairs_and_means_with_and_without_loops(tmp_path):
+    def request(off, on, repeated, **more):
+        return {"tokens": 100.0, "repeated": repeated, "off": off, "on": on, "gain": on / off,
+                "sampled_gain": 1.1, **more}
+    run = {"requests": {"code": request(100.0, 400.0, 0.0, peer=50.0, over_peer=8.0),
+                        "story": request(100.0, 100.0, 0.1, peer=50.0, over_peer=2.0),
+                        "loop": request(100.0, 270.0, 0.5, peer=50.0, over_peer=5.4)},
+           "at_once": {"1": {"off": 90.0, "on": 180.0, "gain": 2.0},
+                       "8": {"off": 400.0, "on": 400.0, "gain": 1.0}},
+           "compared": 9.0, "draft": 200.0, "accepted": 150.0}
+    rows = tables(tmp_path, "speculation", [run])
+    assert rows[1] == ["code", "100", "0 %", "100", "400", "4.00x", "1.10x", "50", "8.00x"]
+    assert rows[4] == ["geometric mean", "", "", "100", "221", "2.21x", "1.10x", "50", "4.42x"]
+    assert rows[5][0] == "of the 2 that repeat less than 25 %" and rows[5][5] == "2.00x"
+    assert rows[6] == ["smallest", "", "", "", "", "1.00x", "1.10x", "", "2.00x"]
+    assert rows[8] == ["1 at once", "90", "180", "2.00x"]
+    text = report.markdown(tmp_path)
+    assert "9 answers were compared" in text and "75 % of the guesses were right" in text
+
+
+def test_guesses_without_a_peer_leave_its_columns_empty(tmp_path):
+    request = {"tokens": 9.0, "repeated": 0.0, "off": 1.0, "on": 2.0, "gain": 2.0, "sampled_gain": 1.0}
+    run = {"requests": {"code": request}, "at_once": {}, "compared": 1.0, "draft": 0.0, "accepted": 0.0}
+    assert tables(tmp_path, "speculation", [run])[1][-2:] == ["-", "-"]
+
+
+def test_an_answer_that_guesses_have_changed_ends_the_measurement():
+    answers = guessing.Answers()
+    reply = load.Reply(begin=0.0, arrivals=[1.0], tokens=3, text="one")
+    answers.add("code", 0, reply)
+    answers.add("code", 0.8, load.Reply(begin=0.0, arrivals=[1.0], tokens=3, text="another"))
+    answers.add("code", 0, load.Reply(begin=2.0, arrivals=[3.0], tokens=3, text="one"))
+    assert answers.compared == 1
+    for tokens, text in ((4, "one"), (3, "two")):
+        with pytest.raises(guessing.AnswersDiffer):
+            answers.add("code", 0, load.Reply(begin=0.0, arrivals=[1.0], tokens=tokens, text=text))
+
+
+@pytest.mark.parametrize("text,share", [("", 0.0), ("a b c d e f g h", 0.0), ("a b c d " * 3, 5 / 9)])
+def test_what_is_repeated_is_counted_by_runs_of_words(text, share):
+    assert guessing.repeated(text) == pytest.approx(share)
