@@ -118,10 +118,12 @@ void Scheduler::add_decodes(comm::StepPlan& plan, std::int32_t& budget) {
     Sequence& sequence = *running_[i];
     if (!decodes(sequence)) continue;
     std::int32_t drafts = std::min(drafts_of_each, sequence.num_left() - 1);
-    // Nobody makes room for drafts.
+    // Nobody makes room for drafts, nor for a token whose place depends on drafts in flight.
     if (!allocate_up_to(sequence.longest() + drafts, sequence)) {
-      drafts = 0;
+      const bool is_certain = sequence.num_drafts_in_flight == 0;
+      if (!is_certain && !allocate_up_to(sequence.longest(), sequence)) continue;
       if (!reserve_decode_block(sequence)) break;  // it was the youngest, and is preempted itself
+      drafts = std::min(drafts, num_positions(sequence) - sequence.longest());
     }
     add_entry(plan, sequence, 1, drafts);
     budget -= 1 + drafts;
@@ -178,6 +180,10 @@ void Scheduler::add_entry(comm::StepPlan& plan, Sequence& sequence, std::int32_t
   if (entry.samples) ++sequence.num_in_flight;
   sequence.num_drafts_in_flight += max_drafts;
   plan.entries.push_back(std::move(entry));
+}
+
+std::int32_t Scheduler::num_positions(const Sequence& sequence) const {
+  return static_cast<std::int32_t>(sequence.block_table.size()) * options_.block_size;
 }
 
 // False, and nothing changed, when too few blocks are free.

@@ -107,6 +107,7 @@ class Scheduler {
   void add_entry(comm::StepPlan& plan, Sequence& sequence, std::int32_t num_tokens,
                  std::int32_t max_drafts = 0);
   std::int32_t drafts_of_each(std::int32_t num_decodes) const;
+  std::int32_t num_positions(const Sequence& sequence) const;  // that its blocks hold
   bool allocate_up_to(std::int32_t length, Sequence& sequence);
   bool reserve_decode_block(Sequence& sequence);
   std::span<const comm::SampledToken> take_tokens(const PlanInFlight& plan,

@@ -378,7 +378,7 @@ TEST(Scheduler, SharesTheDraftsOfAStepOutAsLongAsThereIsOneForEach) {
   EXPECT_EQ(loop.publish()->entries[0].max_drafts, 0);
 }
 
-TEST(Scheduler, AsksForNoDraftsWhereBlocksAreShort) {
+TEST(Scheduler, AsksForFewerDraftsWhereBlocksAreShort) {
   SchedulerOptions options = drafting_options(7);
   options.num_blocks = 2;
   Loop loop(options);
@@ -386,12 +386,28 @@ TEST(Scheduler, AsksForNoDraftsWhereBlocksAreShort) {
   loop.scheduler.add(request(2, 4, 2));
   loop.publish();
   // Three would be in a block that it has to wait for.
-  EXPECT_EQ(loop.publish()->entries[0].max_drafts, 0);
+  EXPECT_EQ(loop.publish()->entries[0].max_drafts, 2);
   loop.run(2);
   EXPECT_EQ(loop.scheduler.num_preemptions(), 0u);
   EXPECT_GT(loop.shard.drafts_accepted(), 0);
   EXPECT_EQ(loop.answers[1], expected_answer(request(1, 13, 10)));
   EXPECT_EQ(loop.answers[2], expected_answer(request(2, 4, 2)));
+}
+
+// Three steps may bring it into a second block, and may not.
+TEST(Scheduler, PreemptsNobodyForDraftsInFlight) {
+  SchedulerOptions options = drafting_options(7);
+  options.num_blocks = 2;
+  Loop loop(options);
+  loop.scheduler.add(request(1, 8, 20));
+  loop.scheduler.add(request(2, 4, 3));
+  loop.publish();
+  EXPECT_EQ(loop.publish()->entries[0].max_drafts, 3);
+  EXPECT_EQ(loop.publish()->entries[0].max_drafts, 3);
+  EXPECT_FALSE(loop.publish());
+  loop.run(4);
+  EXPECT_EQ(loop.scheduler.num_preemptions(), 0u);
+  EXPECT_EQ(loop.answers[1], expected_answer(request(1, 8, 20)));
 }
 
 TEST(Scheduler, EndsASequenceWithinItsDrafts) {
