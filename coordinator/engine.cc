@@ -267,30 +267,46 @@ void Engine::finish_step(const std::vector<comm::StepReport>& reports) {
   const Clock::time_point now = Clock::now();
   const comm::StepReport& with_tokens =
       reports[static_cast<std::size_t>(reports_.first_rank_of_last_stage())];
-  for (const ScheduledToken& token : scheduler_.apply(with_tokens)) deliver(token, now);
+  const std::vector<ScheduledToken> tokens = scheduler_.apply(with_tokens);
+  for (auto begin = tokens.begin(); begin != tokens.end();) {
+    const auto end = std::find_if(begin, tokens.end(), [&](const ScheduledToken& token) {
+      return token.token.sequence_id != begin->token.sequence_id;
+    });
+    deliver({begin, end}, now);
+    begin = end;
+  }
 }
 
-void Engine::deliver(const ScheduledToken& token, Clock::time_point now) {
-  OpenRequest* const open = open_.find(token.token.sequence_id);
-  if (open == nullptr) return;  // a stop string has ended it with an earlier token of the step
-  OpenRequest& request = *open;
-  RequestTimes& times = request.times;
-  if (times.first_token) {
-    metrics_.next_token(seconds_between(*times.last_token, now));
-    times.last_token = now;
-  } else {
-    times.first_token = times.last_token = now;
-    metrics_.first_token(times, request.num_prompt_tokens);
-  }
-  request.last_message = now;
+// What a step has brought of one request: up to a stop string, of which the scheduler knows
+// nothing.
+void Engine::deliver(std::span<const ScheduledToken> tokens, Clock::time_point now) {
+  OpenRequest& request = *open_.find(tokens.front().token.sequence_id);
   comm::Delta delta;
   delta.id = request.id;
-  const std::optional<Finish> finish = request.answer->push(token.token, token.finish, delta);
+  std::optional<Finish> finish;
+  for (const ScheduledToken& token : tokens) {
+    finish = request.answer->push(token.token, token.finish, delta);
+    if (finish) break;
+  }
+  record_tokens(request, delta.token_ids.size(), now);
   outbox_.add(request.client, request.id, delta);
   if (!finish) return;
-  // The scheduler knows nothing of stop strings.
-  if (!token.finish) scheduler_.cancel(request.sequence_id);
+  if (!tokens.back().finish) scheduler_.cancel(request.sequence_id);
   finish_request(request, *finish);
+}
+
+void Engine::record_tokens(OpenRequest& request, std::size_t count, Clock::time_point now) {
+  RequestTimes& times = request.times;
+  double seconds = 0.0;
+  if (times.first_token) {
+    seconds = seconds_between(*times.last_token, now) / static_cast<double>(count);
+  } else {
+    times.first_token = now;
+    metrics_.first_token(times, request.num_prompt_tokens);
+    --count;
+  }
+  for (; count > 0; --count) metrics_.next_token(seconds);
+  times.last_token = request.last_message = now;
 }
 
 // REQUIRES: the scheduler knows the request no longer.

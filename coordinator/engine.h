@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <map>
 #include <optional>
+#include <span>
 #include <stop_token>
 #include <string>
 #include <vector>
@@ -93,7 +94,8 @@ class Engine {
 
   void receive_shard_reports();
   void finish_step(const std::vector<comm::StepReport>& reports);
-  void deliver(const ScheduledToken& token, Clock::time_point now);
+  void deliver(std::span<const ScheduledToken> tokens, Clock::time_point now);
+  void record_tokens(OpenRequest& request, std::size_t count, Clock::time_point now);
   void finish_request(const OpenRequest& request, const Finish& finish);
   void record_end(const OpenRequest& request, FinishReason reason);
 

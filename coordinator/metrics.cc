@@ -25,8 +25,11 @@ Metrics::Metrics(std::int32_t world_size, const std::map<std::string, std::strin
       time_to_first_token_(histogram("time_to_first_token_seconds",
                                      "Arrival of a request to its first token.",
                                      request_buckets())),
-      inter_token_latency_(histogram("inter_token_latency_seconds",
-                                     "From one token of an answer to the next.", token_buckets())),
+      inter_token_latency_(
+          histogram("inter_token_latency_seconds",
+                    "From one token of an answer to the next; of several tokens of a step, "
+                    "the mean.",
+                    token_buckets())),
       e2e_request_latency_(histogram("e2e_request_latency_seconds",
                                      "Arrival of a request to its end.", request_buckets())),
       request_queue_time_(histogram("request_queue_time_seconds",

@@ -30,8 +30,8 @@ Scheduler::Scheduler(const SchedulerOptions& options, std::uint64_t epoch)
           "max_num_batched_tokens must be at least max_num_seqs");
   require(options.pipeline_stages >= 1, "pipeline_stages must be at least 1");
   require(options.num_speculative_tokens >= 0, "num_speculative_tokens must not be negative");
-  require(options.max_num_batched_tokens > options.num_speculative_tokens + 1,
-          "max_num_batched_tokens must exceed num_speculative_tokens by 2");
+  require(options.max_num_batched_tokens > options.num_speculative_tokens,
+          "max_num_batched_tokens must be more than num_speculative_tokens");
   require(options.max_model_len >= 2, "max_model_len must be at least 2");
 }
 
@@ -63,10 +63,10 @@ std::optional<comm::StepPlan> Scheduler::schedule() {
   comm::StepPlan plan;
   std::int32_t budget = options_.max_num_batched_tokens;
   const std::uint64_t preemptions_before = num_preemptions_;
-  add_decodes(plan, budget);
+  const bool all_have_room = add_decodes(plan, budget);
   add_prefills(plan, budget);
-  // Blocks that a preemption has just freed are for those who run.
-  if (num_preemptions_ == preemptions_before) admit_waiting(plan, budget);
+  // Free blocks are for those who run: those that a preemption has just freed, and few ones.
+  if (all_have_room && num_preemptions_ == preemptions_before) admit_waiting(plan, budget);
   if (plan.entries.empty()) return std::nullopt;
   send(plan);
   return plan;
@@ -101,27 +101,38 @@ bool Scheduler::decodes(const Sequence& sequence) const {
   return sequence.num_remaining() == 1 && sequence.num_left() > 0 && !waits_for_report(sequence);
 }
 
+// Prompts go first: drafts are for steps that have no other use for their room.
 std::int32_t Scheduler::drafts_of_each(std::int32_t num_decodes) const {
-  if (num_decodes == 0) return 0;
+  const bool prompts_wait =
+      !waiting_.empty() ||
+      std::ranges::any_of(running_, [](const Sequence* s) { return s->num_remaining() > 1; });
+  if (prompts_wait || num_decodes == 0) return 0;
   return std::max(0, (options_.num_speculative_tokens + 1) / num_decodes - 1);
 }
 
-void Scheduler::add_decodes(comm::StepPlan& plan, std::int32_t& budget) {
+// False when one is left out for want of blocks that it may not need.
+bool Scheduler::add_decodes(comm::StepPlan& plan, std::int32_t& budget) {
   // As many as leave every other stage a plan of its own.
   const std::int32_t stages = options_.pipeline_stages;
   std::int32_t share = (num_running() + stages - 1) / stages;
   const auto num_decodes = static_cast<std::int32_t>(
       std::ranges::count_if(running_, [this](const Sequence* s) { return decodes(*s); }));
-  const std::int32_t drafts_of_each = this->drafts_of_each(std::min(share, num_decodes));
+  std::int32_t drafts_of_each = this->drafts_of_each(std::min(share, num_decodes));
+  bool all_have_room = true;
   // By index, and the size read anew: preemption takes sequences off the end.
   for (std::size_t i = 0; i < running_.size() && share > 0; ++i) {
     Sequence& sequence = *running_[i];
     if (!decodes(sequence)) continue;
-    std::int32_t drafts = std::min(drafts_of_each, sequence.num_left() - 1);
+    // Short of its last token, so that the next plan need not wait to know whether that is there.
+    std::int32_t drafts = std::clamp(sequence.num_left() - 2, 0, drafts_of_each);
     // Nobody makes room for drafts, nor for a token whose place depends on drafts in flight.
     if (!allocate_up_to(sequence.longest() + drafts, sequence)) {
       const bool is_certain = sequence.num_drafts_in_flight == 0;
-      if (!is_certain && !allocate_up_to(sequence.longest(), sequence)) continue;
+      if (!is_certain && !allocate_up_to(sequence.longest(), sequence)) {
+        all_have_room = false;
+        drafts_of_each = 0;  // what is free is not for others' drafts
+        continue;
+      }
       if (!reserve_decode_block(sequence)) break;  // it was the youngest, and is preempted itself
       drafts = std::min(drafts, num_positions(sequence) - sequence.longest());
     }
@@ -129,6 +140,7 @@ void Scheduler::add_decodes(comm::StepPlan& plan, std::int32_t& budget) {
     budget -= 1 + drafts;
     share -= 1;
   }
+  return all_have_room;
 }
 
 void Scheduler::add_prefills(comm::StepPlan& plan, std::int32_t& budget) {

@@ -25,8 +25,9 @@ struct SchedulerOptions {
   // Of the shards' pipeline. With several, a plan holds a share of the sequences, so that every
   // stage works on another plan; and it tells the tokens that earlier plans have sampled.
   std::int32_t pipeline_stages = 1;
-  // Speculative decoding: drafts in a step, all sequences together; 0: none. The sequences that
-  // decode share as many rows, and one more; where they are more, no drafts are asked for.
+  // Speculative decoding: drafts in a step, all sequences together; 0: none; less than
+  // max_num_batched_tokens. The sequences that decode share as many rows, and one more; where they
+  // are more, or prompts wait to be computed, no drafts are asked for.
   std::int32_t num_speculative_tokens = 0;
 };
 
@@ -54,8 +55,8 @@ struct ScheduledToken {
 //     token; one that ends by a stop token costs at most one entry per further plan in flight,
 //     whose result is ignored.
 //  4. The oldest sequence is in every plan, except while all of its tokens that remain may be in
-//     flight, or in a pipeline one of them. With it: schedule() gives no plan only when nothing is
-//     left or a report is due.
+//     flight, or drafts on which it depends whether it needs a block, or in a pipeline a token.
+//     With it: schedule() gives no plan only when nothing is left or a report is due.
 //  5. Tokens sampled before a preemption are part of the answer, even when their report comes after
 //     it (the shards' generator is keyed by seed and position, so they would be drawn again).
 class Scheduler {
@@ -101,7 +102,7 @@ class Scheduler {
   void send(comm::StepPlan& plan);
   bool waits_for_report(const Sequence& sequence) const;
   bool decodes(const Sequence& sequence) const;
-  void add_decodes(comm::StepPlan& plan, std::int32_t& budget);
+  bool add_decodes(comm::StepPlan& plan, std::int32_t& budget);
   void add_prefills(comm::StepPlan& plan, std::int32_t& budget);
   void admit_waiting(comm::StepPlan& plan, std::int32_t& budget);
   void add_entry(comm::StepPlan& plan, Sequence& sequence, std::int32_t num_tokens,

@@ -21,9 +21,8 @@ struct Request {
 //  1. block_table covers positions [0, num_computed) at least; a waiting sequence has none.
 //  2. num_computed < length() between calls of the scheduler: the token sampled last is never
 //     computed before the next plan.
-//  3. What plans in flight sample is at least a token each, and another for each of their drafts
-//  that
-//     is right: the sequence has length() tokens at least and longest() at most.
+//  3. What plans in flight sample is at least a token each, and one more for each of their drafts
+//     that is right: the sequence has length() tokens at least and longest() at most.
 //  4. A sequence that waits with num_in_flight > 0 was preempted; it restarts only when that is 0,
 //     so that its restart names every token that was ever sampled for it.
 struct Sequence {

@@ -47,26 +47,28 @@ std::int32_t settle_batched_tokens(const ServeOptions& options, Device device) {
 std::int32_t speculative_tokens(const ServeOptions& options, Device device) {
   if (options.num_speculative_tokens) return *options.num_speculative_tokens;
   if (device == Device::cuda) return 0;
-  return std::clamp(batched_tokens(options, device) - 2, 0, kCpuSpeculativeTokens);
+  return std::min(batched_tokens(options, device) - 1, kCpuSpeculativeTokens);
 }
 
 std::int32_t cpu_logits(const ServeOptions& options) {
   return std::max(options.max_num_seqs, 1 + speculative_tokens(options, Device::cpu));
 }
 
-std::int32_t settle_speculative_tokens(const ServeOptions& options, Device device) {
+std::string too_many_drafts(const ServeOptions& options, Device device) {
   const std::int32_t tokens = speculative_tokens(options, device);
-  const std::string asked = "--num-speculative-tokens is " + std::to_string(tokens) + ": ";
+  const std::int32_t batched = batched_tokens(options, device);
   if (tokens > 0 && device == Device::cuda) {
-    throw Error(asked + "on GPUs, where a step draws one token of a sequence, it must be 0");
+    return std::to_string(tokens) + " is for CPUs: on GPUs a step draws one token of a sequence";
   }
-  const std::int32_t most = batched_tokens(options, device) - 2;
-  if (tokens > 0 && tokens > most) {
-    throw Error(asked + "steps of " + std::to_string(most + 2) +
-                " tokens (--max-num-batched-tokens) have room for " +
-                std::to_string(std::max(0, most)));
-  }
-  return tokens;
+  if (tokens < batched) return "";
+  return std::to_string(tokens) + " is not below --max-num-batched-tokens " +
+         std::to_string(batched) + ": a step holds a token and what is guessed behind it";
+}
+
+std::int32_t settle_speculative_tokens(const ServeOptions& options, Device device) {
+  const std::string wrong = too_many_drafts(options, device);
+  if (!wrong.empty()) throw Error("--num-speculative-tokens: " + wrong);
+  return speculative_tokens(options, device);
 }
 
 std::int32_t settle_model_len(std::int32_t asked, const model::ModelConfig& config) {

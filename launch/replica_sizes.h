@@ -47,8 +47,10 @@ std::int32_t speculative_tokens(const ServeOptions& options, Device device);
 // Tokens of one step on a CPU that want logits, at most.
 std::int32_t cpu_logits(const ServeOptions& options);
 
-// speculative_tokens() of a device that is known. Throws Error naming the option when a step has no
-// room for as many as were asked, or the device computes none.
+// Why that device cannot guess as many as were asked; "": it can.
+std::string too_many_drafts(const ServeOptions& options, Device device);
+
+// speculative_tokens() of a device that is known. Throws Error naming the option when it cannot.
 std::int32_t settle_speculative_tokens(const ServeOptions& options, Device device);
 
 // The longest prompt and answer; `asked`: max_model_len, 0 for what the model was made for. Throws

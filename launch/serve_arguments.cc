@@ -241,6 +241,8 @@ void check_step_sizes(const ServeOptions& options, Device device) {
   }
   const std::string wrong = short_step(options, device);
   if (!wrong.empty()) throw CLI::ValidationError("--max-num-batched-tokens", wrong);
+  const std::string drafts = too_many_drafts(options, device);
+  if (!drafts.empty()) throw CLI::ValidationError("--num-speculative-tokens", drafts);
 }
 
 void add_serve_arguments(CLI::App& serve, ServeOptions& options, std::function<void()> done) {

@@ -4,6 +4,8 @@
 #include <atomic>
 #include <cmath>
 
+#include "kernels/cpu/attention_scratch.h"
+
 namespace lockstep::shard {
 namespace {
 
@@ -13,6 +15,8 @@ using kernels::cpu::kAttentionChunk;
 constexpr std::int32_t kItemRows = 32;
 // Below so many items for a thread, items are made smaller.
 constexpr std::int64_t kItemsPerThread = 4;
+// Rows that may be cut into chunks: those that share a pass.
+constexpr std::int32_t kFewRows = kernels::cpu::kQueryRows;
 
 std::int32_t chunks_up_to(std::int32_t position) { return position / kAttentionChunk + 1; }
 
@@ -37,9 +41,11 @@ std::int64_t floats_of_piece(const model::ModelConfig& config) {
                                              static_cast<std::int32_t>(config.head_dim));
 }
 
-// Items are cut into chunks only where there are few.
-std::int64_t most_pieces(std::int64_t threads, std::int32_t max_positions) {
-  return kItemsPerThread * threads * chunks_up_to(max_positions);
+// Rows of pieces: where items are few, each has a row, or one sequence has as many as share a pass.
+std::int64_t most_parts(const Partition& part, std::int64_t threads, std::int32_t max_positions) {
+  const std::int64_t rows =
+      std::max<std::int64_t>(kItemsPerThread * threads, kFewRows * part.key_value_heads.size());
+  return rows * chunks_up_to(max_positions);
 }
 
 }  // namespace
@@ -54,61 +60,75 @@ Attention::Attention(const model::ModelConfig& config, const Partition& part,
       max_queries_(queries_of_head(config)),
       scratch_floats_(scratch_of_thread(config)),
       part_floats_(floats_of_piece(config)),
+      max_parts_(most_parts(part, pool.size(), max_positions)),
       scratch_(float_bytes(pool.size() * scratch_floats_)),
-      parts_(float_bytes(most_pieces(pool.size(), max_positions) * part_floats_)) {}
+      parts_(float_bytes(max_parts_ * part_floats_)) {}
 
-std::size_t Attention::bytes(const model::ModelConfig& config, std::int32_t max_positions,
-                             std::int64_t threads) {
+std::size_t Attention::bytes(const model::ModelConfig& config, const Partition& part,
+                             std::int32_t max_positions, std::int64_t threads) {
   return float_bytes(threads * scratch_of_thread(config)) +
-         float_bytes(most_pieces(threads, max_positions) * floats_of_piece(config));
+         float_bytes(most_parts(part, threads, max_positions) * floats_of_piece(config));
 }
 
-// Query heads of one key-value head read its keys and values together. Where that leaves too few
-// items to share out evenly, single queries with long keys are cut into their chunks, and where
-// these would be too few as well, query heads are taken apart.
 void Attention::lay_out(std::span<const ForwardSequence> batch) {
   items_.clear();
   long_items_.clear();
   pieces_.clear();
-  const std::int64_t wanted = kItemsPerThread * pool_.size();
-  std::int64_t items = 0, chunks = 0;
-  for (const ForwardSequence& sequence : batch) {
-    const auto rows = static_cast<std::int32_t>(sequence.token_ids.size());
-    items += (rows + kItemRows - 1) / kItemRows * part_.key_value_heads.size();
-    if (rows == 1) chunks += chunks_up_to(sequence.first_position) * part_.key_value_heads.size();
-  }
-  const bool chunks_apart = items < wanted && chunks >= wanted;
-  const bool heads_apart = items < wanted && !chunks_apart;
+  num_parts_ = 0;
+  const Cuts cuts = cuts_for(batch);
   std::int32_t first_row = 0;
   for (std::size_t s = 0; s < batch.size(); ++s) {
     const auto rows = static_cast<std::int32_t>(batch[s].token_ids.size());
-    lay_out_sequence(static_cast<std::int32_t>(s), first_row, rows, batch[s].first_position,
-                     heads_apart, chunks_apart);
+    lay_out_sequence(static_cast<std::int32_t>(s), first_row, rows, batch[s].first_position, cuts);
     first_row += rows;
   }
   num_rows_ = first_row;
 }
 
+// Query heads of one key-value head read its keys and values together. Where that leaves too few
+// items to share out evenly, a few rows with long keys are cut into their chunks. Where these would
+// be too few as well, rows are taken apart, and where there are hardly any, query heads.
+Attention::Cuts Attention::cuts_for(std::span<const ForwardSequence> batch) const {
+  const std::int64_t wanted = kItemsPerThread * pool_.size();
+  const std::int64_t heads = part_.key_value_heads.size();
+  std::int64_t items = 0, all_rows = 0, pieces = 0, parts = 0;
+  for (const ForwardSequence& sequence : batch) {
+    const auto rows = static_cast<std::int32_t>(sequence.token_ids.size());
+    items += (rows + kItemRows - 1) / kItemRows * heads;
+    all_rows += rows * heads;
+    if (rows > kFewRows) continue;
+    const std::int64_t chunks = heads * chunks_up_to(sequence.first_position + rows - 1);
+    pieces += chunks;
+    parts += chunks * rows;
+  }
+  if (items >= wanted) return {kItemRows, false, false};
+  if (pieces >= wanted && parts <= max_parts_) return {kItemRows, false, true};
+  const bool few_rows = all_rows < pool_.size();
+  if (few_rows) all_rows *= max_queries_;
+  return {static_cast<std::int32_t>(std::max<std::int64_t>(1, all_rows / wanted)), few_rows, false};
+}
+
 void Attention::lay_out_sequence(std::int32_t sequence, std::int32_t first_row, std::int32_t rows,
-                                 std::int32_t first_position, bool heads_apart, bool chunks_apart) {
-  const std::int32_t chunks = chunks_up_to(first_position);
+                                 std::int32_t first_position, const Cuts& cuts) {
+  const std::int32_t chunks = chunks_up_to(first_position + rows - 1);
   for (std::int32_t head = 0; head < part_.key_value_heads.size(); ++head) {
     const Range all = part_.queries_of(part_.key_value_heads.begin + head, config_);
-    const std::int32_t step = heads_apart ? 1 : all.size();
+    const std::int32_t step = cuts.heads_apart ? 1 : all.size();
     for (std::int32_t query = all.begin; query < all.end; query += step) {
       const std::int32_t own = query - part_.query_heads.begin;
-      for (std::int32_t row = 0; row < rows; row += kItemRows) {
+      for (std::int32_t row = 0; row < rows; row += cuts.rows) {
         Item item{.sequence = sequence,
                   .key_value_head = head,
                   .query_heads = {own, own + step},
                   .first_row = first_row + row,
                   .first_position = first_position + row,
-                  .rows = std::min(kItemRows, rows - row)};
-        if (!chunks_apart || rows > 1 || chunks == 1) {
+                  .rows = std::min(cuts.rows, rows - row)};
+        if (!cuts.chunks_apart || rows > kFewRows || chunks == 1) {
           items_.push_back(item);
           continue;
         }
-        item.first_part = std::ssize(pieces_);
+        item.first_part = num_parts_;
+        num_parts_ += std::int64_t{chunks} * rows;
         for (std::int32_t chunk = 0; chunk < chunks; ++chunk) {
           pieces_.push_back({static_cast<std::int32_t>(long_items_.size()), chunk});
         }
@@ -153,7 +173,7 @@ void Attention::run(std::span<const ForwardSequence> batch, KvCache& cache, std:
       const Item& item = long_items_[static_cast<std::size_t>(long_item)];
       // One after the other: fewer heads than a whole group leave room behind the last.
       const std::int64_t floats = kernels::cpu::attention_part_floats(
-          item.query_heads.size(), static_cast<std::int32_t>(head_dim));
+          item.rows * item.query_heads.size(), static_cast<std::int32_t>(head_dim));
       kernels_.attention_chunk(call(item, thread), chunk, parts_of(item) + chunk * floats);
     } else {
       const Item& item = items_[i - pieces_.size()];

@@ -9,12 +9,13 @@ namespace lockstep::shard {
 
 // One sequence's share of a batch.
 struct ForwardSequence {
-  std::span<const std::int32_t>
-      token_ids;  // [num_tokens] at first_position, first_position + 1, ...
+  // [num_tokens] at first_position, first_position + 1, ...
+  std::span<const std::int32_t> token_ids;
   std::int32_t first_position = 0;
-  std::span<const std::int32_t>
-      block_table;            // KV blocks of positions [0, first_position + num_tokens)
-  std::int32_t num_logits = 0;  // of so many of its last tokens; on GPUs of one at most
+  // KV blocks of positions [0, first_position + num_tokens).
+  std::span<const std::int32_t> block_table;
+  // Logits are wanted of so many of the last tokens; on GPUs of one at most.
+  std::int32_t num_logits = 0;
   // The last of token_ids is not known yet: it is what the step before has chosen for its row of
   // this number (StepRunner). -1: all are known, as ModelRunner::forward() has it.
   std::int32_t sampled_row = -1;

@@ -119,7 +119,7 @@ ReducerMemory activations(const model::ModelConfig& config, std::span<const Part
   total.own += size(sizes.max_logits * row_blocks * kernels::kRowBlock) * sizeof(float);
   if (parts.size() > 1) total.own += size(rows * hidden) * sizeof(float);  // embeddings of all
   total.own += RopeTable::bytes(config, sizes.max_positions);
-  total.own += Attention::bytes(config, sizes.max_positions, sizes.threads);
+  total.own += Attention::bytes(config, part, sizes.max_positions, sizes.threads);
   const auto count = [&](const LaneTree& tree, Range Partition::*lanes) {
     const ReducerMemory reducer =
         LaneReducer::memory(tree, lane_runs(parts, lanes), rank, rows * hidden, sizes.shared_sums);

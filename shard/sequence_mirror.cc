@@ -106,9 +106,10 @@ void SequenceMirror::append(std::uint64_t sequence_id, std::int32_t token_id) {
   MirroredSequence& sequence = known(sequence_id);
   check_token(token_id, limits_.vocab_size, sequence_id, "sampled token");
   // An accepted draft was computed in the place that it has now.
-  if (sequence.num_computed == last_position(sequence) && sequence.num_drafts > 0) {
+  if (sequence.num_computed == last_position(sequence) &&
+      sequence.num_accepted < sequence.num_drafts) {
     ++sequence.num_computed;
-    --sequence.num_drafts;
+    ++sequence.num_accepted;
   }
   sequence.token_ids.push_back(token_id);
   if (has_penalty(sequence.sampling)) sequence.counts.add_answer_token(token_id);
@@ -175,7 +176,8 @@ void SequenceMirror::start(const comm::SequenceStart& start, std::uint64_t plan)
                             .started_by = plan,
                             .sampled_row = -1,
                             .drafter = {},
-                            .num_drafts = 0};
+                            .num_drafts = 0,
+                            .num_accepted = 0};
   if (has_penalty(start.sampling)) {
     for (std::int32_t i = 0; i < size; ++i) {
       const std::int32_t token_id = start.token_ids[static_cast<std::size_t>(i)];
@@ -234,7 +236,10 @@ void SequenceMirror::extend(const comm::PlanEntry& entry) {
                  " positions");
   }
   sequence.num_computed = static_cast<std::int32_t>(end);
-  sequence.num_drafts = 0;
+  if (sequence.num_drafts > 0) {
+    sequence.drafter.learn(sequence.num_drafts, sequence.num_accepted);
+  }
+  sequence.num_drafts = sequence.num_accepted = 0;
 }
 
 }  // namespace lockstep::shard

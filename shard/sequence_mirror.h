@@ -37,7 +37,8 @@ struct MirroredSequence {
   std::uint64_t started_by = 0;   // the number of the plan
   std::int32_t sampled_row = -1;  // of an unknown last token: the row of the step that chooses it
   NgramDrafter drafter;           // of what may follow
-  std::int32_t num_drafts = 0;    // of its last entry, less those that were accepted
+  std::int32_t num_drafts = 0;    // of its last entry
+  std::int32_t num_accepted = 0;  // of them, as far as is known
 };
 
 // A token that is chosen while the next plan is applied.

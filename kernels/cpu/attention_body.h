@@ -89,12 +89,14 @@ class AttentionRows {
   }
 
   // What is read a pass after `tile`, here or by the call that comes next; where there is none,
-  // `tile`. Many rows compute for so long that nothing need be fetched for them.
+  // `tile`. Many rows compute for so long that nothing need be fetched for them. A few read several
+  // tiles side by side, which is no stream to a processor.
   CachedTile ahead_of(std::int32_t tile) const {
     const std::int32_t later = tile + kPassTiles, last = last_position_ / kTile;
-    if (call_.rows > 1) return cached(call_, tile);
+    if (call_.rows > kQueryRows) return cached(call_, tile);
     if (later <= last) {
-      return cached(call_, Pass::kRunsStream && follows_a_run(later) ? tile : later);
+      const bool streams = Pass::kRunsStream && call_.rows == 1 && follows_a_run(later);
+      return cached(call_, streams ? tile : later);
     }
     if (call_.next == nullptr) return cached(call_, tile);
     return cached(*call_.next, std::min(later - last - 1, call_.next->first_position / kTile));

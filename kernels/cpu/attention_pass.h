@@ -161,8 +161,11 @@ class VectorPass {
   };
 
   static void attend(const PassCall& pass) {
+    // Queries that attend the same positions share their loads: a row's, or where the pass lies
+    // before all rows, everybody's.
+    const std::int32_t alike = pass.first_valid >= kPass ? pass.queries : pass.call.heads;
     for (std::int32_t i = pass.first_query; i < pass.queries;) {
-      const std::int32_t end = i + pass.call.heads;
+      const std::int32_t end = i + alike;
       for (; i + S::kTileQueries <= end; i += S::kTileQueries) {
         attend_queries<S::kTileQueries>(pass, i);
       }
@@ -181,7 +184,7 @@ class VectorPass {
     }
   }
 
-  // Queries i ... i + NQ - 1 of one row.
+  // Queries i ... i + NQ - 1, which attend the same positions.
   template <int NQ>
   static void attend_queries(const PassCall& pass, std::int32_t i) {
     alignas(64) float scores[NQ][kPass];

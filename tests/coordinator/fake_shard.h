@@ -45,6 +45,8 @@ class FakeShard {
         pipeline_(pipeline),
         cache_(static_cast<std::size_t>(num_blocks) * block_size) {}
 
+  std::int32_t max_logits = 1 << 20;  // tokens drawn in a step, those of all drafts included
+
   // Executes the plan; throws Error on anything that breaks the contract of comm/message.h.
   comm::StepReport execute(const comm::StepPlan& plan) {
     check(plan.sequence_number == ++steps_, "a gap in the plans");
@@ -70,15 +72,17 @@ class FakeShard {
     report.epoch = plan.epoch;
     report.sequence_number = plan.sequence_number;
     report.digest = 0x1000 + plan.sequence_number;
-    std::int32_t num_tokens = 0;
+    std::int32_t num_tokens = 0, num_logits = 0;
     std::set<std::uint64_t> seen;
     for (const comm::PlanEntry& entry : plan.entries) {
       check(seen.insert(entry.sequence_id).second, "two entries of one sequence");
       num_tokens += entry.num_tokens + entry.max_drafts;
+      if (entry.samples) num_logits += 1 + entry.max_drafts;
       positions_computed_ += entry.num_tokens;
       run(entry, report);
     }
     check(num_tokens <= max_num_batched_tokens_, "a plan over the token budget");
+    check(num_logits <= max_logits, "a plan over the shards' memory for logits");
     return report;
   }
 

@@ -26,11 +26,13 @@ class Workload {
         options_(random_options(stages, drafts)),
         scheduler_(options_, 1),
         shard_(options_.num_blocks, options_.block_size, options_.max_num_batched_tokens,
-               stages > 1) {}
+               stages > 1) {
+    shard_.max_logits = std::max(options_.max_num_seqs, 1 + options_.num_speculative_tokens);
+  }
 
   void run(int num_requests) {
     while (num_added_ < num_requests || !open_.empty() || !reports_.empty()) {
-      if (num_added_ < num_requests && below(3) == 0) add();
+      if (num_added_ < num_requests && open_.size() < most_open_ && below(3) == 0) add();
       if (!open_.empty() && below(200) == 0) cancel();
       // Reports may be late, never out of order.
       if (reports_.size() < depth_) publish();
@@ -63,9 +65,10 @@ class Workload {
     options.block_size = 16 * (1 + below(2));
     options.num_blocks = 3 + below(20);
     if (drafts) {
+      most_open_ = 1 + below(10);  // steps without prompts, which draft, are to be many
       options.num_speculative_tokens = 1 + below(12);
       options.max_num_batched_tokens =
-          std::max(options.max_num_batched_tokens, options.num_speculative_tokens + 2);
+          std::max(options.max_num_batched_tokens, options.num_speculative_tokens + 1);
     }
     return options;
   }
@@ -142,6 +145,7 @@ class Workload {
   };
   std::mt19937 random_;
   std::size_t depth_;
+  std::size_t most_open_ = 80;
   SchedulerOptions options_;
   Scheduler scheduler_;
   FakeShard shard_;

@@ -347,7 +347,8 @@ TEST(Scheduler, AsksForDraftsOfASequenceWhoseEndTheyDoNotPass) {
   EXPECT_EQ(third->entries[0].num_tokens, 1);
   // 1 + 8 + 8 of 30: 13 are left.
   EXPECT_EQ(scheduler.schedule()->entries[0].max_drafts, 7);
-  EXPECT_EQ(scheduler.schedule()->entries[0].max_drafts, 4);
+  EXPECT_EQ(scheduler.schedule()->entries[0].max_drafts, 3);
+  EXPECT_EQ(scheduler.schedule()->entries[0].max_drafts, 0);
   EXPECT_FALSE(scheduler.schedule());  // it may have all its tokens
 
   const auto report = [&](std::uint64_t step, std::int32_t position, int count) {
@@ -358,7 +359,21 @@ TEST(Scheduler, AsksForDraftsOfASequenceWhoseEndTheyDoNotPass) {
   EXPECT_EQ(scheduler.apply(report(2, 21, 8)).size(), 8u);
   EXPECT_FALSE(scheduler.schedule());
   EXPECT_EQ(scheduler.apply(report(3, 29, 2)).size(), 2u);  // six less than it could have been
-  EXPECT_EQ(scheduler.schedule()->entries[0].max_drafts, 5);
+  EXPECT_EQ(scheduler.schedule()->entries[0].max_drafts, 4);
+}
+
+TEST(Scheduler, AsksForNoDraftsWhilePromptsWait) {
+  Loop loop(drafting_options(7));
+  loop.scheduler.add(request(1, 2, 40));
+  loop.publish();
+  EXPECT_EQ(loop.publish()->entries[0].max_drafts, 7);
+  loop.scheduler.add(request(2, 50, 5));
+  const auto third = loop.publish(), fourth = loop.publish(), fifth = loop.publish();
+  EXPECT_EQ(third->entries[0].max_drafts, 0);
+  EXPECT_EQ(third->entries[1].num_tokens, 31);
+  EXPECT_EQ(fourth->entries[0].max_drafts, 0);
+  EXPECT_EQ(fourth->entries[1].num_tokens, 19);
+  EXPECT_EQ(fifth->entries[0].max_drafts, 3);
 }
 
 TEST(Scheduler, SharesTheDraftsOfAStepOutAsLongAsThereIsOneForEach) {
@@ -453,8 +468,8 @@ TEST(Scheduler, RefusesWhatCouldNeverFinish) {
   SchedulerOptions options = small_options();
   options.max_num_batched_tokens = 3;
   EXPECT_THROW(Scheduler(options, 1), Error);
-  EXPECT_NO_THROW(Scheduler(drafting_options(30), 1));
-  EXPECT_THROW(Scheduler(drafting_options(31), 1), Error);
+  EXPECT_NO_THROW(Scheduler(drafting_options(31), 1));
+  EXPECT_THROW(Scheduler(drafting_options(32), 1), Error);
   EXPECT_THROW(Scheduler(drafting_options(-1), 1), Error);
 }
 

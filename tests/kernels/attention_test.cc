@@ -159,17 +159,35 @@ TEST_P(PagedAttention, GivesTheSameBitsInPartsOfThePromptAndInEveryFamily) {
   EXPECT_EQ(parts, whole);
 }
 
+// One row, and as many as share a pass, also such as lie in two chunks.
 TEST_P(PagedAttention, GivesTheSameBitsChunkByChunkInAnyOrder) {
-  const auto floats = static_cast<std::size_t>(cpu::attention_part_floats(kHeads, kHeadDim));
-  for (const int position : {0, 511, 512, 1023, 1024, 1100}) {
-    const auto whole = bits(attend(*kernels_, position, 1));
-    const int chunks = position / cpu::kAttentionChunk + 1;
+  for (const auto& [first, rows] : {std::pair{0, 1},
+                                    {511, 1},
+                                    {512, 1},
+                                    {1023, 1},
+                                    {1024, 1},
+                                    {1100, 1},
+                                    {0, 3},
+                                    {510, 2},
+                                    {511, 2},
+                                    {508, 8},
+                                    {1017, 8},
+                                    {1020, 3},
+                                    {1090, 5}}) {
+    std::vector<std::uint32_t> alone;
+    for (int row = first; row < first + rows; ++row) {
+      const auto of_row = bits(attend(*kernels_, row, 1));
+      alone.insert(alone.end(), of_row.begin(), of_row.end());
+    }
+    const int chunks = (first + rows - 1) / cpu::kAttentionChunk + 1;
+    const auto floats =
+        static_cast<std::size_t>(cpu::attention_part_floats(rows * kHeads, kHeadDim));
     std::vector<float> parts(chunks * floats, std::nanf(""));
     for (int chunk = chunks - 1; chunk >= 0; --chunk) {
-      kernels_->attention_chunk(call(position, 1), chunk, parts.data() + chunk * floats);
+      kernels_->attention_chunk(call(first, rows), chunk, parts.data() + chunk * floats);
     }
-    kernels_->combine_chunks(call(position, 1), parts.data());
-    EXPECT_EQ(bits(out_), whole) << position;
+    kernels_->combine_chunks(call(first, rows), parts.data());
+    EXPECT_EQ(bits(out_), alone) << rows << " rows from " << first;
   }
 }
 

@@ -38,8 +38,8 @@ TEST(SpeculativeTokens, AreTheDevicesWhereNobodySaysHowMany) {
   options.max_num_seqs = 1;
   EXPECT_EQ(cpu_logits(options), 8);
   options.max_num_batched_tokens = 5;
-  EXPECT_EQ(settle_speculative_tokens(options, Device::cpu), 3);
-  EXPECT_EQ(cpu_logits(options), 4);
+  EXPECT_EQ(settle_speculative_tokens(options, Device::cpu), 4);
+  EXPECT_EQ(cpu_logits(options), 5);
   options.max_num_batched_tokens = 1;
   EXPECT_EQ(settle_speculative_tokens(options, Device::cpu), 0);
 }
@@ -49,16 +49,15 @@ TEST(SpeculativeTokens, AreRefusedWhereAStepHasNoRoomForThem) {
   ServeOptions options;
   options.num_speculative_tokens = 0;
   EXPECT_EQ(settle_speculative_tokens(options, Device::cuda), 0);
-  options.num_speculative_tokens = 510;
-  EXPECT_EQ(settle_speculative_tokens(options, Device::cpu), 510);
-  EXPECT_EQ(cpu_logits(options), 511);
+  options.num_speculative_tokens = 511;
+  EXPECT_EQ(settle_speculative_tokens(options, Device::cpu), 511);
+  EXPECT_EQ(cpu_logits(options), 512);
   EXPECT_THAT([&] { settle_speculative_tokens(options, Device::cuda); },
               testing::ThrowsMessage<Error>(HasSubstr("on GPUs")));
-  options.num_speculative_tokens = 511;
+  options.num_speculative_tokens = 512;
   EXPECT_THAT([&] { settle_speculative_tokens(options, Device::cpu); },
-              testing::ThrowsMessage<Error>(
-                  HasSubstr("--num-speculative-tokens is 511: steps of 512 tokens "
-                            "(--max-num-batched-tokens) have room for 510")));
+              testing::ThrowsMessage<Error>(HasSubstr("--num-speculative-tokens: 512 is not below "
+                                                      "--max-num-batched-tokens 512")));
 }
 
 TEST(ModelLen, HoldsAPromptAndItsAnswer) {

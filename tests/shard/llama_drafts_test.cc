@@ -174,5 +174,20 @@ TEST(LlamaDrafts, HaveTheBitsOfTokensAloneAndLeaveNoTrace) {
   EXPECT_GT(int8_caches, 10);
 }
 
+// Whose attention threads share chunk by chunk.
+TEST(LlamaDrafts, HaveTheBitsOfTokensAloneInLongContexts) {
+  int count = 0;
+  for (std::uint32_t seed = 0; count < 5 && !testing::Test::HasFailure(); ++seed) {
+    LlamaCase c = make_case(seed);
+    if (c.has_unit || c.config.num_key_value_heads < 3 * c.ranks || c.stages > 1) continue;
+    c.family = kernels::supported_families().back();
+    c.threads = 2;
+    c.work.prompt = 1015 + static_cast<int>(seed % 5);  // drafts cross the end of a chunk
+    SCOPED_TRACE(testing::Message() << c);
+    expect_the_bits_of_each_token_alone(c);
+    ++count;
+  }
+}
+
 }  // namespace
 }  // namespace lockstep::shard

@@ -4,6 +4,8 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <numeric>
+#include <vector>
 
 namespace lockstep::shard {
 namespace {
@@ -16,12 +18,8 @@ using Tokens = std::vector<std::int32_t>;
 // A drafter whose pace does not matter: it has been right so often.
 NgramDrafter eager() {
   NgramDrafter drafter;
-  Tokens tokens = {1, 2, 1, 2};
-  for (int i = 0; i < 5; ++i) {
-    const Tokens drafts = drafter.draft(tokens, 1000, true);
-    tokens.insert(tokens.end(), drafts.begin(), drafts.end());
-    tokens.push_back(tokens[tokens.size() - 2]);
-  }
+  for (std::int32_t drafts = 2; drafts < 100; drafts = 2 * drafts + 1)
+    drafter.learn(drafts, drafts);
   return drafter;
 }
 
@@ -40,6 +38,18 @@ TEST(NgramDrafter, NeedsALongerRunInCompany) {
   EXPECT_THAT(eager().draft(Tokens{5, 6, 7, 9, 5, 6, 7}, 1, true), ElementsAre(9));
   EXPECT_THAT(eager().draft(Tokens{5, 6, 7, 9, 5, 6, 7}, 1, false), IsEmpty());
   EXPECT_THAT(eager().draft(Tokens{5, 6, 7, 8, 9, 5, 6, 7, 8}, 1, false), ElementsAre(9));
+}
+
+TEST(NgramDrafter, NeedsALongerRunInALongText) {
+  Tokens tokens(NgramDrafter::kShortText - 4);
+  std::iota(tokens.begin(), tokens.end(), 100);
+  tokens.insert(tokens.end(), {7, 102, 103});
+  EXPECT_THAT(eager().draft(tokens, 1, true), ElementsAre(104));
+  tokens.back() = 8;
+  tokens.insert(tokens.end(), {102, 103});
+  EXPECT_THAT(eager().draft(tokens, 1, true), IsEmpty());
+  tokens.insert(tokens.end(), {104, 105});
+  EXPECT_THAT(eager().draft(tokens, 1, true), ElementsAre(106));
 }
 
 TEST(NgramDrafter, PrefersTheLongestRunAndOfThoseTheLatest) {
@@ -68,18 +78,14 @@ TEST(NgramDrafter, RepeatsAPeriodBeyondTheEnd) {
   EXPECT_THAT(eager().draft(Tokens{4, 4, 4}, 5, true), ElementsAre(4, 4, 4, 4, 4));
 }
 
-// With guesses right for so long, then wrong.
 TEST(NgramDrafter, GuessesMoreAfterRightGuessesAndFewerAfterWrongOnes) {
+  const Tokens tokens = {1, 2, 1, 2};
   NgramDrafter drafter;
-  Tokens tokens = {1, 2, 1, 2};
   std::vector<std::size_t> counts;
-  const auto step = [&](std::size_t right) {
-    const Tokens drafts = drafter.draft(tokens, 40, true);
-    counts.push_back(drafts.size());
-    tokens.insert(tokens.end(), drafts.begin(),
-                  drafts.begin() + static_cast<std::ptrdiff_t>(std::min(right, drafts.size())));
-    // What is drawn after them keeps the period, for the next step to have something to guess.
-    tokens.push_back(tokens[tokens.size() - 2]);
+  const auto step = [&](std::int32_t most_right) {
+    const auto drafts = static_cast<std::int32_t>(drafter.draft(tokens, 40, true).size());
+    counts.push_back(static_cast<std::size_t>(drafts));
+    drafter.learn(drafts, std::min(drafts, most_right));
   };
   for (int i = 0; i < 4; ++i) step(100);
   step(6);
@@ -90,11 +96,11 @@ TEST(NgramDrafter, GuessesMoreAfterRightGuessesAndFewerAfterWrongOnes) {
   EXPECT_THAT(counts, ElementsAre(2, 5, 11, 23, 40, 6, 1, 1, 3));
 }
 
-TEST(NgramDrafter, IsNoMoreCarefulAfterFewerGuessesThanItWouldHaveMade) {
+TEST(NgramDrafter, IsNoMoreDaringAfterFewerGuessesThanItWouldHaveMade) {
+  const Tokens tokens = {1, 2, 1, 2};
   NgramDrafter drafter;
-  Tokens tokens = {1, 2, 1, 2};
   EXPECT_EQ(drafter.draft(tokens, 1, true).size(), 1u);  // of two
-  tokens.insert(tokens.end(), {1, 2});
+  drafter.learn(1, 1);
   EXPECT_EQ(drafter.draft(tokens, 40, true).size(), 2u);
 }
 
