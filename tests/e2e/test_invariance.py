@@ -141,3 +141,11 @@ def test_drafts_do_not_outgrow_a_small_cache(expected_repeating):
         else:
             pytest.fail("ten rounds and no preemption")
         assert server.metric("lockstep_spec_decode_num_accepted_tokens_total") > 0
+
+
+def test_drafts_leave_room_for_prompts(expected_repeating):
+    """Sequences that guess ahead beside others that begin, with room for hardly more than they need."""
+    with cluster.Cluster(1, "--max-num-seqs", 3, "--max-num-batched-tokens", 9) as server:
+        assert choices(server, make_repeating_requests(), 5) == expected_repeating
+        assert choices(server, make_repeating_requests()[:6], 2) == expected_repeating[:6]
+        assert server.metric("lockstep_spec_decode_num_accepted_tokens_total") > 0
