@@ -295,6 +295,7 @@ void Engine::deliver(std::span<const ScheduledToken> tokens, Clock::time_point n
   finish_request(request, *finish);
 }
 
+// The tokens of a step share the time since the last one; beside a first token, others take none.
 void Engine::record_tokens(OpenRequest& request, std::size_t count, Clock::time_point now) {
   RequestTimes& times = request.times;
   double seconds = 0.0;

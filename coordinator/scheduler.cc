@@ -101,12 +101,14 @@ bool Scheduler::decodes(const Sequence& sequence) const {
   return sequence.num_remaining() == 1 && sequence.num_left() > 0 && !waits_for_report(sequence);
 }
 
-// Prompts go first: drafts are for steps that have no other use for their room.
+// Prompts go first: drafts are for steps that have no other use for their room. A plan that has
+// some admits nobody, so that tokens are drawn of no more rows than the sequences that may run, or
+// the drafts and one.
 std::int32_t Scheduler::drafts_of_each(std::int32_t num_decodes) const {
-  const bool prompts_wait =
-      !waiting_.empty() ||
+  const bool admits = !waiting_.empty() && num_running() < options_.max_num_seqs;
+  const bool prefills =
       std::ranges::any_of(running_, [](const Sequence* s) { return s->num_remaining() > 1; });
-  if (prompts_wait || num_decodes == 0) return 0;
+  if (admits || prefills || num_decodes == 0) return 0;
   return std::max(0, (options_.num_speculative_tokens + 1) / num_decodes - 1);
 }
 

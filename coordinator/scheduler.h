@@ -27,7 +27,7 @@ struct SchedulerOptions {
   std::int32_t pipeline_stages = 1;
   // Speculative decoding: drafts in a step, all sequences together; 0: none; less than
   // max_num_batched_tokens. The sequences that decode share as many rows, and one more; where they
-  // are more, or prompts wait to be computed, no drafts are asked for.
+  // are more, or prompts are computed or may begin, no drafts are asked for.
   std::int32_t num_speculative_tokens = 0;
 };
 

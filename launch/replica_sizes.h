@@ -36,8 +36,8 @@ std::string short_step(const ServeOptions& options, Device device);
 // too short. Every rank and the coordinator go by it: their options and their device are the same.
 std::int32_t settle_batched_tokens(const ServeOptions& options, Device device);
 
-// Tokens guessed ahead in one step where nobody says how many: eight rows of a step cost a CPU less
-// than twice one row. GPUs draw one token of a sequence in a step.
+// Tokens guessed ahead in one step where nobody says how many: eight rows of a step cost two cores
+// about twice one row. GPUs draw one token of a sequence in a step.
 inline constexpr std::int32_t kCpuSpeculativeTokens = 7;
 
 // Tokens guessed ahead in one step on that device: what was asked, else the device's default, as

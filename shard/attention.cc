@@ -15,7 +15,8 @@ using kernels::cpu::kAttentionChunk;
 constexpr std::int32_t kItemRows = 32;
 // Below so many items for a thread, items are made smaller.
 constexpr std::int64_t kItemsPerThread = 4;
-// Rows that may be cut into chunks: those that share a pass.
+// Rows that may be cut into chunks: those that share a pass. One sequence's drafts are no more by
+// default.
 constexpr std::int32_t kFewRows = kernels::cpu::kQueryRows;
 
 std::int32_t chunks_up_to(std::int32_t position) { return position / kAttentionChunk + 1; }
@@ -86,8 +87,8 @@ void Attention::lay_out(std::span<const ForwardSequence> batch) {
 }
 
 // Query heads of one key-value head read its keys and values together. Where that leaves too few
-// items to share out evenly, a few rows with long keys are cut into their chunks. Where these would
-// be too few as well, rows are taken apart, and where there are hardly any, query heads.
+// items to share them out evenly, a few rows with long keys are cut into their chunks. Where these
+// would be too few as well, rows are taken apart, and where there are hardly any, query heads.
 Attention::Cuts Attention::cuts_for(std::span<const ForwardSequence> batch) const {
   const std::int64_t wanted = kItemsPerThread * pool_.size();
   const std::int64_t heads = part_.key_value_heads.size();
@@ -101,8 +102,10 @@ Attention::Cuts Attention::cuts_for(std::span<const ForwardSequence> batch) cons
     pieces += chunks;
     parts += chunks * rows;
   }
-  if (items >= wanted) return {kItemRows, false, false};
+  constexpr Cuts kWhole{kItemRows, false, false};
+  if (items >= wanted || pool_.size() == 1) return kWhole;
   if (pieces >= wanted && parts <= max_parts_) return {kItemRows, false, true};
+  if (items % pool_.size() == 0) return kWhole;
   const bool few_rows = all_rows < pool_.size();
   if (few_rows) all_rows *= max_queries_;
   return {static_cast<std::int32_t>(std::max<std::int64_t>(1, all_rows / wanted)), few_rows, false};

@@ -8,8 +8,8 @@ std::int64_t attention_scratch_floats(std::int32_t heads, std::int32_t head_dim)
   return AttentionScratch::floats(std::int64_t{kQueryRows} * heads, head_dim);
 }
 
-std::int64_t attention_part_floats(std::int32_t heads, std::int32_t head_dim) {
-  return AttentionPart::floats(heads, head_dim);
+std::int64_t attention_part_floats(std::int32_t queries, std::int32_t head_dim) {
+  return AttentionPart::floats(queries, head_dim);
 }
 
 }  // namespace lockstep::kernels::cpu

@@ -126,8 +126,8 @@ struct AttentionCall {
   std::int32_t tiles_per_block;
   const std::int32_t* block_table;
   float* scratch;  // attention_scratch_floats() of this thread
-  // Of the same head_dim and cache format: whose first keys and values are fetched early, while
-  // one row is attended. Null: none.
+  // Of the same head_dim and cache format, and of one row: whose first keys and values are fetched
+  // early, while up to kQueryRows rows are attended. Null: none.
   const AttentionCall* next = nullptr;
 };
 
@@ -150,16 +150,17 @@ struct KernelTable {
   void (*store_kv)(KvFormat, const float* k, const float* v, std::int64_t head_dim,
                    std::byte* k_tile, std::byte* v_tile, std::int32_t slot);
   void (*attention)(const AttentionCall&);
-  // The same in pieces, for several threads: one query row's part from each chunk up to its own
-  // position, then all of them, one after the other in memory, combined. REQUIRES: rows == 1.
+  // The same in pieces, for several threads: the rows' part from each chunk up to the last one's
+  // position, then all of them, one after the other in memory, combined. REQUIRES: rows <=
+  // kQueryRows.
   void (*attention_chunk)(const AttentionCall&, std::int32_t chunk, float* part);
   void (*combine_chunks)(const AttentionCall&, float* parts);
 };
 
 // Floats of scratch that one attention call needs.
 std::int64_t attention_scratch_floats(std::int32_t heads, std::int32_t head_dim);
-// Floats of a chunk's part.
-std::int64_t attention_part_floats(std::int32_t heads, std::int32_t head_dim);
+// Floats of a chunk's part; `queries`: rows times heads.
+std::int64_t attention_part_floats(std::int32_t queries, std::int32_t head_dim);
 
 const KernelTable& scalar_table();
 const KernelTable& avx2_table();

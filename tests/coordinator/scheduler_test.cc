@@ -376,6 +376,19 @@ TEST(Scheduler, AsksForNoDraftsWhilePromptsWait) {
   EXPECT_EQ(fifth->entries[0].max_drafts, 3);
 }
 
+// They could not begin.
+TEST(Scheduler, AsksForDraftsWhileAllPlacesAreTaken) {
+  SchedulerOptions options = drafting_options(7);
+  options.max_num_seqs = 1;
+  Loop loop(options);
+  loop.scheduler.add(request(1, 2, 40));
+  loop.scheduler.add(request(2, 2, 40));
+  loop.publish();
+  EXPECT_EQ(loop.publish()->entries[0].max_drafts, 7);
+  loop.run(2);
+  EXPECT_EQ(loop.answers[2], expected_answer(request(2, 2, 40)));
+}
+
 TEST(Scheduler, SharesTheDraftsOfAStepOutAsLongAsThereIsOneForEach) {
   for (const auto& [sequences, each] : {std::pair{1, 7}, {2, 3}, {3, 1}, {4, 1}}) {
     Loop loop(drafting_options(7));
