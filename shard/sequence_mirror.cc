@@ -131,22 +131,22 @@ SequenceMirror::UnknownToken SequenceMirror::append_unknown(std::uint64_t sequen
   return {sequence_id, sequence.started_by, sequence.token_ids.size() - 1};
 }
 
-void SequenceMirror::learn(const UnknownToken& place, std::int32_t token_id) {
+bool SequenceMirror::learn(const UnknownToken& place, std::int32_t token_id) {
   check_token(token_id, limits_.vocab_size, place.sequence_id, "sampled token");
   const auto found = sequences_.find(place.sequence_id);
-  if (found == sequences_.end() || found->second.started_by != place.started_by) return;
+  if (found == sequences_.end() || found->second.started_by != place.started_by) return false;
   MirroredSequence& sequence = found->second;
   sequence.token_ids[place.position] = token_id;
   if (place.position + 1 == sequence.token_ids.size()) sequence.sampled_row = -1;
   if (has_penalty(sequence.sampling)) sequence.counts.add_answer_token(token_id);
+  return true;
 }
 
 void SequenceMirror::learn(const UnknownToken& place, std::span<const comm::SampledToken> tokens) {
-  learn(place, tokens.front().token_id);
-  const auto found = sequences_.find(place.sequence_id);
-  if (found == sequences_.end() || found->second.started_by != place.started_by) return;
-  for (const comm::SampledToken& token : tokens.subspan(1))
+  if (!learn(place, tokens.front().token_id)) return;
+  for (const comm::SampledToken& token : tokens.subspan(1)) {
     append(place.sequence_id, token.token_id);
+  }
 }
 
 void SequenceMirror::end(std::uint64_t sequence_id) {

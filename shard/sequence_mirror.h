@@ -82,9 +82,9 @@ class SequenceMirror {
   };
   // Appends kUnknownToken to the answer. Throws Error if the sequence is not known.
   UnknownToken append_unknown(std::uint64_t sequence_id, std::int32_t row);
-  // The token is known now. Nothing where the sequence has ended meanwhile. Throws Error if the
-  // token is outside the vocabulary.
-  void learn(const UnknownToken& place, std::int32_t token_id);
+  // The token is known now. False, and nothing, where the sequence has ended meanwhile. Throws
+  // Error if the token is outside the vocabulary.
+  bool learn(const UnknownToken& place, std::int32_t token_id);
   // The same of a token and the accepted drafts behind it. REQUIRES: where there are drafts, the
   // place is that of the sequence's last token.
   void learn(const UnknownToken& place, std::span<const comm::SampledToken> tokens);

@@ -136,11 +136,11 @@ void Worker::begin(Started& started) {
   std::vector<ForwardSequence> batch;
   std::vector<SamplingInput> inputs;
   std::vector<std::size_t> rows;  // of the drawings: their first inputs
+  const bool alone = started.plan.entries.size() == 1;
   for (const comm::PlanEntry& entry : started.plan.entries) {
     ForwardSequence& sequence = batch.emplace_back(forward_sequence(entry));
     if (!entry.samples) continue;
     Drawing& drawing = started.drawings.emplace_back();
-    const bool alone = started.plan.entries.size() == 1;
     if (entry.max_drafts > 0) draft(entry, alone, sequence, drawing);
     rows.push_back(inputs.size());
     add_sampling_inputs(entry.sequence_id, drawing, inputs);
@@ -153,17 +153,20 @@ void Worker::begin(Started& started) {
   }
 }
 
+std::span<const std::int32_t> Worker::blocks_up_to(std::size_t end,
+                                                   const MirroredSequence& sequence) const {
+  const auto block_size = static_cast<std::size_t>(limits_.block_size);
+  return std::span(sequence.block_table).first((end + block_size - 1) / block_size);
+}
+
 ForwardSequence Worker::forward_sequence(const comm::PlanEntry& entry) const {
   const MirroredSequence& sequence = mirror_.sequence(entry.sequence_id);
   const auto count = static_cast<std::size_t>(entry.num_tokens);
-  const std::size_t first = entry.first_position == comm::kAtLastToken
-                                ? sequence.token_ids.size() - count
-                                : static_cast<std::size_t>(entry.first_position);
-  const auto block_size = static_cast<std::size_t>(limits_.block_size);
-  const std::size_t num_blocks = (first + count + block_size - 1) / block_size;
+  // The mirror has taken the entry as computed.
+  const std::size_t first = static_cast<std::size_t>(sequence.num_computed) - count;
   return {.token_ids = std::span(sequence.token_ids).subspan(first, count),
           .first_position = static_cast<std::int32_t>(first),
-          .block_table = std::span(sequence.block_table).first(num_blocks),
+          .block_table = blocks_up_to(first + count, sequence),
           .num_logits = entry.samples ? 1 : 0,
           .sampled_row = first + count == sequence.token_ids.size() ? sequence.sampled_row : -1};
 }
@@ -176,14 +179,11 @@ void Worker::draft(const comm::PlanEntry& entry, bool alone, ForwardSequence& se
   if (drawing.drafts.empty()) return;
   drawing.tokens.assign(sequence.token_ids.begin(), sequence.token_ids.end());
   drawing.tokens.insert(drawing.tokens.end(), drawing.drafts.begin(), drawing.drafts.end());
-  const auto count = static_cast<std::int32_t>(drawing.drafts.size());
-  const std::int32_t end = sequence.first_position + std::ssize(drawing.tokens);
   const MirroredSequence& mirrored = mirror_.sequence(entry.sequence_id);
+  const std::size_t end = static_cast<std::size_t>(sequence.first_position) + drawing.tokens.size();
   sequence.token_ids = drawing.tokens;
-  sequence.block_table =
-      std::span(mirrored.block_table)
-          .first(static_cast<std::size_t>((end + limits_.block_size - 1) / limits_.block_size));
-  sequence.num_logits += count;
+  sequence.block_table = blocks_up_to(end, mirrored);
+  sequence.num_logits += static_cast<std::int32_t>(drawing.drafts.size());
   if (!has_penalty(mirrored.sampling)) return;
   for (const std::int32_t token : drawing.drafts) {
     drawing.counts.push_back(drawing.counts.empty() ? mirrored.counts : drawing.counts.back());

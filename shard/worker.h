@@ -82,6 +82,8 @@ class Worker {
   void forget_times();
   comm::StepReport report_for(const comm::StepPlan& plan) const;
   comm::StepReport report(const Started& started, StepResult result);
+  std::span<const std::int32_t> blocks_up_to(std::size_t end,
+                                             const MirroredSequence& sequence) const;
   ForwardSequence forward_sequence(const comm::PlanEntry& entry) const;
   void draft(const comm::PlanEntry& entry, bool alone, ForwardSequence& sequence, Drawing& drawing);
   void add_sampling_inputs(std::uint64_t sequence_id, const Drawing& drawing,

@@ -33,12 +33,17 @@ def make_requests(count=64, seed=2024):
     return requests
 
 
-def answers(server, requests, concurrency):
+def choices(server, requests, concurrency):
+    """Tokens, their logprobs, and why they end."""
     model = server.get_model()
     with concurrent.futures.ThreadPoolExecutor(concurrency) as pool:
         replies = pool.map(lambda body: server.post("/v1/completions", {"model": model, **body}),
                            requests)
-        return [reply["choices"][0]["token_ids"] for reply in replies]
+        return [reply["choices"][0] for reply in replies]
+
+
+def answers(server, requests, concurrency):
+    return [choice["token_ids"] for choice in choices(server, requests, concurrency)]
 
 
 @pytest.fixture(scope="module")
@@ -106,15 +111,6 @@ def expected_repeating():
         found = choices(server, make_repeating_requests(), 8)
         assert server.metric("lockstep_spec_decode_num_draft_tokens_total") == 0
         return found
-
-
-def choices(server, requests, concurrency):
-    """Tokens, their logprobs, and why they end."""
-    model = server.get_model()
-    with concurrent.futures.ThreadPoolExecutor(concurrency) as pool:
-        replies = pool.map(lambda body: server.post("/v1/completions", {"model": model, **body}),
-                           requests)
-        return [reply["choices"][0] for reply in replies]
 
 
 @pytest.mark.parametrize("tp,pp,drafts", [(1, 1, 7), (2, 1, 1), (3, 1, 40), (1, 2, 7),
